@@ -1,0 +1,52 @@
+# Every target works from a bare checkout: it makes the virtual environment that it needs.
+#   make test PYTHON=python3.12 VENV=.venv-3.12    another Python, beside the first
+#   make test ARGS="-k lookup"                     arguments for pytest
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+run := $(VENV)/bin/python
+install := $(run) -m pip install -qq --disable-pip-version-check --editable
+
+.PHONY: demo test lint types bench-overhead clean
+
+demo: $(VENV)/.examples
+	$(run) examples/classify_sequences.py $(ARGS)
+
+# Arrays in the tests are small: a second BLAS thread would only wait for the first.
+test: export OPENBLAS_NUM_THREADS = 1
+test: export OMP_NUM_THREADS = 1
+test: $(VENV)/.test
+	$(run) -m pytest $(ARGS)
+
+lint: $(VENV)/.lint
+	$(run) -m ruff check
+	$(run) -m ruff format --check
+
+types: $(VENV)/.lint
+	$(run) -m mypy --strict lazynet
+
+bench-overhead: $(VENV)/.examples
+	$(run) benchmarks/overhead.py $(ARGS)
+
+clean:
+	rm -rf .venv .venv-* build dist lazynet.egg-info .hypothesis .*_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# The empty files stand for finished installs, so that one cut short is repeated.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "lazynet needs Python 3.10 or newer, not " + sys.version.split()[0] + ": make PYTHON=... VENV=...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.examples: pyproject.toml $(VENV)/.made
+	$(install) '.[examples]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.made
+	$(install) '.[test,examples]'
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml $(VENV)/.made
+	$(install) '.[lint]'
+	@touch $@

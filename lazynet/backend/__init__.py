@@ -1,0 +1,15 @@
+"""Array primitives of the executor: gather, scatter-add, segment reductions.
+
+This package is the only place that imports cupy.
+"""
+
+from lazynet.backend.host import (
+    scatter_add,
+    segment_ids,
+    segment_max,
+    segment_sum,
+    take_rows,
+)
+from lazynet.backend.sparse import SparseRows
+
+__all__ = ["SparseRows", "scatter_add", "segment_ids", "segment_max", "segment_sum", "take_rows"]

@@ -1,0 +1,388 @@
+"""What an evaluation has to compute: from roots on any tapes to one numbered graph.
+
+Stops at nodes that were evaluated before; its cost is that of the nodes it finds. Two ways to walk
+give the same graph: a depth-first search for few nodes, array sweeps over the tape for many.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazynet.errors import GraphError
+from lazynet.graph import UNBATCH, Expression, Import, Leaf
+from lazynet.kinds import Array, Kind
+from lazynet.tape import LOCAL, Tape
+
+_SMALL = 256
+
+
+class Graph:
+    """Unevaluated nodes, numbered so that arguments come before what uses them.
+
+    Attributes:
+        kinds: The distinct kinds.
+        code: Per node, index into `kinds`.
+        starts: Where each node's arguments begin in `args`; one entry more than nodes.
+        args: Arguments, as node numbers.
+        rows: Batch of each node (-1: a single row).
+        externals: The first nodes, evaluated before: (evaluation, number there).
+        tapes: Where the others come from: (tape, indices on it, node numbers).
+        leaves: Parameters by node number.
+        picks: For single rows of a batch, which row, by node number.
+        frozen: Nodes recorded under `no_grad`.
+        roots: What was asked for.
+    """
+
+    __slots__ = (
+        "args", "code", "externals", "frozen", "kinds", "leaves", "picks", "roots", "rows", "starts",
+        "tapes",
+    )
+
+    def __init__(self) -> None:
+        self.kinds: list[Kind] = []
+        self.code: Any = []
+        self.starts: Any = [0]
+        self.args: Any = []
+        self.rows: Any = []
+        self.externals: list[tuple[Any, int]] = []
+        self.tapes: list[tuple[Tape, Any, Any]] = []
+        self.leaves: dict[int, Any] = {}
+        self.picks: dict[int, int] = {}
+        self.frozen: set[int] = set()
+        self.roots: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def arrays(self) -> tuple[Array, Array, Array, Array]:
+        """Code, starts, args and rows as arrays."""
+        return (
+            np.asarray(self.code, np.int64),
+            np.asarray(self.starts, np.int64),
+            np.asarray(self.args, np.int64),
+            np.asarray(self.rows, np.int64),
+        )
+
+    def key(self) -> tuple[Any, ...]:
+        """Everything a plan depends on."""
+        if isinstance(self.code, list):
+            parts = (tuple(self.code), tuple(self.starts), tuple(self.args), tuple(self.rows))
+        else:
+            parts = tuple([a.tobytes() for a in self.arrays()])
+        return (
+            tuple([k.id for k in self.kinds]),
+            parts,
+            len(self.externals),
+            tuple(self.picks.items()),
+            tuple(self.leaves),
+            tuple(self.frozen),
+        )
+
+
+def collect(roots: list[Expression], seal: bool = True) -> Graph:
+    """The graph of all unevaluated nodes that the roots need.
+
+    Args:
+        roots: What is asked for; no parameters.
+        seal: Whether to seal the open tape. Without it the graph is for looking only.
+
+    Raises:
+        GraphError: If a root lies on the open tape of another thread.
+    """
+    asked: dict[Tape, set[int]] = {}
+    places: list[tuple[Tape, int]] = []
+    view: Tape | None = None
+    for root in roots:
+        tape = root.tape
+        if tape.sealed == 0:
+            if tape is not LOCAL.tape:
+                raise GraphError(
+                    f"{root!r} lies on the open tape of another thread; evaluate it on the thread "
+                    "that records it"
+                )
+            if seal:
+                tape.seal()
+            else:
+                tape = view = tape.snapshot() if view is None else view
+        places.append((tape, root.index))
+        asked.setdefault(tape, set()).add(root.index)
+    found: list[tuple[Tape, Any, set[int]]] = []
+    externals: dict[tuple[Tape, int], None] = {}
+    while asked:
+        tape = max(asked, key=_sealed)
+        wanted = asked.pop(tape)
+        fresh = [i for i in wanted if not tape.evaluated[i]]
+        if len(fresh) < len(wanted):
+            for i in sorted(wanted):
+                if tape.evaluated[i]:
+                    externals[(tape, i)] = None
+        if not fresh:
+            continue
+        needed, boundary = _needed(tape, fresh)
+        found.append((tape, needed, wanted))
+        for i in boundary:
+            externals[(tape, i)] = None
+        if tape.imports:
+            chosen = set(needed) if isinstance(needed, list) else None
+            for (source, i), here in tape.imports.items():
+                if (here in chosen) if chosen is not None else _contains(needed, here):
+                    asked.setdefault(source, set()).add(i)
+    found.reverse()
+    return _number(found, list(externals), places)
+
+
+def _sealed(tape: Tape) -> int:
+    return tape.sealed
+
+
+def _contains(ordered: Array, i: int) -> bool:
+    k = int(np.searchsorted(ordered, i))
+    return k < len(ordered) and ordered[k] == i
+
+
+def _needed(tape: Tape, asked: list[int]) -> tuple[Any, list[int]]:
+    """Unevaluated nodes below these, ascending, and the evaluated ones they rest on."""
+    starts = tape.starts
+    args = tape.args
+    evaluated = tape.evaluated
+    n = len(starts)
+    limit = _SMALL + n // 64
+    seen = set(asked)
+    boundary: set[int] = set()
+    stack = list(asked)
+    while stack:
+        i = stack.pop()
+        for a in args[starts[i] : starts[i + 1] if i + 1 < n else len(args)]:
+            if a not in seen:
+                if evaluated[a]:
+                    boundary.add(a)
+                else:
+                    seen.add(a)
+                    stack.append(a)
+        if len(seen) > limit:
+            return _sweep(tape, asked)
+    return sorted(seen), sorted(boundary)
+
+
+def _sweep(tape: Tape, asked: list[int]) -> tuple[Array, list[int]]:
+    """The same by array operations: drop what nobody uses until nothing more can be dropped."""
+    starts, args = tape.arrays()
+    n = len(starts) - 1
+    counts = np.diff(starts)
+    user = np.repeat(np.arange(n), counts)
+    keep = np.frombuffer(tape.evaluated, np.uint8) == 0
+    keep[max(asked) + 1 :] = False
+    wanted = np.zeros(n, bool)
+    wanted[asked] = True
+    uses = np.bincount(args[keep[user]], minlength=n)
+    dead = np.flatnonzero(keep & (uses == 0) & ~wanted)
+    while len(dead):
+        keep[dead] = False
+        if len(dead) < 8:
+            dead = _unused(dead.tolist(), tape, uses, keep, wanted)
+            continue
+        freed = args[ranges(starts[dead], counts[dead])]
+        np.subtract.at(uses, freed, 1)
+        freed = np.unique(freed)
+        dead = freed[(uses[freed] == 0) & keep[freed] & ~wanted[freed]]
+    needed = np.flatnonzero(keep)
+    below = args[keep[user]]
+    return needed, np.unique(below[~keep[below]]).tolist()
+
+
+def _unused(dead: list[int], tape: Tape, uses: Array, keep: Array, wanted: Array) -> Array:
+    """Follow a few long chains of unused nodes one by one; returns no further candidates."""
+    while dead:
+        i = dead.pop()
+        keep[i] = False
+        for a in tape.arguments(i):
+            uses[a] -= 1
+            if uses[a] == 0 and keep[a] and not wanted[a]:
+                dead.append(a)
+    return np.zeros(0, np.int64)
+
+
+def _number(
+    found: list[tuple[Tape, Any, set[int]]],
+    externals: list[tuple[Tape, int]],
+    roots: list[tuple[Tape, int]],
+) -> Graph:
+    graph = Graph()
+    total = sum(len(needed) for _, needed, _ in found)
+    codes: dict[Kind, int] = {}
+    places: dict[Tape, dict[int, int]] = {}  # numbers of what is asked for across tapes
+    shared: dict[Any, int] = {}
+    for tape, i in externals:
+        places.setdefault(tape, {})[i] = len(graph.externals)
+        graph.externals.append(tape.location(i))
+        kind = externals_kind(tape.kinds[i].type)
+        graph.code.append(codes.setdefault(kind, len(codes)))
+        graph.starts.append(0)
+        graph.rows.append(tape.rows[i])
+    if total <= _SMALL:
+        for tape, needed, _ in found:
+            _number_few(graph, tape, needed, codes, places, shared)
+    else:
+        _number_many(graph, found, codes, places, shared)
+    graph.kinds = list(codes)
+    for tape, i in roots:
+        graph.roots.append(places[tape][i])
+    return graph
+
+
+_external_kinds: dict[Any, Kind] = {}
+
+
+def externals_kind(t: Any) -> Kind:
+    """The pseudo-kind of an evaluated node of this type."""
+    kind = _external_kinds.get(t)
+    if kind is None:
+        kind = _external_kinds[t] = Kind(External(), (), (t,), t.shared != 0)
+    return kind
+
+
+class External(Import):
+    """A node computed by an earlier evaluation."""
+
+
+def _number_few(
+    graph: Graph,
+    tape: Tape,
+    needed: Any,
+    codes: dict[Kind, int],
+    places: dict[Tape, dict[int, int]],
+    shared: dict[Any, int],
+) -> None:
+    indices: list[int] = []
+    numbers: list[int] = []
+    kinds = tape.kinds
+    place = places.setdefault(tape, {})
+    for i in needed:
+        kind = kinds[i]
+        if isinstance(kind.op, Import):
+            x = tape.payloads[i]
+            place[i] = places[x.tape][x.index]
+            continue
+        if kind.shared:
+            key = (kind, i in tape.unrecorded)
+            known = shared.get(key, -1)
+            if known != -1:
+                place[i] = known
+                indices.append(i)
+                numbers.append(known)
+                continue
+            shared[key] = len(graph.code)
+        number = len(graph.code)
+        place[i] = number
+        indices.append(i)
+        numbers.append(number)
+        graph.code.append(codes.setdefault(kind, len(codes)))
+        for a in tape.arguments(i):
+            graph.args.append(place[a])
+        graph.starts.append(len(graph.args))
+        graph.rows.append(tape.rows[i])
+        payload = tape.payloads[i]
+        if isinstance(payload, Leaf):
+            graph.leaves[number] = payload
+        elif kind.op is UNBATCH:
+            graph.picks[number] = payload
+        if tape.unrecorded and i in tape.unrecorded:
+            graph.frozen.add(number)
+    graph.tapes.append((tape, indices, numbers))
+
+
+def _number_many(
+    graph: Graph,
+    found: list[tuple[Tape, Any, set[int]]],
+    codes: dict[Kind, int],
+    places: dict[Tape, dict[int, int]],
+    shared: dict[Any, int],
+) -> None:
+    code_parts = [np.asarray(graph.code, np.int64)]
+    arg_parts = [np.zeros(0, np.int64)]
+    count_parts = [np.zeros(len(graph.code), np.int64)]
+    row_parts = [np.asarray(graph.rows, np.int64)]
+    next_number = len(graph.code)
+    for tape, listed, wanted in found:
+        needed = np.asarray(listed, np.int64)
+        starts, args = tape.arrays()
+        place = places.setdefault(tape, {})
+        numbers_of = np.full(len(starts) - 1, -1, np.int64)
+        own = np.ones(len(needed), bool)
+        for i, number in place.items():
+            numbers_of[i] = number
+        for i in tape.imports.values():
+            if _contains(needed, i):
+                x = tape.payloads[i]
+                numbers_of[i] = places[x.tape][x.index]
+                own[np.searchsorted(needed, i)] = False
+        repeated: list[int] = []
+        for i in tape.shared.values():
+            if tape.kinds[i].shared and _contains(needed, i):
+                known = shared.get((tape.kinds[i], i in tape.unrecorded), -1)
+                if known != -1:
+                    numbers_of[i] = known
+                    own[np.searchsorted(needed, i)] = False
+                    repeated.append(i)
+        picked = needed[own]
+        numbers = np.arange(next_number, next_number + len(picked))
+        next_number += len(picked)
+        numbers_of[picked] = numbers
+        ids, rows = tape.columns()
+        lengths = starts[picked + 1] - starts[picked]
+        _, first, inverse = _unique(ids[picked])
+        table = [codes.setdefault(tape.kinds[i], len(codes)) for i in picked[first].tolist()]
+        own_code = np.array(table, np.int64)[inverse]
+        code_parts.append(own_code)
+        rows_of = [c for k, c in codes.items() if k.op is UNBATCH]
+        if rows_of:
+            chosen = np.isin(own_code, rows_of)
+            payloads = tape.payloads
+            for i, number in zip(picked[chosen].tolist(), numbers[chosen].tolist()):
+                graph.picks[number] = payloads[i]
+        arg_parts.append(numbers_of[args[ranges(starts[picked], lengths)]])
+        count_parts.append(lengths)
+        row_parts.append(rows[picked])
+        for i in tape.shared.values():
+            number = int(numbers_of[i])
+            if number >= 0:
+                if isinstance(tape.payloads[i], Leaf):
+                    graph.leaves[number] = tape.payloads[i]
+                if tape.kinds[i].shared:
+                    shared.setdefault((tape.kinds[i], i in tape.unrecorded), number)
+        for i in tape.unrecorded:
+            if numbers_of[i] >= 0:
+                graph.frozen.add(int(numbers_of[i]))
+        for i in wanted:
+            place[i] = int(numbers_of[i])
+        indices = np.concatenate([picked, np.array(repeated, np.int64)])
+        graph.tapes.append((tape, indices, numbers_of[indices]))
+    graph.code = np.concatenate(code_parts)
+    graph.args = np.concatenate(arg_parts)
+    graph.starts = np.concatenate([[0], np.cumsum(np.concatenate(count_parts))])
+    graph.rows = np.concatenate(row_parts)
+
+
+def ranges(first: Array, lengths: Array) -> Array:
+    """The concatenation of ``first[k], first[k] + 1, ...`` (lengths[k] numbers each)."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(first - ends + lengths, lengths)
+
+
+def _unique(ids: Array) -> tuple[Array, Array, Array]:
+    """Distinct values ascending, where each first stands, and which one each entry is."""
+    low = int(ids.min()) if len(ids) else 0
+    span = int(ids.max()) - low + 1 if len(ids) else 0
+    if span > 4 * len(ids) + 65536:
+        unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+        return unique, first, inverse.reshape(-1)
+    shifted = ids - low
+    where = np.full(span, -1, np.int64)
+    where[shifted[::-1]] = np.arange(len(ids) - 1, -1, -1)
+    present = np.flatnonzero(where >= 0)
+    table = np.empty(span, np.int64)
+    table[present] = np.arange(len(present))
+    return present + low, where[present], table[shifted]

@@ -1,0 +1,64 @@
+"""The exceptions lazynet raises.
+
+::
+
+    LazynetError
+    ├── ShapeError       (ValueError)    shapes that an operation does not take
+    ├── DtypeError       (TypeError)     dtypes that do not go together
+    ├── ArgumentError    (TypeError)     None, strings, objects where numbers belong
+    ├── RangeError       (IndexError)    an index, class or row outside its range
+    ├── SettingError     (ValueError)    an option with a value it cannot have
+    ├── GraphError       (RuntimeError)  an expression used where it cannot be
+    ├── GradientError    (RuntimeError)  a derivative that was not or cannot be computed
+    ├── EvaluationError  (RuntimeError)  an operation failed while it was computed
+    ├── OutOfMemoryError (MemoryError)   an evaluation does not fit into memory
+    └── FileError        (ValueError)    a file that does not hold what it should
+
+Every message names the operation, the arguments as they were, the rule they break and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class LazynetError(Exception):
+    """Base of every exception that lazynet raises on purpose."""
+
+
+class ShapeError(LazynetError, ValueError):
+    """Shapes (or numbers of rows) that an operation does not take."""
+
+
+class DtypeError(LazynetError, TypeError):
+    """Dtypes that do not go together."""
+
+
+class ArgumentError(LazynetError, TypeError):
+    """An argument of a type that the operation does not take."""
+
+
+class RangeError(LazynetError, IndexError):
+    """An index, class or row outside its range."""
+
+
+class SettingError(LazynetError, ValueError):
+    """An option with a value it cannot have."""
+
+
+class GraphError(LazynetError, RuntimeError):
+    """An expression used where it cannot be, such as on another thread while it is recorded."""
+
+
+class GradientError(LazynetError, RuntimeError):
+    """A derivative that was not computed, or that cannot be."""
+
+
+class EvaluationError(LazynetError, RuntimeError):
+    """An operation failed while it was computed; the cause is chained."""
+
+
+class OutOfMemoryError(LazynetError, MemoryError):
+    """An evaluation does not fit into memory."""
+
+
+class FileError(LazynetError, ValueError):
+    """A file that does not hold what it should: truncated, foreign, or of another model."""

@@ -1,0 +1,389 @@
+"""Running a plan: arenas, forward, and what expressions ask for (`value`, `values`, `detach`).
+
+An `Evaluation` owns its arenas and, for backward, what forward kept. Tapes refer to evaluations,
+evaluations to earlier evaluations, nothing refers back: the last handle frees everything at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from lazynet.backend import take_rows
+from lazynet.collect import Graph, collect
+from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
+from lazynet.graph import Expression, Import, Input, Leaf, as_expression, constant
+from lazynet.kinds import HOOKS, Array, Call, Kind
+from lazynet.modes import MODES
+from lazynet.layout import SAME, SHARED, SLICE, Argument, Layout, Step, layout_of
+
+LOCK = threading.RLock()
+"""Held while evaluating and while gradients are computed and accumulated."""
+
+_ROW_KEY = 0xD1342543DE82EF95  # odd: rows of one random node get distinct keys
+_MASK = (1 << 64) - 1
+_serials = count(1)
+
+
+class Evaluation:
+    """One batched run: values of all nodes of a graph, and what backward needs.
+
+    Attributes:
+        serial: Grows with every evaluation; externals come from smaller ones.
+        layout: Where everything is.
+        arenas: Values, ``(rows, width)``.
+        shared: Values of shared nodes, by number.
+        leaves: Parameters by node number.
+        versions: Version of each parameter when it was read, by node number.
+        externals: Where the first nodes come from: (evaluation, number there).
+        frozen: Nodes through which no gradient flows.
+        calls, arguments: Per step, what forward saw.
+        kept: What forward of shared nodes kept, by number.
+        gradients, reached, needed: Left by the last backward: gradient arenas, and per arena which
+            rows it reached and which needed a gradient.
+        shared_gradients: Of shared nodes, by number, from the last backward.
+        asked: How the last backward started, to be repeated for rows it left out.
+    """
+
+    __slots__ = (
+        "__weakref__", "arenas", "arguments", "asked", "calls", "externals", "frozen", "gradients",
+        "kept", "layout", "leaves", "lines", "needed", "reached", "serial", "shared", "shared_gradients",
+        "versions",
+    )
+
+    def __init__(self, graph: Graph, layout: Layout) -> None:
+        self.serial = next(_serials)
+        self.layout = layout
+        self.leaves: dict[int, Leaf] = graph.leaves
+        self.externals = graph.externals
+        self.frozen = graph.frozen
+        self.lines: dict[int, str] = {}
+        self.shared: dict[int, Array] = {}
+        self.kept: dict[int, Any] = {}
+        self.versions = {number: leaf.version() for number, leaf in graph.leaves.items()}
+        self.arenas = [_allocate(rows, width, dtype) for dtype, width, rows in layout.arenas]
+        self.calls: list[Call | None] = []
+        self.arguments: list[Any] = []
+        self.gradients: list[Array] | None = None
+        self.reached: list[Array] = []
+        self.needed: list[Array] = []
+        self.shared_gradients: dict[int, Any] = {}
+        self.asked: Any = None
+
+    def value(self, number: int) -> Array:
+        """A copy of the value of a node, with a batch axis where it has one."""
+        layout = self.layout
+        t = layout.type(number)
+        if t.shared:
+            return np.array(self.shared[number])
+        return self.rows(number, self.arenas)
+
+    def rows(self, number: int, arenas: list[Array]) -> Array:
+        """A node's rows in arenas laid out like this evaluation's, as an array of one's own."""
+        layout = self.layout
+        t = layout.type(number)
+        arena = arenas[int(layout.arena[number])]
+        batch = int(layout.rows[number])
+        index = layout.rebatched.get(number)
+        if index is not None:
+            return take_rows(arena, index).reshape((batch, *t.shape))
+        first = int(layout.first[number])
+        if batch == -1:
+            return np.array(arena[first]).reshape(t.shape)
+        return np.array(arena[first : first + batch]).reshape((batch, *t.shape))
+
+    def fetch(self, argument: Argument, shares: bool, rows: int) -> Array:
+        """An argument of a batch as its op wants it."""
+        shape = argument.shape
+        mode = argument.mode
+        if mode == SLICE:
+            arena = self.arenas[argument.arena]
+            return arena[argument.start : argument.stop].reshape((argument.rows, *shape))
+        if mode == SHARED:
+            value = self.shared[argument.start]
+            return value if shares else np.broadcast_to(value, (rows, *shape))
+        arena = self.arenas[argument.arena]
+        if mode == SAME:
+            value = arena[argument.start].reshape(shape)
+            return value if shares else np.broadcast_to(value, (rows, *shape))
+        assert argument.index is not None
+        return take_rows(arena, argument.index).reshape((argument.rows, *shape))
+
+
+def _allocate(rows: int, width: int, dtype: Any) -> Array:
+    try:
+        return np.empty((rows, width), dtype)
+    except (MemoryError, ValueError) as error:
+        size = rows * width * np.dtype(dtype).itemsize
+        raise OutOfMemoryError(
+            f"evaluation: {rows} rows of {width} {np.dtype(dtype)} need {size / 1e9:.1f} GB, more "
+            "than there is; evaluate fewer examples at a time, or use smaller expressions"
+        ) from error
+
+
+def evaluate(roots: list[Expression]) -> None:
+    """Compute everything these expressions need that was not computed yet, in one batched run."""
+    pending = [r for r in roots if not isinstance(r, Leaf) and not evaluated(r)]
+    if not pending:
+        return
+    with LOCK:
+        pending = [r for r in pending if not evaluated(r)]
+        if not pending:
+            return
+        graph = collect(pending)
+        layout = layout_of(graph, MODES.get().autobatch)
+        evaluation = Evaluation(graph, layout)
+        with np.errstate(all="ignore"):
+            _forward(evaluation, graph)
+        _commit(evaluation, graph)
+
+
+def evaluated(x: Expression) -> bool:
+    """Whether the value of x has been computed (parameters always have theirs)."""
+    if isinstance(x, Leaf):
+        return True
+    return x.tape.sealed != 0 and x.tape.evaluated[x.index] == 1
+
+
+def _forward(evaluation: Evaluation, graph: Graph) -> None:
+    layout = evaluation.layout
+    for number, leaf in graph.leaves.items():
+        evaluation.shared[number] = leaf.values
+    _copy_externals(evaluation)
+    for number, kind, args in layout.shared:
+        rows = [evaluation.shared[a][None] for a in args]
+        out = np.empty((1, *kind.type.shape), kind.type.dtype)
+        call = Call(1, None, (False,) * len(rows), (True,) * len(rows), out)
+        try:
+            y = kind.op.forward(call, *rows)
+        except Exception as error:
+            raise _failure(error, kind, 1, graph, number) from error
+        if y is not out:
+            out[...] = y
+        evaluation.shared[number] = out[0]
+        evaluation.kept[number] = call.keep
+    locate = _payloads(graph)
+    keep = not (graph.frozen and len(graph.frozen) >= len(graph) - len(graph.externals))
+    for step in layout.steps:
+        try:
+            call_, args_ = _run(evaluation, step, locate)
+        except Exception as error:
+            node = int(step.nodes[0])
+            raise _failure(error, step.kind, step.rows, graph, node) from error
+        if keep and step.op.differentiable:
+            evaluation.calls.append(call_)
+            evaluation.arguments.append(args_ if step.op.reads_args else None)
+        else:
+            evaluation.calls.append(None)
+            evaluation.arguments.append(None)
+    if not keep:
+        evaluation.externals = []
+
+
+def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Array]]:
+    """Compute one batch into its place in the arenas."""
+    op = step.op
+    arenas = evaluation.arenas
+    if len(step.outputs) == 1:
+        arena, start, stop, shape = step.outputs[0]
+        out: Any = arenas[arena][start:stop]
+        if isinstance(op, Input):
+            parts = locate(step.nodes)
+            np.concatenate(parts, out=out.reshape(-1))
+            return Call(step.rows, None, (), (), None), []
+        out = out.reshape((step.rows, *shape))
+    else:
+        out = tuple(
+            [arenas[a][b:e].reshape((step.rows, *shape)) for a, b, e, shape in step.outputs]
+        )
+    payload = None
+    if op.payload is not None:
+        payload = assemble(op.payload, locate(step.nodes), step)
+    shares = op.shares
+    args = [evaluation.fetch(a, shares, step.rows) for a in step.args]
+    call = Call(step.rows, payload, step.shared, (), out, step.segments)
+    y = op.forward(call, *args)
+    if y is not out:
+        if len(step.outputs) == 1:
+            out[...] = y
+        else:
+            for target, result in zip(out, y):
+                if result is not target:
+                    target[...] = result
+    call.out = None
+    return call, args
+
+
+def assemble(form: str, parts: list[Any], step: Step) -> Array:
+    """The payloads of a batch as one array with an entry per row."""
+    dtype: Any = np.int64
+    if form == "float":
+        dtype = step.kind.type.dtype
+    elif form == "key":
+        dtype = np.uint64
+    if step.counts is None:
+        if form == "ints":
+            return np.array(parts, np.int64).reshape(len(parts), -1)
+        return np.array(parts, dtype).reshape(-1)
+    counts = step.counts.tolist()
+    if form == "key":
+        keys = np.repeat(np.array(parts, np.uint64), counts)
+        within = np.concatenate([np.arange(c, dtype=np.uint64) for c in counts])
+        return keys + within * np.uint64(_ROW_KEY)
+    columns = []
+    for part, rows in zip(parts, counts):
+        array = np.asarray(part, dtype)
+        if form == "ints":
+            array = np.broadcast_to(array.reshape(-1, array.shape[-1]), (rows, array.shape[-1]))
+        else:
+            array = np.broadcast_to(array, (rows,))
+        columns.append(array)
+    return np.concatenate(columns)
+
+
+def _payloads(graph: Graph) -> Any:
+    """A function from node numbers to the payloads recorded for them."""
+    n = len(graph)
+    if len(graph.tapes) == 1:
+        tape, indices, numbers = graph.tapes[0]
+        place = np.zeros(n, np.int64)
+        place[numbers] = indices
+        payloads = tape.payloads
+
+        def single(nodes: Array) -> list[Any]:
+            return [payloads[i] for i in place[nodes].tolist()]
+
+        return single
+    table: list[Any] = [None] * n
+    for tape, indices, numbers in graph.tapes:
+        for i, number in zip(np.asarray(indices).tolist(), np.asarray(numbers).tolist()):
+            table[number] = tape.payloads[i]
+
+    def several(nodes: Array) -> list[Any]:
+        return [table[i] for i in nodes.tolist()]
+
+    return several
+
+
+def _copy_externals(evaluation: Evaluation) -> None:
+    """Rows that earlier evaluations computed: once each, one gather per source and arena."""
+    layout = evaluation.layout
+    groups: dict[tuple[Any, int, int], tuple[list[Array], list[Array]]] = {}
+    for number, (source, there) in enumerate(evaluation.externals):
+        arena = int(layout.arena[number])
+        if arena < 0:
+            evaluation.shared[number] = source.shared[there]
+            continue
+        key = (source, int(source.layout.arena[there]), arena)
+        theirs, ours = groups.setdefault(key, ([], []))
+        theirs.append(source.layout.node_rows(there))
+        ours.append(layout.node_rows(number))
+    for (source, their_arena, our_arena), (theirs, ours) in groups.items():
+        rows = take_rows(source.arenas[their_arena], np.concatenate(theirs))
+        evaluation.arenas[our_arena][np.concatenate(ours)] = rows
+
+
+def _commit(evaluation: Evaluation, graph: Graph) -> None:
+    """Mark the nodes evaluated. Parameters stay unmarked: they are read at every evaluation."""
+    leaves = np.zeros(len(graph), bool)
+    leaves[list(graph.leaves)] = True
+    for tape, indices, numbers in graph.tapes:
+        indices = np.asarray(indices, np.int64)
+        numbers = np.asarray(numbers, np.int64)
+        if tape.lines:
+            for i, number in zip(indices.tolist(), numbers.tolist()):
+                if i in tape.lines:
+                    evaluation.lines[number] = tape.lines[i]
+        computed = ~leaves[numbers]
+        indices, numbers = indices[computed], numbers[computed]
+        tape.local[indices] = numbers
+        tape.done[indices] = len(tape.evaluations)
+        tape.evaluations.append(evaluation)
+        np.frombuffer(tape.evaluated, np.uint8)[indices] = 1
+        _release_imports(tape)
+
+
+def _release_imports(tape: Any) -> None:
+    """Let go of other tapes once nothing on this one can need them."""
+    if tape.imports:
+        open_nodes = [i for i, done in enumerate(tape.evaluated) if not done]
+        if all(
+            isinstance(tape.kinds[i].op, Import) or isinstance(tape.payloads[i], Leaf)
+            for i in open_nodes
+        ):
+            for i in tape.imports.values():
+                tape.payloads[i] = None
+            tape.imports = {}
+
+
+def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -> Exception:
+    """The error that says which operation failed, and where it was recorded."""
+    line = kind.line
+    for tape, indices, numbers in graph.tapes:
+        if tape.lines:
+            for i, number in zip(indices, numbers):
+                if number == node and int(i) in tape.lines:
+                    line = tape.lines[int(i)]
+    text = f"{kind} x {rows} rows, recorded at {line}: {error}"
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
+    if isinstance(error, LazynetError):
+        return type(error)(text)
+    return EvaluationError(text)
+
+
+# What expressions ask for
+
+
+def value(x: Expression) -> Any:
+    """The value of one expression: see `Expression.value`."""
+    if isinstance(x, Leaf):
+        return _own(np.array(x.values), None)
+    if not evaluated(x):
+        evaluate([x])
+    evaluation, number = x.tape.location(x.index)
+    return _own(evaluation.value(number), x.batch)
+
+
+def _own(array: Array, batch: int | None) -> Any:
+    if batch is None and array.ndim == 0:
+        return array.item()
+    return array
+
+
+def values(expressions: Iterable[Any]) -> list[Any]:
+    """The values of several expressions, computed in one batched run.
+
+    Args:
+        expressions: Expressions; numbers and arrays stand for themselves.
+
+    Returns:
+        What `.value()` of each returns, in the same order.
+
+    >>> import lazynet as ln
+    >>> x = ln.constant([1.0, 2.0])
+    >>> total, largest = ln.values([x.sum(), x.max()])
+    >>> total, largest
+    (3.0, 2.0)
+    """
+    if isinstance(expressions, (Expression, str)) or not isinstance(expressions, Iterable):
+        raise ArgumentError(
+            f"values: got {expressions!r}; it takes a list of expressions; for one use .value()"
+        )
+    entries = [as_expression(x, "values") for x in expressions]
+    evaluate(entries)
+    return [value(x) for x in entries]
+
+
+def detach(x: Expression) -> Expression:
+    """A constant of the value of x."""
+    return constant(np.asarray(value(x)), batched=x.batch is not None, dtype=x.dtype)
+
+
+HOOKS.value = value
+HOOKS.evaluated = evaluated
+HOOKS.detach = detach

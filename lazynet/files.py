@@ -1,0 +1,133 @@
+"""Saving and loading: one safetensors file with parameters, random state and optimiser state."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lazynet import randomness
+from lazynet.errors import ArgumentError, FileError
+from lazynet.kinds import Array
+
+if TYPE_CHECKING:
+    from lazynet.parameters import Model
+
+_FORMAT = "lazynet-1"
+_PARAMETER = "parameter:"
+_OPTIMIZER = "optimizer:"
+
+
+def save(model: Model, path: Any, optimizer: Any = None) -> None:
+    """See `Model.save`."""
+    import safetensors.numpy
+
+    target = _path(path)
+    prefix = len(model.path)
+    tensors: dict[str, Array] = {
+        _PARAMETER + name[prefix:]: np.ascontiguousarray(p.values) for name, p in model.items()
+    }
+    state = {"initialisers": _generator_state(model), "random": randomness.get_state()}
+    if optimizer is not None:
+        for name, value in optimizer.state_dict().items():
+            tensors[_OPTIMIZER + name] = np.array(value, order="C")
+        state["optimizer"] = type(optimizer).__name__
+    empty = {name: list(t.shape) for name, t in tensors.items() if t.size == 0}
+    data = safetensors.numpy.save(
+        {name: t for name, t in tensors.items() if t.size},
+        {"format": _FORMAT, "state": json.dumps(state), "empty": json.dumps(empty)},
+    )
+    _write(target, data)
+
+
+def _write(target: Path, data: bytes) -> None:
+    """Write a whole file or none: into a temporary beside it, then moved into place."""
+    handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=".partial", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(f"path: got {path!r}; it must be a file name")
+    return Path(path)
+
+
+def _generator_state(model: Model) -> str:
+    return json.dumps(model.rng.bit_generator.state, default=lambda a: a.tolist())
+
+
+def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise
+    except (safetensors.SafetensorError, OSError) as error:
+        raise FileError(
+            f"load: {path} is no complete safetensors file ({error}); it may be truncated or of "
+            "another program; save it again"
+        ) from error
+    if metadata.get("format") != _FORMAT:
+        raise FileError(
+            f"load: {path} was not written by Model.save (format {metadata.get('format')!r}); "
+            "read foreign arrays with safetensors and assign them to parameter.array"
+        )
+    for name, shape in json.loads(metadata["empty"]).items():
+        tensors[name] = np.zeros(shape, np.float32)
+    return tensors, json.loads(metadata["state"])
+
+
+def load(model: Model, path: Any, optimizer: Any = None) -> None:
+    """See `Model.load`."""
+    source = _path(path)
+    tensors, state = _read(source)
+    prefix = len(model.path)
+    mine = {name[prefix:]: p for name, p in model.items()}
+    theirs = {
+        name[len(_PARAMETER) :]: t for name, t in tensors.items() if name.startswith(_PARAMETER)
+    }
+    problems = [f"missing in the file: {name} {mine[name].shape}" for name in mine.keys() - theirs]
+    problems += [
+        f"not in the model: {name} {theirs[name].shape}" for name in theirs.keys() - mine.keys()
+    ]
+    for name in mine.keys() & theirs.keys():
+        if mine[name].shape != theirs[name].shape:
+            problems.append(
+                f"{name}: the file has {theirs[name].shape}, the model {mine[name].shape}"
+            )
+    if problems:
+        raise FileError(f"load: {source} does not fit the model; " + "; ".join(sorted(problems)))
+    optimizer_state = {
+        name[len(_OPTIMIZER) :]: t for name, t in tensors.items() if name.startswith(_OPTIMIZER)
+    }
+    if optimizer is not None:
+        wanted = type(optimizer).__name__
+        if state.get("optimizer") != wanted:
+            raise FileError(
+                f"load: {source} holds the state of {state.get('optimizer')}, not of {wanted}; "
+                "leave out optimizer, or use the one it was saved with"
+            )
+        optimizer.load_state_dict(optimizer_state)
+    for name, p in mine.items():
+        p.array = theirs[name]
+    generator = json.loads(state["initialisers"])
+    for key in ("counter", "key"):
+        generator["state"][key] = np.array(generator["state"][key], np.uint64)
+    generator["buffer"] = np.array(generator["buffer"], np.uint64)
+    model.rng.bit_generator.state = generator
+    randomness.set_state(state["random"])

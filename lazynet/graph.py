@@ -1,0 +1,788 @@
+"""Recording: `Expression`, the handle of a node, and the functions that append nodes to a tape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from lazynet.errors import ArgumentError, DtypeError, GraphError, SettingError, ShapeError
+from lazynet.kinds import (
+    FLOAT32,
+    FLOAT64,
+    FLOATS,
+    HOOKS,
+    INT64,
+    Array,
+    Kind,
+    Op,
+    Shape,
+    Type,
+    make_kind,
+    show,
+    type_of,
+    user_line,
+)
+from lazynet.modes import MODES
+from lazynet.tape import LOCAL, NO_TAPE, Tape, open_tape, tape_for_input
+
+_modes = MODES.get
+_new = object.__new__
+
+
+class Expression:
+    """One value of the computation graph, computed when asked for.
+
+    Expressions are made by `ln.constant`, by parameters and by operations on other expressions,
+    never by calling this class. They behave like the NumPy array of one example; the batch is an
+    axis of its own that indexing, reshaping and reductions do not see.
+    """
+
+    __slots__ = ("index", "tape")
+    __array_ufunc__ = None  # NumPy arrays leave `array + expression` to us
+
+    tape: Tape
+    index: int
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the node."""
+        return self.tape.kinds[self.index]
+
+    @property
+    def type(self) -> Type:
+        """Interned shape, dtype and shared identity."""
+        return self.tape.kinds[self.index].type
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one example."""
+        return self.type.shape
+
+    @property
+    def batch(self) -> int | None:
+        """Number of rows, or None for a single row without a batch axis."""
+        rows = self.tape.rows[self.index]
+        return None if rows == -1 else rows
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy dtype of the values."""
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes of one example."""
+        return len(self.type.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements of one example."""
+        return self.type.width
+
+    # Elementwise arithmetic
+
+    def __add__(self, other: Any) -> Expression:
+        return _binary(HOOKS.add, HOOKS.add_number, self, other)
+
+    def __radd__(self, other: Any) -> Expression:
+        return _reflected(HOOKS.add, HOOKS.add_number, self, other)
+
+    def __sub__(self, other: Any) -> Expression:
+        return _binary(HOOKS.subtract, HOOKS.subtract_number, self, other)
+
+    def __rsub__(self, other: Any) -> Expression:
+        return _reflected(HOOKS.subtract, HOOKS.subtract_from_number, self, other)
+
+    def __mul__(self, other: Any) -> Expression:
+        return _binary(HOOKS.multiply, HOOKS.multiply_number, self, other)
+
+    def __rmul__(self, other: Any) -> Expression:
+        return _reflected(HOOKS.multiply, HOOKS.multiply_number, self, other)
+
+    def __truediv__(self, other: Any) -> Expression:
+        return _binary(HOOKS.divide, HOOKS.divide_number, self, other)
+
+    def __rtruediv__(self, other: Any) -> Expression:
+        return _reflected(HOOKS.divide, HOOKS.divide_into_number, self, other)
+
+    def __pow__(self, other: Any) -> Expression:
+        return _binary(HOOKS.power, HOOKS.power_number, self, other)
+
+    def __rpow__(self, other: Any) -> Expression:
+        return _reflected(HOOKS.power, HOOKS.power_of_number, self, other)
+
+    def __neg__(self) -> Expression:
+        return _unary(HOOKS.negative, self)
+
+    def __pos__(self) -> Expression:
+        return self
+
+    def __abs__(self) -> Expression:
+        return _unary(HOOKS.absolute, self)
+
+    def __matmul__(self, other: Any) -> Expression:
+        return HOOKS.matmul(self, other)  # type: ignore[no-any-return]
+
+    def __rmatmul__(self, other: Any) -> Expression:
+        return HOOKS.matmul(other, self)  # type: ignore[no-any-return]
+
+    # Shape
+
+    def __getitem__(self, index: Any) -> Expression:
+        return HOOKS.index(self, index)  # type: ignore[no-any-return]
+
+    def __len__(self) -> int:
+        shape = self.shape
+        if not shape:
+            raise ArgumentError(
+                f"len: {self!r} is a scalar; only expressions with axes have a length; "
+                "for the number of rows use .batch"
+            )
+        return shape[0]
+
+    def __iter__(self) -> Iterator[Expression]:
+        return iter([self[i] for i in range(len(self))])
+
+    @property
+    def T(self) -> Expression:
+        """The axes of one example in reverse order."""
+        return HOOKS.transpose(self)  # type: ignore[no-any-return]
+
+    def reshape(self, *shape: Any) -> Expression:
+        """Another shape with the same number of elements; one entry may be -1."""
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            shape = tuple(shape[0])
+        return HOOKS.reshape(self, shape)  # type: ignore[no-any-return]
+
+    def sum(self, axis: int | tuple[int, ...] | None = None) -> Expression:
+        """Sum over one axis, several, or all."""
+        return HOOKS.sum(self, axis)  # type: ignore[no-any-return]
+
+    def mean(self, axis: int | tuple[int, ...] | None = None) -> Expression:
+        """Mean over one axis, several, or all."""
+        return HOOKS.mean(self, axis)  # type: ignore[no-any-return]
+
+    def max(self, axis: int | tuple[int, ...] | None = None) -> Expression:
+        """Maximum over one axis, several, or all."""
+        return HOOKS.max(self, axis)  # type: ignore[no-any-return]
+
+    def astype(self, dtype: Any) -> Expression:
+        """The same values in another dtype ("float32", "float64" or "int64")."""
+        return HOOKS.astype(self, dtype)  # type: ignore[no-any-return]
+
+    # Values and gradients
+
+    def value(self) -> Any:
+        """Compute the value: a float for a single scalar, else a NumPy array of your own.
+
+        The array has a leading batch axis exactly where `batch` is not None.
+        """
+        return HOOKS.value(self)
+
+    def item(self) -> float:
+        """The value as a Python number; only for a single element."""
+        array = np.asarray(self.value())
+        if array.size != 1:
+            raise ShapeError(
+                f"item: {self!r} holds {array.size} elements; only one can become a number; "
+                "use .value()"
+            )
+        return array.reshape(()).item()  # type: ignore[no-any-return]
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ArgumentError(
+                "np.asarray(expression, copy=False): a value is always a copy; leave out copy"
+            )
+        return np.asarray(self.value(), dtype=dtype if dtype is not None else self.dtype)
+
+    def backward(self) -> None:
+        """Differentiate: this scalar (single row) by everything it was computed from.
+
+        Parameters accumulate their gradients until an optimiser's `step()`.
+        """
+        HOOKS.backward([self])
+
+    def gradient(self) -> Array:
+        """Gradient from the last backward that reached this expression, shaped like `value()`.
+
+        Raises:
+            GradientError: If no backward reached it.
+        """
+        return HOOKS.gradient(self)  # type: ignore[no-any-return]
+
+    def detach(self) -> Expression:
+        """The same value, through which no gradient flows. Computes it, and drops its history."""
+        return HOOKS.detach(self)  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        raise ArgumentError(
+            f"bool: {self!r} has no truth value before it is computed; "
+            "compare .value(), or test `x is None`"
+        )
+
+    def __lt__(self, other: Any) -> Any:
+        raise _comparison(self, other, "less")
+
+    def __gt__(self, other: Any) -> Any:
+        raise _comparison(self, other, "greater")
+
+    def __le__(self, other: Any) -> Any:
+        raise _comparison(self, other, "less")
+
+    def __ge__(self, other: Any) -> Any:
+        raise _comparison(self, other, "greater")
+
+    def __repr__(self) -> str:
+        batch = "" if self.batch is None else f", batch={self.batch}"
+        state = "evaluated" if HOOKS.evaluated(self) else "not evaluated"
+        kind = self.kind
+        output = f"[{kind.position}]" if len(kind.outputs) > 1 else ""
+        return f"<{kind.op.name}{output} shape={self.shape}{batch} {self.dtype}, {state}>"
+
+
+def _comparison(a: Expression, b: Any, name: str) -> ArgumentError:
+    return ArgumentError(
+        f"comparison of {a!r} with {b!r}: an expression has no value yet; "
+        f"compare .value(), or record a 0/1 mask with ln.{name}(a, b)"
+    )
+
+
+class Leaf(Expression):
+    """An expression that lies on no tape: a parameter. Recorded once on each tape that uses it."""
+
+    __slots__ = ("leaf_kind",)
+    leaf_kind: Kind
+    name: str
+    values: Array
+    pending: Array | None
+    pending_rows: list[Any]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether `backward` computes its gradient."""
+        raise GraphError("a leaf has no values of its own; use ln.Model().parameter(...)")
+
+    def version(self) -> int:
+        """A number that changes whenever the values do."""
+        raise GraphError("a leaf has no values of its own; use ln.Model().parameter(...)")
+
+    @property
+    def kind(self) -> Kind:
+        return self.leaf_kind
+
+    @property
+    def type(self) -> Type:
+        return self.leaf_kind.type
+
+    @property
+    def batch(self) -> int | None:
+        return None
+
+
+# Recording
+
+
+def _binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
+    """Record `a op b`: the hot path; everything unusual is left to `record`."""
+    tape = LOCAL.tape
+    if a.tape is tape and isinstance(b, Expression) and b.tape is tape and tape.sealed == 0:
+        i = a.index
+        j = b.index
+        kinds = tape.kinds
+        kind = op._kinds.get((kinds[i].type, kinds[j].type))
+        if kind is not None and not kind.shared:
+            rows = tape.rows
+            r = rows[i]
+            s = rows[j]
+            if r != s:
+                r = op.batch(r, s)
+            n = len(kinds)
+            if _modes().marks:
+                _mark(tape, n)
+            kinds.append(kind)
+            args = tape.args
+            tape.starts.append(len(args))
+            args.append(i)
+            args.append(j)
+            rows.append(r)
+            tape.payloads.append(None)
+            e = _new(Expression)
+            e.tape = tape
+            e.index = n
+            return e
+    elif not isinstance(b, Expression):
+        if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
+            return record(number_op, (a,), float(b))  # type: ignore[no-any-return]
+        return record(op, (a, b))  # type: ignore[no-any-return]
+    return record(op, (a, b))  # type: ignore[no-any-return]
+
+
+def _reflected(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
+    """Record `b op a` where b is no expression."""
+    if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
+        return record(number_op, (a,), float(b))  # type: ignore[no-any-return]
+    return record(op, (b, a))  # type: ignore[no-any-return]
+
+
+def _unary(op: Op, a: Expression) -> Expression:
+    tape = LOCAL.tape
+    if a.tape is tape and tape.sealed == 0:
+        i = a.index
+        kinds = tape.kinds
+        kind = op._kinds.get(kinds[i].type)
+        if kind is not None and not kind.shared:
+            n = len(kinds)
+            if _modes().marks:
+                _mark(tape, n)
+            kinds.append(kind)
+            tape.starts.append(len(tape.args))
+            tape.args.append(i)
+            tape.rows.append(tape.rows[i])
+            tape.payloads.append(None)
+            e = _new(Expression)
+            e.tape = tape
+            e.index = n
+            return e
+    return record(op, (a,))  # type: ignore[no-any-return]
+
+
+def _mark(tape: Tape, index: int) -> None:
+    modes = _modes()
+    if not modes.gradients:
+        tape.unrecorded.add(index)
+    if modes.debug:
+        tape.lines[index] = user_line()
+
+
+def _handle(tape: Tape, index: int) -> Expression:
+    e = _new(Expression)
+    e.tape = tape
+    e.index = index
+    return e
+
+
+def adopt(tape: Tape, x: Expression) -> int:
+    """Index of x on this tape: its own, a parameter's leaf, or an import from a sealed tape."""
+    source = x.tape
+    if source is tape:
+        return x.index
+    if isinstance(x, Leaf):
+        found = tape.shared.get(x.leaf_kind)
+        if found is None:
+            found = tape.append(x.leaf_kind, [], -1, x)
+            tape.shared[x.leaf_kind] = found
+        return found
+    if source.sealed == 0:
+        raise GraphError(
+            f"{x!r} lies on the open tape of another thread; evaluate it there (.value()) before "
+            "it is used here, or hand over the array"
+        )
+    key = (source, x.index)
+    found = tape.imports.get(key)
+    if found is None:
+        t = x.type
+        kind = _import_kinds.get(t)
+        if kind is None:
+            kind = _import_kinds[t] = Kind(_IMPORT, (), (t,), t.shared != 0)
+        found = tape.append(kind, [], source.rows[x.index], x)
+        tape.imports[key] = found
+    return found
+
+
+def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None = None) -> Any:
+    """Record a node of `op`; arguments may be expressions, numbers, arrays.
+
+    Args:
+        op: The operation.
+        args: Its arguments. Numbers and arrays become constants in the dtype of the others.
+        payload: What the node carries besides (see `Op.payload`).
+        batch: Batch of the result, where it does not follow from the arguments (-1: single row).
+
+    Returns:
+        The expression, or a tuple of them for an op with several results.
+    """
+    tape = LOCAL.tape
+    indices: list[int] = []
+    own = False
+    if tape.sealed == 0:
+        for a in args:
+            if not isinstance(a, Expression):
+                own = False
+                break
+            if a.tape is tape:
+                indices.append(a.index)
+                own = True
+            else:
+                indices.append(adopt(tape, a))
+    if not own or len(indices) < len(args):
+        tape, indices = _adopt_all(op, args)
+    if op.rearranges:
+        indices = [_unshare(tape, i) for i in indices]
+    kind = _kind(op, tape, indices)
+    if kind is None:
+        indices = _align(tape, indices)
+        kind = _kind(op, tape, indices)
+        if kind is None:
+            types = tuple([tape.kinds[i].type for i in indices])
+            kind = make_kind(op, _key(op, types), types[:1] if op.nary else types)
+    modes = _modes()
+    if kind.shared:
+        key = (kind, modes.gradients)
+        index = tape.shared.get(key, -1)
+        if index != -1:
+            return _handle(tape, index)
+        tape.shared[key] = len(tape.kinds)
+    rows = -1
+    if batch is not None:
+        rows = batch
+    elif len(indices) == 1 and not op.segmented:
+        rows = tape.rows[indices[0]]
+    else:
+        for i in indices:
+            if tape.rows[i] != -1:
+                rows = op.batch(*[tape.rows[i] for i in indices])
+                break
+    n = len(tape.kinds)
+    index = tape.append(kind, indices, rows, payload)
+    if modes.marks:
+        for k in range(n, len(tape.kinds)):
+            _mark(tape, k)
+    if len(kind.members) == 1:
+        e = _new(Expression)
+        e.tape = tape
+        e.index = index
+        return e
+    return tuple([_handle(tape, index + k) for k in range(len(kind.members))])
+
+
+def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
+    """Tape and indices where an argument is no expression, or there is no open tape, or no input."""
+    dtype = None
+    for a in args:
+        if isinstance(a, Expression) and a.dtype in FLOATS and (dtype is None or a.dtype is FLOAT64):
+            dtype = a.dtype
+    expressions = [
+        a if isinstance(a, Expression) else constant(a, dtype=dtype, role=op.name) for a in args
+    ]
+    tape = open_tape()
+    if not any(a.tape is tape for a in expressions):
+        tape = tape_for_input()  # nothing here refers to the open tape
+    return tape, [adopt(tape, a) for a in expressions]
+
+
+def _key(op: Op, types: tuple[Type, ...]) -> Any:
+    if op.nary:
+        for t in types:
+            if t is not types[0]:
+                listing = ", ".join(f"{t.shape} {t.dtype}" for t in types[:8])
+                raise ShapeError(
+                    f"{op.name}: got a list of ({listing}); all entries must have the same shape "
+                    "and dtype; reshape or convert them first"
+                )
+        return types[0]
+    return types[0] if len(types) == 1 else types
+
+
+def _kind(op: Op, tape: Tape, indices: list[int]) -> Kind | None:
+    kinds = tape.kinds
+    known = op.kinds
+    if op.nary:
+        first = kinds[indices[0]].type
+        for i in indices:
+            if kinds[i].type is not first:
+                return None
+        return known.get(first)
+    if len(indices) == 1:
+        return known.get(kinds[indices[0]].type)
+    return known.get(tuple([kinds[i].type for i in indices]))
+
+
+def _align(tape: Tape, indices: list[int]) -> list[int]:
+    """Constants take the floating-point dtype of what they meet (the widest, among themselves)."""
+    weak = [tape.kinds[i].op for i in indices]
+    dtypes = [tape.kinds[i].type.dtype for i in indices]
+    floats = {d for d in dtypes if d in FLOATS}
+    if len(floats) < 2:
+        return indices
+    firm = {d for d, op in zip(dtypes, weak) if d in FLOATS and not isinstance(op, Input)}
+    if len(firm) > 1:
+        return indices  # the op's dtype rule will say so
+    target = firm.pop() if firm else FLOAT64
+    aligned = []
+    for i, d in zip(indices, dtypes):
+        if d in FLOATS and d is not target:
+            i = HOOKS.astype(_handle(tape, i), target).index
+        aligned.append(i)
+    return aligned
+
+
+def _unshare(tape: Tape, index: int) -> int:
+    """A shared value as a row of its own, for ops that point at rows."""
+    t = tape.kinds[index].type
+    if not t.shared:
+        return index
+    kind = _UNSHARE.kinds.get(t)
+    if kind is None:
+        kind = make_kind(_UNSHARE, t, (t,))
+    gradients = _modes().gradients
+    found = tape.shared.get((kind, gradients), -1)
+    if found == -1:
+        found = tape.append(kind, [index], -1, None)
+        tape.shared[(kind, gradients)] = found
+        if _modes().marks:
+            _mark(tape, found)
+    return found
+
+
+# Leaves and rearrangements: nodes that are never computed
+
+
+class Import(Op):
+    """A node of another tape."""
+
+    alias = True
+
+
+class Input(Op):
+    """An array given by the user; the payload is its flattened copy."""
+
+    payload = "array"
+
+
+class Unbatch(Op):
+    """Row `payload` of a batch."""
+
+    alias = True
+    payload = "row"
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        return dtypes[0]
+
+
+class Rebatch(Op):
+    """The rows of all arguments as one batch."""
+
+    alias = True
+    nary = True
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        return dtypes[0]
+
+
+class Unshare(Op):
+    """A shared value as a row."""
+
+    unshares = True
+    reads_args = False
+    reads_y = False
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        return dtypes[0]
+
+    def forward(self, call: Any, *args: Array) -> Any:
+        return args[0]
+
+    def backward(self, call: Any, dy: Any, y: Any, *args: Array) -> Any:
+        return dy
+
+
+_IMPORT = Import()
+_INPUT = Input()
+UNBATCH = Unbatch()
+_REBATCH = Rebatch()
+_UNSHARE = Unshare()
+_import_kinds: dict[Type, Kind] = {}
+_input_kinds: dict[Type, Kind] = {}
+
+
+def as_dtype(dtype: Any, floating: bool = False) -> np.dtype[Any]:
+    """The NumPy dtype of this name, if lazynet computes in it.
+
+    Raises:
+        DtypeError: If it does not.
+    """
+    try:
+        d = np.dtype(dtype)
+    except TypeError:
+        d = np.dtype(object)
+    for known in (FLOAT32, FLOAT64) if floating else (FLOAT32, FLOAT64, INT64):
+        if d == known:
+            return known
+    names = "float32 or float64" if floating else "float32, float64 or int64 (indices)"
+    raise DtypeError(f"dtype: got {dtype!r}; it must be {names}")
+
+
+def as_array(values: Any, dtype: Any = None, role: str = "constant") -> Array:
+    """A new, contiguous array of numbers from what a user gave.
+
+    Args:
+        values: Numbers, nested lists or an array.
+        dtype: Of the result. None keeps float32 and float64 arrays and makes the rest float32.
+        role: What the message calls it.
+
+    Raises:
+        ArgumentError: For None, strings, ragged lists, objects and complex numbers.
+    """
+    if isinstance(values, (list, tuple)) and any(isinstance(v, Expression) for v in values):
+        raise ArgumentError(
+            f"{role}: got a list of expressions where an array belongs; combine them with "
+            "ln.stack, ln.concatenate or ln.rebatch"
+        )
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ArgumentError(
+            f"{role}: got a ragged list; rows must have equal lengths to form an array; "
+            "make one expression of each row"
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(
+            f"{role}: got {type(values).__name__} {_short(values)} (dtype {array.dtype}); it must "
+            "be a number or an array of real numbers"
+        )
+    if dtype is None:
+        given = isinstance(values, (np.ndarray, np.generic)) and array.dtype in FLOATS
+        dtype = array.dtype if given else FLOAT32
+    target = as_dtype(dtype)
+    if target is INT64 and array.dtype.kind == "f" and not np.all(array == np.floor(array)):
+        raise ArgumentError(f"{role}: got {_short(values)}; int64 needs whole numbers; round first")
+    return np.array(array, target, order="C", copy=True)
+
+
+def _short(values: Any) -> str:
+    text = repr(values)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def constant(
+    array: Any, batched: bool = False, dtype: Any = None, *, role: str = "constant"
+) -> Expression:
+    """An input: a leaf holding a copy of these numbers.
+
+    Args:
+        array: A number, nested list or array.
+        batched: Whether the first axis is the batch.
+        dtype: "float32", "float64" or "int64" (for indices). Default: float32 and float64 arrays
+            keep theirs, all else becomes float32. Where a constant meets an expression of another
+            floating-point dtype, it takes that dtype.
+        role: What an error message calls the argument.
+
+    Returns:
+        An expression of shape `array.shape` (or `array.shape[1:]` with a batch).
+
+    Raises:
+        ArgumentError: If it is no array of real numbers.
+        ShapeError: If `batched` and there is no axis for the batch.
+
+    >>> import lazynet as ln
+    >>> ln.constant([[1, 2], [3, 4], [5, 6]], batched=True).sum().value().tolist()
+    [3.0, 7.0, 11.0]
+    """
+    if isinstance(array, Expression):
+        return array
+    if dtype is None and type(array) is np.ndarray and array.dtype in FLOATS:
+        values = array.copy()
+    else:
+        values = as_array(array, dtype, role)
+    rows = -1
+    shape = values.shape
+    if batched:
+        if not shape:
+            raise ShapeError(
+                f"{role}: got a single number with batched=True; a batch needs an axis; "
+                "leave out batched"
+            )
+        rows = shape[0]
+        shape = shape[1:]
+    t = type_of(shape, values.dtype)
+    kind = _input_kinds.get(t)
+    if kind is None:
+        kind = _input_kinds[t] = Kind(_INPUT, (), (t,), False)
+    tape = tape_for_input()
+    n = len(tape.kinds)
+    if _modes().debug:
+        _mark(tape, n)
+    tape.append(kind, [], rows, values.reshape(-1))
+    return _handle(tape, n)
+
+
+def unbatch(x: Expression) -> list[Expression]:
+    """The rows of a batch as single expressions; nothing is copied.
+
+    >>> import lazynet as ln
+    >>> [row.sum().value() for row in ln.unbatch(ln.constant([[1, 2], [3, 4]], batched=True))]
+    [3.0, 7.0]
+    """
+    if not isinstance(x, Expression):
+        raise ArgumentError(f"unbatch: got {_short(x)}; it takes an expression")
+    if x.batch is None:
+        return [x]
+    rows = x.batch
+    return [record(UNBATCH, (x,), b, -1) for b in range(rows)]
+
+
+def rebatch(xs: Sequence[Expression]) -> Expression:
+    """One batch of the rows of several expressions of equal shape; nothing is copied.
+
+    >>> import lazynet as ln
+    >>> ln.rebatch([ln.constant([1, 2]), ln.constant([3, 4])]).value().tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+    entries = expression_list(xs, "rebatch")
+    rows = 0
+    for e in entries:
+        rows += 1 if e.batch is None else e.batch
+    return record(_REBATCH, entries, None, rows)  # type: ignore[no-any-return]
+
+
+def expression_list(xs: Any, role: str) -> list[Any]:
+    """A non-empty list of expressions, or numbers and arrays beside at least one expression.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    if isinstance(xs, (str, bytes)) or not hasattr(xs, "__iter__"):
+        raise ArgumentError(f"{role}: got {_short(xs)}; it takes a list of expressions")
+    entries = list(xs)
+    if not entries:
+        raise ArgumentError(
+            f"{role}: got an empty list, whose shape is unknown; leave the call out, or add a "
+            "constant of zeros"
+        )
+    return entries
+
+
+def as_expression(x: Any, role: str, dtype: Any = None) -> Expression:
+    """x itself if it is an expression, else a constant of it."""
+    return x if isinstance(x, Expression) else constant(x, dtype=dtype, role=role)
+
+
+def tape_count() -> int:
+    """Number of tapes alive, by walking the objects the garbage collector knows: for tests."""
+    import gc
+
+    return sum(1 for o in gc.get_objects() if isinstance(o, Tape) and o is not NO_TAPE)
+
+
+HOOKS.record = record
+__all__ = [
+    "Expression", "Leaf", "Number", "SettingError", "adopt", "as_array", "as_dtype",
+    "as_expression", "constant", "expression_list", "rebatch", "record", "show", "tape_count",
+    "unbatch",
+]

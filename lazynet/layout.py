@@ -1,0 +1,460 @@
+"""Where every row lives: from a schedule to arenas, row numbers and index arrays.
+
+One arena per dtype and row width. Rows are laid out by kind, then by batch, so that all rows of a
+kind are contiguous (weight gradients take them in one piece). An argument of a batch is then a
+slice of an arena, one `take`, a single row that all share, or a shared value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazynet.collect import Graph, ranges
+from lazynet.kinds import Array, Kind, Op, Shape, Type
+from lazynet.schedule import Schedule, schedule
+
+SLICE, TAKE, SAME, SHARED = range(4)
+
+
+class Argument:
+    """Where a batch finds one of its arguments.
+
+    Attributes:
+        mode: SLICE (rows start:stop), TAKE (rows `index`), SAME (row `start` for every row of the
+            batch), SHARED (the value of node `start`).
+        arena, start, stop, index: See `mode`.
+        shape: Shape of one row.
+        rows: Number of rows.
+    """
+
+    __slots__ = ("_distinct", "arena", "index", "mode", "rows", "shape", "start", "stop")
+
+    def __init__(
+        self, mode: int, arena: int, start: int, stop: int, index: Array | None, shape: Shape
+    ) -> None:
+        self.mode = mode
+        self.arena = arena
+        self.start = start
+        self.stop = stop
+        self.index = index
+        self.shape = shape
+        self.rows = len(index) if index is not None else stop - start
+        self._distinct: bool | None = None
+
+    def distinct(self) -> bool:
+        """Whether no row of `index` occurs twice."""
+        if self._distinct is None:
+            assert self.index is not None
+            ordered = np.sort(self.index)
+            self._distinct = bool((ordered[1:] != ordered[:-1]).all())
+        return self._distinct
+
+    def indices(self) -> Array:
+        """The rows as an index array."""
+        if self.index is not None:
+            return self.index
+        return np.arange(self.start, self.stop)
+
+
+class Step:
+    """One batch, ready to run.
+
+    Attributes:
+        kind, op: What to run.
+        nodes: The nodes, by number.
+        rows: Rows of the result.
+        counts: Rows of each node; None where each has one.
+        outputs: (arena, start, stop, shape) of each result.
+        args: Where the arguments are.
+        shared: Per argument, whether it comes without row axis.
+        segments: Offsets of the nodes' argument rows, for segmented and n-ary ops.
+    """
+
+    __slots__ = (
+        "args", "counts", "kind", "nodes", "op", "outputs", "rows", "segments", "shared"
+    )
+
+    def __init__(self, kind: Kind, nodes: Array) -> None:
+        self.kind = kind
+        self.op: Op = kind.op
+        self.nodes = nodes
+        self.rows = 0
+        self.counts: Array | None = None
+        self.outputs: list[tuple[int, int, int, Shape]] = []
+        self.args: list[Argument] = []
+        self.shared: tuple[bool, ...] = ()
+        self.segments: Array | None = None
+
+
+class Layout:
+    """Everything an evaluation of a graph of this structure needs; pure data.
+
+    Attributes:
+        steps: Batches in order.
+        shared: Shared nodes, computed before the steps: (node, kind, arguments).
+        arenas: (dtype, width, rows) of each arena.
+        arena: Per node, its arena (-1 for shared values).
+        first: Per node, its first row; for an alias of several nodes see `rebatched`.
+        rebatched: Rows of aliases of several nodes.
+        kinds, code, rows: As in the graph.
+        lower_bound: Function that computes the least possible number of batches.
+    """
+
+    __slots__ = (
+        "arena", "arenas", "code", "first", "kinds", "lower_bound", "rebatched", "rows", "shared",
+        "steps",
+    )
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.shared: list[tuple[int, Kind, list[int]]] = []
+        self.arenas: list[tuple[Any, int, int]] = []
+        self.rebatched: dict[int, Array] = {}
+
+    def node_rows(self, i: int) -> Array:
+        """Rows of node i in its arena."""
+        found = self.rebatched.get(i)
+        if found is not None:
+            return found
+        first = int(self.first[i])
+        rows = int(self.rows[i])
+        return np.arange(first, first + (1 if rows == -1 else rows))
+
+    def type(self, i: int) -> Type:
+        """Type of node i."""
+        return self.kinds[int(self.code[i])].type
+
+
+def lay_out(graph: Graph, plan: Schedule) -> Layout:
+    """Assign rows and build the index arrays of every batch."""
+    code, starts, args, rows = graph.arrays()
+    layout = Layout()
+    layout.kinds = graph.kinds
+    layout.code = code
+    layout.rows = rows
+    layout.lower_bound = plan.lower_bound
+    for i in plan.shared:
+        layout.shared.append((i, graph.kinds[code[i]], args[starts[i] : starts[i + 1]].tolist()))
+    bounds = _split_by_shared(graph, plan, code, starts, args)
+    _assign_rows(layout, graph, plan, bounds, starts, args)
+    _connect(layout, starts, args)
+    return layout
+
+
+def _split_by_shared(
+    graph: Graph, plan: Schedule, code: Array, starts: Array, args: Array
+) -> Array:
+    """Batch bounds, with batches cut where nodes of a kind hold different shared nodes.
+
+    That happens when a value computed from parameters was evaluated before one of them changed,
+    and is used beside its successor: the kind is the same, the value is not.
+    """
+    identities: dict[int, int] = {}
+    for i, c in enumerate(code.tolist() if _any_twice(graph, code) else ()):
+        t = graph.kinds[c].type
+        if t.shared and identities.setdefault(t.shared, i) != i:
+            identities[t.shared] = -1
+    if -1 not in identities.values():
+        return plan.bounds
+    cuts = [0]
+    for b in range(len(plan.bounds) - 1):
+        nodes = plan.order[plan.bounds[b] : plan.bounds[b + 1]]
+        kind = graph.kinds[code[nodes[0]]]
+        places = [p for p, t in enumerate(kind.args) if t.shared and not kind.op.nary]
+        if places:
+            keys = args[starts[nodes][:, None] + np.array(places)]
+            group = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+            order = np.argsort(group, kind="stable")
+            plan.order[plan.bounds[b] : plan.bounds[b + 1]] = nodes[order]
+            ordered = group[order]
+            inner = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1 + plan.bounds[b]
+            cuts += inner.tolist()
+        cuts.append(int(plan.bounds[b + 1]))
+    return np.array(cuts, np.int64)
+
+
+def _any_twice(graph: Graph, code: Array) -> bool:
+    """Whether two shared nodes of the graph could have one identity."""
+    identities = [
+        graph.kinds[c].type.shared
+        for c in code[: len(graph.externals)].tolist()
+        if graph.kinds[c].type.shared
+    ]
+    if graph.frozen:
+        identities += [
+            graph.kinds[int(code[i])].type.shared
+            for i in graph.frozen
+            if graph.kinds[int(code[i])].type.shared
+        ]
+    return bool(identities)
+
+
+def _assign_rows(
+    layout: Layout, graph: Graph, plan: Schedule, bounds: Array, starts: Array, args: Array
+) -> None:
+    kinds, code, rows = layout.kinds, layout.code, layout.rows
+    n = len(code)
+    single = bool((rows == -1).all())
+    count = np.ones(n, np.int64) if single else np.where(rows == -1, 1, rows)
+    first = layout.first = np.zeros(n, np.int64)
+    keys: dict[tuple[Any, int], int] = {}
+    sizes: list[int] = []
+    arena_of_code = np.array(
+        [
+            -1 if k.type.shared else keys.setdefault((k.type.dtype, k.type.width), len(keys))
+            for k in kinds
+        ],
+        np.int64,
+    )
+    for k in kinds:
+        for t in k.outputs:
+            if not t.shared:
+                keys.setdefault((t.dtype, t.width), len(keys))
+    sizes = [0] * len(keys)
+    layout.arena = arena_of_code[code] if n else np.zeros(0, np.int64)
+    for i in range(len(graph.externals)):
+        a = int(layout.arena[i])
+        if a >= 0:
+            first[i] = sizes[a]
+            sizes[a] += int(count[i])
+
+    order = plan.order
+    batches = len(bounds) - 1
+    ordered_counts = count[order]
+    before = np.concatenate([[0], np.cumsum(ordered_counts)])
+    batch_rows = before[bounds[1:]] - before[bounds[:-1]]
+    batch_code = code[order[bounds[:-1]]] if batches else np.zeros(0, np.int64)
+    by_kind = np.argsort(batch_code, kind="stable")
+    output_start: list[Array] = []
+    sorted_codes = batch_code[by_kind]
+    sorted_rows = batch_rows[by_kind]
+    cumulated = np.concatenate([[0], np.cumsum(sorted_rows)])
+    heads = np.flatnonzero(np.concatenate([[True], sorted_codes[1:] != sorted_codes[:-1]])) if (
+        batches
+    ) else np.zeros(0, np.int64)
+    tails = np.append(heads[1:], batches)
+    most = max((len(k.outputs) for k in kinds), default=1)
+    for position in range(most):
+        begin = np.zeros(batches, np.int64)
+        for h, e in zip(heads.tolist(), tails.tolist()):
+            kind = kinds[int(sorted_codes[h])]
+            if position < len(kind.outputs):
+                t = kind.outputs[position]
+                a = keys[(t.dtype, t.width)]
+                begin[by_kind[h:e]] = sizes[a] + cumulated[h:e] - cumulated[h]
+                sizes[a] += int(cumulated[e] - cumulated[h])
+        output_start.append(begin)
+    offset = before[:-1] - np.repeat(before[bounds[:-1]], np.diff(bounds))
+    batch_of = np.repeat(np.arange(batches), np.diff(bounds))
+    first[order] = output_start[0][batch_of] + offset
+    if plan.alias.any():
+        if most > 1:
+            place = np.zeros(n, np.int64)
+            place[order] = np.arange(len(order))
+            for i in np.flatnonzero(plan.alias).tolist():
+                position = kinds[int(code[i])].position
+                if position:
+                    at = int(place[int(plan.pointer[i])])
+                    first[i] = output_start[position][batch_of[at]] + offset[at]
+        _resolve_aliases(layout, graph, plan, starts, args)
+    layout.arenas = [(d, w, sizes[a]) for (d, w), a in keys.items()]
+    rows_list = batch_rows.tolist()
+    bounds_list = bounds.tolist()
+    codes = batch_code.tolist()
+    begins = [b.tolist() for b in output_start]
+    whole = single or bool((rows[order] == -1).all())
+    for b in range(batches):
+        kind = kinds[codes[b]]
+        step = Step(kind, order[bounds_list[b] : bounds_list[b + 1]])
+        step.rows = rows_list[b]
+        if not whole:
+            nodes_rows = rows[step.nodes]
+            if (nodes_rows != -1).any():
+                step.counts = count[step.nodes]
+        step.outputs = [
+            (keys[(t.dtype, t.width)], begins[k][b], begins[k][b] + rows_list[b], t.shape)
+            for k, t in enumerate(kind.outputs)
+        ]
+        layout.steps.append(step)
+
+
+def _resolve_aliases(
+    layout: Layout, graph: Graph, plan: Schedule, starts: Array, args: Array
+) -> None:
+    """Rows of aliases, in order, so that an alias of an alias finds it resolved."""
+    first, kinds, code = layout.first, layout.kinds, layout.code
+    picks = np.array(list(graph.picks), np.int64)
+    if len(picks):
+        sources = args[starts[picks]]
+        direct = ~plan.alias[sources]
+        rows = np.fromiter(graph.picks.values(), np.int64, len(picks))
+        first[picks[direct]] = first[sources[direct]] + rows[direct]
+        later = plan.alias.copy()
+        later[picks[direct]] = False
+    else:
+        later = plan.alias
+    for i in np.flatnonzero(later).tolist():
+        kind = kinds[int(code[i])]
+        if kind.position or i < len(graph.externals):
+            continue
+        if kind.op.nary:
+            sources = args[starts[i] : starts[i + 1]].tolist()
+            layout.rebatched[i] = np.concatenate([layout.node_rows(s) for s in sources])
+            first[i] = -1
+        else:
+            source = int(args[starts[i]])
+            row = graph.picks[i]
+            rebatched = layout.rebatched.get(source)
+            first[i] = first[source] + row if rebatched is None else rebatched[row]
+
+
+def _connect(layout: Layout, starts: Array, args: Array) -> None:
+    """Index arrays for the arguments of all batches, made in one sweep."""
+    steps = layout.steps
+    plain = [s for s in steps if s.kind.args and not (s.op.nary or s.op.segmented)]
+    for step in steps:
+        if step.op.nary:
+            _connect_nary(layout, step, starts, args)
+        elif step.op.segmented:
+            _connect_segmented(layout, step, starts, args)
+    if plain:
+        _connect_plain(layout, plain, starts, args)
+
+
+def _connect_plain(layout: Layout, steps: list[Step], starts: Array, args: Array) -> None:
+    """One slot per batch and argument position; slots lie behind one another."""
+    sizes = np.array([len(s.nodes) for s in steps], np.int64)
+    arity = np.array([len(s.kind.args) for s in steps], np.int64)
+    nodes = np.concatenate([s.nodes for s in steps])
+    node_start = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+    slot_size = np.repeat(sizes, arity)
+    slot_step = np.repeat(np.arange(len(steps)), arity)
+    slot_position = ranges(np.zeros(len(steps), np.int64), arity)
+    within = ranges(node_start[slot_step], slot_size)
+    users = nodes[within]
+    sources = args[starts[users] + np.repeat(slot_position, slot_size)]
+    index = layout.first[sources]
+    ends = np.cumsum(slot_size)
+    if any(s.counts is not None for s in steps) or layout.rebatched:
+        user_rows = layout.rows[users]
+        lengths = np.where(user_rows == -1, 1, user_rows)
+        stride = (layout.rows[sources] != -1).astype(np.int64)
+        steps_within = ranges(np.zeros(len(lengths), np.int64), lengths)
+        if layout.rebatched:
+            flat, first = _row_table(layout)
+            index = flat[np.repeat(first[sources], lengths) + steps_within * np.repeat(
+                stride, lengths
+            )]
+        else:
+            index = np.repeat(index, lengths) + steps_within * np.repeat(stride, lengths)
+        ends = np.cumsum(lengths)[ends - 1]
+    step_before = np.concatenate([[0], np.cumsum(np.diff(index) != 1)]) if len(index) else index
+    same_before = np.concatenate([[0], np.cumsum(np.diff(index) != 0)]) if len(index) else index
+    begins = np.concatenate([[0], ends[:-1]])
+    filled = ends > begins
+    last = np.where(filled, ends - 1, 0)
+    head = np.where(filled, begins, 0)
+    if len(index):
+        broken = (step_before[last] != step_before[head]).tolist()
+        varied = (same_before[last] != same_before[head]).tolist()
+        heads = index[head].tolist()
+    else:
+        broken = varied = [False] * len(ends)
+        heads = [0] * len(ends)
+    begin_list, end_list = begins.tolist(), ends.tolist()
+    first_source = sources[np.cumsum(slot_size) - slot_size].tolist()
+    slot = 0
+    arena_of = layout.arena
+    for step in steps:
+        shares = step.op.shares
+        shared = []
+        for t in step.kind.args:
+            b, e = begin_list[slot], end_list[slot]
+            if t.shared:
+                argument = Argument(SHARED, -1, first_source[slot], 0, None, t.shape)
+                shared.append(shares)
+            else:
+                arena = int(arena_of[first_source[slot]])
+                start = heads[slot]
+                if not broken[slot]:
+                    argument = Argument(SLICE, arena, start, start + e - b, None, t.shape)
+                elif not varied[slot]:
+                    argument = Argument(SAME, arena, start, start + 1, None, t.shape)
+                else:
+                    argument = Argument(TAKE, arena, 0, 0, index[b:e], t.shape)
+                shared.append(shares and argument.mode == SAME)
+            step.args.append(argument)
+            slot += 1
+        step.shared = tuple(shared)
+
+
+def _row_table(layout: Layout) -> tuple[Array, Array]:
+    """Rows of every node behind one another, and where each node's begin: for aliases."""
+    count = np.where(layout.rows == -1, 1, layout.rows)
+    count = np.where(layout.arena < 0, 0, count)
+    begin = np.concatenate([[0], np.cumsum(count)])[:-1]
+    flat = ranges(layout.first, count)
+    for i, rows in layout.rebatched.items():
+        flat[begin[i] : begin[i] + len(rows)] = rows
+    return flat, begin
+
+
+def _pointed(layout: Layout, arena: int, parts: list[Array], shape: Shape) -> Argument:
+    index = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    if len(index) and index[-1] - index[0] == len(index) - 1 and (np.diff(index) == 1).all():
+        return Argument(SLICE, arena, int(index[0]), int(index[0]) + len(index), None, shape)
+    return Argument(TAKE, arena, 0, 0, index, shape)
+
+
+def _connect_segmented(layout: Layout, step: Step, starts: Array, args: Array) -> None:
+    step.shared = (False,) * len(step.kind.args)
+    for position, t in enumerate(step.kind.args):
+        sources = args[starts[step.nodes] + position].tolist()
+        parts = [layout.node_rows(s) for s in sources]
+        lengths = [len(p) for p in parts]
+        if position == 0:
+            step.segments = np.concatenate([[0], np.cumsum(lengths)])
+        step.args.append(_pointed(layout, int(layout.arena[sources[0]]), parts, t.shape))
+
+
+def _connect_nary(layout: Layout, step: Step, starts: Array, args: Array) -> None:
+    nodes = step.nodes
+    step.shared = (False,)
+    lengths = starts[nodes + 1] - starts[nodes]
+    sources = args[ranges(starts[nodes], lengths)]
+    arena = int(layout.arena[sources[0]])
+    shape = step.kind.args[0].shape
+    if step.counts is None:
+        step.segments = np.concatenate([[0], np.cumsum(lengths)])
+        step.args.append(_pointed(layout, arena, [layout.first[sources]], shape))
+        return
+    parts = []
+    arities = []
+    for i in nodes.tolist():
+        rows = int(layout.rows[i])
+        count = 1 if rows == -1 else rows
+        own = args[starts[i] : starts[i + 1]].tolist()
+        columns = [np.broadcast_to(layout.node_rows(s), (count,)) for s in own]
+        parts.append(np.stack(columns, axis=1).reshape(-1))
+        arities += [len(own)] * count
+    step.segments = np.concatenate([[0], np.cumsum(arities)]).astype(np.int64)
+    step.args.append(_pointed(layout, arena, parts, shape))
+
+
+_cache: dict[Any, Layout] = {}
+_CACHED_NODES = 256
+
+
+def layout_of(graph: Graph, autobatch: bool) -> Layout:
+    """The layout of a graph; those of small graphs are remembered by structure."""
+    if len(graph) > _CACHED_NODES:
+        return lay_out(graph, schedule(graph, autobatch))
+    key = (graph.key(), autobatch)
+    found = _cache.get(key)
+    if found is None:
+        if len(_cache) >= 1024:
+            _cache.clear()
+        found = _cache[key] = lay_out(graph, schedule(graph, autobatch))
+    return found

@@ -1,0 +1,88 @@
+"""Modes: settings that hold inside a ``with`` block, for this thread or coroutine only.
+
+All of them live in ONE context variable, because the record path reads it once per node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+
+class Modes:
+    """The settings in force. Immutable: a ``with`` block puts another object in its place."""
+
+    __slots__ = ("autobatch", "debug", "gradients", "marks", "training")
+
+    def __init__(self, gradients: bool, training: bool, debug: bool, autobatch: bool) -> None:
+        self.gradients = gradients
+        self.training = training
+        self.debug = debug
+        self.autobatch = autobatch
+        self.marks = debug or not gradients
+        """Whether every recorded node has to be marked: the only test on the record path."""
+
+
+MODES: ContextVar[Modes] = ContextVar("lazynet.modes", default=Modes(True, True, False, True))
+
+
+@contextmanager
+def _mode(modes: Modes) -> Iterator[None]:
+    token = MODES.set(modes)
+    try:
+        yield
+    finally:
+        MODES.reset(token)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nodes that ``backward`` takes for leaves: no gradient flows through them.
+
+    >>> import lazynet as ln
+    >>> with ln.no_grad():
+    ...     x = ln.constant([1.0, 2.0]) * 3
+    >>> x.value().tolist()
+    [3.0, 6.0]
+    """
+    m = MODES.get()
+    with _mode(Modes(False, m.training, m.debug, m.autobatch)):
+        yield
+
+
+@contextmanager
+def training(mode: bool = True) -> Iterator[None]:
+    """Switch dropout and noise on (the default outside any block) or, with False, off.
+
+    The mode is read when a node is recorded.
+
+    >>> import lazynet as ln
+    >>> with ln.training(False):
+    ...     ln.dropout(ln.constant([1.0, 2.0]), 0.5).value().tolist()
+    [1.0, 2.0]
+    """
+    m = MODES.get()
+    with _mode(Modes(m.gradients, bool(mode), m.debug, m.autobatch)):
+        yield
+
+
+@contextmanager
+def debug() -> Iterator[None]:
+    """Remember for every node the source line that recorded it; failures then show that line."""
+    m = MODES.get()
+    with _mode(Modes(m.gradients, m.training, True, m.autobatch)):
+        yield
+
+
+@contextmanager
+def no_autobatch() -> Iterator[None]:
+    """Evaluate node by node, in the order of recording: the reference for every batched result."""
+    m = MODES.get()
+    with _mode(Modes(m.gradients, m.training, m.debug, False)):
+        yield
+
+
+def is_training() -> bool:
+    """Whether dropout and noise are on."""
+    return MODES.get().training

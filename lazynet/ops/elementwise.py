@@ -1,0 +1,180 @@
+"""Elementwise operations: the base classes.
+
+`functions` has the functions of one argument, `activations` the nonlinearities of networks,
+`arithmetic` the operators and what takes two arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from lazynet.graph import Expression, _unary, record
+from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.ops.formula import numpy_function
+
+AnyOp = TypeVar("AnyOp", bound=Op)
+
+
+@dataclass(frozen=True)
+class Elementwise(Op):
+    """An op given by a formula and its derivatives, written as text (see `ops.formula`).
+
+    Subclasses without fields need no decorator: this one's equality compares classes.
+    """
+
+    arguments: ClassVar[tuple[str, ...]] = ("x",)
+    """What the formulas call the arguments."""
+    formula: ClassVar[str]
+    """The value."""
+    derivatives: ClassVar[tuple[str | None, ...]] = ()
+    """For each argument its gradient; None where none flows."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        read = set(re.findall(r"[a-z_]\w*", " ".join(d for d in cls.derivatives if d)))
+        cls.reads_args = not read.isdisjoint(cls.arguments)
+        cls.reads_y = "y" in read
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def gradient_formulas(self) -> tuple[str | None, ...]:
+        """`derivatives`, unless they depend on a field."""
+        return self.derivatives
+
+    def forward(self, call: Call, *args: Array) -> Array:
+        run, _ = _compiled(type(self), self.gradient_formulas())
+        return run(self, factor(call, call.out.ndim - 1), call.out, *args)
+
+    def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
+        _, (run,) = _compiled(type(self), self.gradient_formulas())
+        assert run is not None
+        return run(self, factor(call, dy.ndim - 1), dy, y, *args)
+
+
+class Broadcasting(Elementwise):
+    """An elementwise op whose arguments broadcast against each other, as NumPy's arrays do."""
+
+    arguments = ("a", "b")
+    shares = True
+
+    def shape(self, *shapes: Shape) -> Shape:
+        try:
+            return np.broadcast_shapes(*shapes)
+        except ValueError:
+            raise self.fail(
+                "aligned at the last axis, sizes must be equal or 1",
+                "reshape, transpose or slice one of them",
+                **dict(zip(self.arguments, shapes)),
+            ) from None
+
+    def forward(self, call: Call, *args: Array) -> Array:
+        run, _ = _compiled(type(self), self.gradient_formulas())
+        if not self.reads_args:
+            _keep_shapes(call, args)
+        return run(self, None, call.out, *_aligned(call, call.out.ndim, args))
+
+    def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
+        _, runs = _compiled(type(self), self.gradient_formulas())
+        if self.reads_args:
+            shapes = [a.shape if s else a.shape[1:] for a, s in zip(args, call.shared)]
+            args = _aligned(call, dy.ndim, args)
+        else:
+            shapes = _kept_shapes(call, dy.shape[1:])
+        return tuple(
+            _unbroadcast(run(self, None, dy, y, *args), shape, shared) if run and needed else None
+            for run, shape, shared, needed in zip(runs, shapes, call.shared, call.needs)
+        )
+
+
+Runner = Callable[..., Array]
+
+
+@lru_cache(maxsize=None)
+def _compiled(
+    kind: type[Elementwise], derivatives: tuple[str | None, ...]
+) -> tuple[Runner, tuple[Runner | None, ...]]:
+    names = [f.name for f in fields(kind)]
+    return numpy_function(kind.formula, kind.arguments, names, derivative=False), tuple(
+        None if d is None else numpy_function(d, kind.arguments, names, derivative=True)
+        for d in derivatives
+    )
+
+
+def factor(call: Call, ndim: int) -> Any:
+    """The payload as one number where all entries are equal, else as a column; None without."""
+    payload = call.payload
+    if payload is None:
+        return None
+    if len(payload) and (payload == payload[0]).all():
+        return payload[0]
+    return call.column(ndim)
+
+
+def _aligned(call: Call, ndim: int, args: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Arguments of rank `ndim`, with the missing axes behind the row axis (or none, if shared)."""
+    aligned = []
+    for a, shared in zip(args, call.shared):
+        if shared:
+            if not a.ndim:
+                a = a.reshape(1)  # a ufunc would return a number, which is no buffer
+        elif a.ndim < ndim:
+            a = a.reshape(a.shape[:1] + (1,) * (ndim - a.ndim) + a.shape[1:])
+        aligned.append(a)
+    return tuple(aligned)
+
+
+def _keep_shapes(call: Call, args: tuple[Array, ...]) -> None:
+    """Leave the arguments' shapes to a backward that does not see the arguments.
+
+    One copy per row (of stride 0), as all that `call.keep` holds has a row axis.
+    """
+    shapes = [a.shape if s else a.shape[1:] for a, s in zip(args, call.shared)]
+    if any(s != call.out.shape[1:] for s in shapes):
+        numbers = [n for s in shapes for n in (len(s), *s)]
+        call.keep = np.broadcast_to(np.array(numbers, np.int64), (call.rows, len(numbers)))
+
+
+def _kept_shapes(call: Call, example: Shape) -> list[Shape]:
+    if call.keep is None or not len(call.keep):
+        return [example] * len(call.shared)
+    numbers = call.keep[0].tolist()
+    shapes = []
+    while numbers:
+        end = numbers[0] + 1
+        shapes.append(tuple(numbers[1:end]))
+        del numbers[:end]
+    return shapes
+
+
+def _unbroadcast(gradient: Array, shape: Shape, shared: bool) -> Array:
+    """Sum over the axes along which an argument of this shape was repeated."""
+    example = gradient.shape[1:]
+    if shape == example:
+        return gradient.sum(axis=0) if shared else gradient
+    missing = len(example) - len(shape)
+    axes = [0] if shared else []
+    for i, n in enumerate(example):
+        if i < missing or (shape[i - missing] == 1 and n != 1):
+            axes.append(i + 1)
+    rows = () if shared else gradient.shape[:1]
+    return gradient.sum(axis=tuple(axes)).reshape(rows + shape)
+
+
+def ready(op: AnyOp) -> AnyOp:
+    """The op with its table of kinds in place, as the fast path of recording expects it."""
+    op.kinds  # noqa: B018
+    return op
+
+
+def apply(op: Op, x: Any) -> Expression:
+    """Record an op of one argument."""
+    if isinstance(x, Expression):
+        return _unary(op, x)
+    return record(op, (x,))  # type: ignore[no-any-return]

@@ -1,0 +1,342 @@
+"""Parameters, lookup tables, and the model that owns them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from lazynet.backend import SparseRows
+from lazynet.errors import ArgumentError, GradientError, SettingError, ShapeError
+from lazynet.graph import Leaf, as_array, as_dtype
+from lazynet.init import resolve
+from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of
+from lazynet.tape import NO_TAPE
+
+
+class ParameterLeaf(Op):
+    """A parameter; the payload is the parameter itself."""
+
+    payload = "parameter"
+
+
+_PARAMETER = ParameterLeaf()
+
+
+class Parameter(Leaf):
+    """A trainable array: an expression whose value can change.
+
+    Made by `Model.parameter`. Its `.gradient()` is what backward calls have accumulated since the
+    last optimiser step.
+
+    Attributes:
+        name: Full name within the model, such as "/encoder/W".
+        values: The array itself. Whoever writes into it calls `changed()`.
+        pending: The accumulated dense gradient, or None.
+    """
+
+    __slots__ = ("_checksum", "_trainable", "_version", "name", "pending", "pending_rows", "values")
+
+    def __init__(self, values: Array, name: str) -> None:
+        self.tape = NO_TAPE
+        self.index = -1
+        self.values = values
+        self.name = name
+        self.pending: Array | None = None
+        self.pending_rows: list[tuple[Array, Array]] = []
+        self._trainable = True
+        self._version = 0
+        self._checksum: int | None = None
+        t = type_of(values.shape, values.dtype, new_identity())
+        self.leaf_kind = Kind(_PARAMETER, (), (t,), True)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether backward computes its gradient and optimisers change it."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, flag: bool) -> None:
+        self._trainable = bool(flag)
+
+    @property
+    def array(self) -> Array:
+        """A view of the values; writing into it changes the parameter."""
+        self._settle()
+        self._checksum = zlib.crc32(self.values.data) if self.values.size else 0
+        return self.values.view()
+
+    @array.setter
+    def array(self, values: Any) -> None:
+        new = as_array(values, self.values.dtype, f"parameter {self.name!r}")
+        if new.shape != self.values.shape:
+            raise ShapeError(
+                f"parameter {self.name!r}: got an array of shape {new.shape}; it has shape "
+                f"{self.values.shape}; reshape the array, or make another parameter"
+            )
+        self.values[...] = new
+        self.changed()
+
+    def changed(self) -> None:
+        """Tell that `values` was written into."""
+        self._version += 1
+        if self._checksum is not None:
+            self._checksum = zlib.crc32(self.values.data) if self.values.size else 0
+
+    def version(self) -> int:
+        """A number that changes whenever the values do, through a view that was handed out too."""
+        self._settle()
+        return self._version
+
+    def _settle(self) -> None:
+        """Notice writes through views of `values`: compare checksums while such views are about."""
+        if self._checksum is not None:
+            checksum = zlib.crc32(self.values.data) if self.values.size else 0
+            if checksum != self._checksum:
+                self._version += 1
+                self._checksum = checksum
+            if getrefcount(self.values) <= 2:
+                self._checksum = None
+
+    def gradient(self) -> Array:
+        """The gradient accumulated by backward calls since it was last cleared, shape as the value.
+
+        Raises:
+            GradientError: If there is none.
+        """
+        dense = self.pending
+        if dense is None and not self.pending_rows:
+            why = "it is frozen (trainable is False)" if not self._trainable else (
+                "no backward has reached it since it was made or cleared"
+            )
+            raise GradientError(f"gradient: parameter {self.name!r} has none: {why}")
+        result = np.zeros_like(self.values) if dense is None else np.array(dense)
+        for rows, values in self.pending_rows:
+            result += SparseRows(rows, values).dense(self.values.shape)
+        return result
+
+    def has_gradient(self) -> bool:
+        """Whether a gradient has been accumulated."""
+        return self.pending is not None or bool(self.pending_rows)
+
+    def clear_gradient(self) -> None:
+        """Drop the accumulated gradient."""
+        self.pending = None
+        self.pending_rows = []
+
+    def __repr__(self) -> str:
+        return f"<parameter {self.name} shape={self.shape} {self.dtype}>"
+
+
+class Lookup(Parameter):
+    """A table of embeddings, ``(n, *row shape)``: `table[i]` and `table[[i, j]]` are its rows.
+
+    Row gradients are kept as rows. The table is an expression too: `hidden @ table.T`.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        return HOOKS.lookup(self, index)
+
+    def coalesced(self) -> tuple[Array, Array]:
+        """The row part of the gradient: distinct rows ascending, and their summed gradients.
+
+        Returns:
+            int64 ``(k,)`` and ``(k, *row shape)``; both empty if there is none.
+        """
+        shape = self.values.shape
+        width = int(np.prod(shape[1:]))
+        if not self.pending_rows:
+            return np.zeros(0, np.int64), np.zeros((0, *shape[1:]), self.values.dtype)
+        rows = np.concatenate([r for r, _ in self.pending_rows])
+        values = np.concatenate([v.reshape(-1, width) for _, v in self.pending_rows])
+        if not len(rows):
+            return rows, values.reshape((0, *shape[1:]))
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        summed = np.add.reduceat(values[order], first, axis=0)
+        self.pending_rows = [(ordered[first], summed)]
+        return ordered[first], summed.reshape((len(first), *shape[1:]))
+
+
+class Model:
+    """Owns parameters, in named sub-models if wanted.
+
+    Args:
+        seed: Seeds the initialisers.
+        dtype: "float32" or "float64", of all parameters.
+        device: "cpu".
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> W = model.parameter((3, 2), name="W")
+    >>> encoder = model.submodel("encoder")
+    >>> table = encoder.lookup(100, 8, name="words")
+    >>> [(name, p.shape) for name, p in model.items()]
+    [('/W', (3, 2)), ('/encoder/words', (100, 8))]
+    >>> model.size
+    806
+    """
+
+    def __init__(self, seed: int = 0, dtype: Any = "float32", device: str = "cpu") -> None:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise ArgumentError(f"Model: got seed={seed!r}; it must be a whole number")
+        if device != "cpu":
+            raise SettingError(f"Model: got device={device!r}; this version computes on 'cpu'")
+        self.seed = int(seed)
+        self.dtype = as_dtype(dtype, floating=True)
+        self.device = device
+        self.path = ""
+        self.rng = np.random.Generator(np.random.Philox(self.seed & (2**64 - 1)))
+        self._root = self
+        self._entries: dict[str, Parameter] = {}  # of the root: all parameters by full name
+        self._counts: dict[str, int] = {}
+
+    def parameter(self, shape: int | Shape, init: Any = "glorot", name: str | None = None) -> (
+        Parameter
+    ):
+        """Make a parameter.
+
+        Args:
+            shape: Its shape; an int for a vector.
+            init: An initialiser of `ln.init`, the name of one, a number, or an array.
+            name: Unique within this (sub-)model; made up where not given.
+
+        Raises:
+            SettingError: If the name is taken or the initialiser unknown.
+            ShapeError: If the shape is none, or does not suit the initialiser.
+        """
+        shape = _shape(shape, "parameter")
+        full = self._name(name, "parameter")
+        parameter = Parameter(self._initial(init, shape, False, full), full)
+        self._root._entries[full] = parameter
+        return parameter
+
+    def lookup(
+        self, n: int, shape: int | Shape, init: Any = "glorot", name: str | None = None
+    ) -> Lookup:
+        """Make a table of `n` rows of the given shape; see `Lookup`."""
+        rows = _shape(n, "lookup")
+        if len(rows) != 1:
+            raise ShapeError(f"lookup: got n={n!r}; the number of rows must be one whole number")
+        full_shape = rows + _shape(shape, "lookup")
+        full = self._name(name, "lookup")
+        table = Lookup(self._initial(init, full_shape, True, full), full)
+        self._root._entries[full] = table
+        return table
+
+    def submodel(self, name: str) -> Model:
+        """A part of this model; its parameters are named below it. A name taken counts up."""
+        if not isinstance(name, str) or not name or "/" in name:
+            raise SettingError(f"submodel: got name {name!r}; it must be a text without '/'")
+        part = Model.__new__(Model)
+        part.seed, part.dtype, part.device = self.seed, self.dtype, self.device
+        part.rng, part._root = self.rng, self._root
+        part._entries, part._counts = {}, {}
+        count = self._counts.get(name, 0)
+        self._counts[name] = count + 1
+        part.path = f"{self.path}/{name}" + (f"_{count}" if count else "")
+        return part
+
+    def items(self) -> Iterator[tuple[str, Parameter]]:
+        """Names and parameters of this model and its sub-models, in the order of creation."""
+        prefix = self.path + "/"
+        for name, p in list(self._root._entries.items()):
+            if name.startswith(prefix):
+                yield name, p
+
+    def parameters(self) -> list[Parameter]:
+        """The parameters of this model and its sub-models, in the order of creation."""
+        return [p for _, p in self.items()]
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self.parameters())
+
+    def __getitem__(self, name: str) -> Parameter:
+        full = name if name.startswith("/") else f"{self.path}/{name}"
+        found = self._root._entries.get(full)
+        if found is None:
+            known = ", ".join(n for n, _ in self.items()) or "none"
+            raise SettingError(f"model: there is no parameter {full!r}; there are: {known}")
+        return found
+
+    @property
+    def size(self) -> int:
+        """Number of scalars in all parameters."""
+        return sum(p.size for p in self.parameters())
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Stop training all parameters of this (sub-)model, or with False go on."""
+        for p in self.parameters():
+            p.trainable = not frozen
+
+    def zero_gradients(self) -> None:
+        """Drop all accumulated gradients."""
+        for p in self.parameters():
+            p.clear_gradient()
+
+    def save(self, path: Any, optimizer: Any = None) -> None:
+        """Write parameters, random state and (if given) the optimiser's state to one file.
+
+        The file is in safetensors format and appears whole or not at all.
+
+        Args:
+            path: Where to.
+            optimizer: An optimiser of `ln.optim` over this model.
+        """
+        from lazynet.files import save
+
+        save(self, path, optimizer)
+
+    def load(self, path: Any, optimizer: Any = None) -> None:
+        """Read what `save` wrote. Nothing is changed unless everything fits.
+
+        Raises:
+            FileError: If the file is truncated or foreign, or names and shapes do not match; the
+                message lists exactly which.
+        """
+        from lazynet.files import load
+
+        load(self, path, optimizer)
+
+    def _name(self, name: str | None, stem: str) -> str:
+        if name is None:
+            count = self._counts.get("#" + stem, 0)
+            while f"{self.path}/{stem}_{count}" in self._root._entries:
+                count += 1
+            self._counts["#" + stem] = count + 1
+            return f"{self.path}/{stem}_{count}"
+        if not isinstance(name, str) or not name or "/" in name:
+            raise SettingError(f"{stem}: got name {name!r}; it must be a text without '/'")
+        full = f"{self.path}/{name}"
+        if full in self._root._entries:
+            raise SettingError(f"{stem}: the name {full!r} is taken; choose another")
+        return full
+
+    def _initial(self, init: Any, shape: Shape, lookup: bool, name: str) -> Array:
+        try:
+            values = resolve(init)(self.rng, shape, self.dtype, lookup)
+        except MemoryError as error:
+            from lazynet.errors import OutOfMemoryError
+
+            raise OutOfMemoryError(
+                f"parameter {name!r}: shape {shape} does not fit into memory; make it smaller"
+            ) from error
+        return np.ascontiguousarray(values, self.dtype).reshape(shape)
+
+
+def _shape(shape: Any, role: str) -> Shape:
+    entries = shape if isinstance(shape, (tuple, list)) else (shape,)
+    result = []
+    for n in entries:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+            raise ShapeError(
+                f"{role}: got shape {shape!r}; it must be a whole number >= 0, or a tuple of such"
+            )
+        result.append(int(n))
+    return tuple(result)

@@ -1,0 +1,166 @@
+"""`ln.plan`: what would be batched, as data and as a table; nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lazynet.collect import Graph, collect
+from lazynet.errors import ArgumentError
+from lazynet.execute import evaluated
+from lazynet.graph import Expression, Leaf
+from lazynet.modes import MODES
+from lazynet.schedule import Schedule, schedule
+
+
+class Batch(NamedTuple):
+    """One batch of a plan.
+
+    Attributes:
+        op: Name of the operation.
+        shapes: Shapes of one example's arguments (inputs: of the result).
+        nodes: Number of nodes.
+        rows: Number of rows of the result.
+        depth: Number of batches on the longest path up to and including this one.
+        line: Source line that first recorded the kind.
+    """
+
+    op: str
+    shapes: tuple[tuple[int, ...], ...]
+    nodes: int
+    rows: int
+    depth: int
+    line: str
+
+
+class Plan:
+    """How some expressions would be evaluated: batches in order.
+
+    Attributes:
+        batches: The batches (`Batch`), in the order they run.
+        nodes: Number of nodes to compute.
+
+    >>> import lazynet as ln
+    >>> xs = [ln.constant([1.0, 2.0]) for _ in range(3)]
+    >>> print(ln.plan([ln.sum([x.exp() if hasattr(x, "exp") else ln.exp(x) for x in xs])]))
+    3 batches for 7 nodes (lower bound 3, 2.3 nodes a batch)
+    batch  op     shapes  nodes  rows  depth
+        0  input  (2,)        3     3      1
+        1  exp    (2,)        3     3      2
+        2  sum    (2,)        1     1      3
+    """
+
+    def __init__(self, graph: Graph, plan: Schedule) -> None:
+        self._plan = plan
+        self.batches: list[Batch] = _batches(graph, plan)
+        self.nodes: int = sum(b.nodes for b in self.batches)
+
+    @property
+    def lower_bound(self) -> int:
+        """No schedule has fewer batches: the longest path of each kind, summed over kinds."""
+        return self._plan.lower_bound()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        return f"<Plan: {len(self.batches)} batches for {self.nodes} nodes>"
+
+    def table(self, limit: int = 40) -> str:
+        """The batches as text.
+
+        Args:
+            limit: Most lines; beyond it the batches are added up by operation, largest first.
+        """
+        mean = self.nodes / max(1, len(self.batches))
+        head = (
+            f"{len(self.batches)} batches for {self.nodes} nodes "
+            f"(lower bound {self.lower_bound}, {mean:.1f} nodes a batch)"
+        )
+        if len(self.batches) <= limit:
+            columns = ["batch", "op", "shapes", "nodes", "rows", "depth"]
+            lines = [
+                [str(k), b.op, _shapes(b.shapes), str(b.nodes), str(b.rows), str(b.depth)]
+                for k, b in enumerate(self.batches)
+            ]
+        else:
+            columns = ["batches", "op", "shapes", "nodes", "rows", "nodes/batch"]
+            groups: dict[tuple[str, Any], list[Batch]] = {}
+            for b in self.batches:
+                groups.setdefault((b.op, b.shapes), []).append(b)
+            ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+            lines = [
+                [
+                    str(len(group)), op, _shapes(shapes), str(sum(b.nodes for b in group)),
+                    str(sum(b.rows for b in group)),
+                    f"{sum(b.nodes for b in group) / len(group):.1f}",
+                ]
+                for (op, shapes), group in ordered[:limit]
+            ]
+        return head + "\n" + _align(columns, lines)
+
+
+def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
+    text = ", ".join(str(s) for s in shapes)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _align(columns: list[str], lines: list[list[str]]) -> str:
+    widths = [max(len(row[c]) for row in [columns, *lines]) for c in range(len(columns))]
+    left = {"op", "shapes"}
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if name in left else cell.rjust(w)
+            for cell, w, name in zip(row, widths, columns)
+        ).rstrip()
+        for row in [columns, *lines]
+    )
+
+
+def _batches(graph: Graph, plan: Schedule) -> list[Batch]:
+    code, starts, args, rows = graph.arrays()
+    depth = np.zeros(len(code), np.int64)
+    batches = []
+
+    def add(nodes: Any) -> None:
+        below = 0
+        for i in nodes.tolist():
+            for a in args[starts[i] : starts[i + 1]].tolist():
+                for source in plan.rebatched.get(a, (int(plan.pointer[a]),)):
+                    below = max(below, int(depth[source]))
+        depth[nodes] = below + 1
+        kind = graph.kinds[int(code[nodes[0]])]
+        shapes = tuple(t.shape for t in kind.args) or (kind.type.shape,)
+        count = np.where(rows[nodes] == -1, 1, rows[nodes])
+        batches.append(
+            Batch(kind.op.name, shapes, len(nodes), int(count.sum()), below + 1, kind.line)
+        )
+
+    for i in plan.shared:
+        add(np.array([i]))
+    for k in range(len(plan.bounds) - 1):
+        add(plan.order[plan.bounds[k] : plan.bounds[k + 1]])
+    return batches
+
+
+def plan(expressions: Expression | Iterable[Expression]) -> Plan:
+    """How these expressions would be evaluated: a pure function, nothing is computed or sealed.
+
+    Args:
+        expressions: One expression, or several that would be evaluated together.
+
+    Returns:
+        The plan of what is not computed yet; under `no_autobatch`, one batch per node.
+    """
+    roots = [expressions] if isinstance(expressions, Expression) else list(expressions)
+    for x in roots:
+        if not isinstance(x, Expression):
+            raise ArgumentError(f"plan: got {x!r}; it takes expressions")
+    pending = [x for x in roots if not isinstance(x, Leaf) and not evaluated(x)]
+    graph = collect(pending, seal=False) if pending else Graph()
+    return Plan(graph, schedule(graph, MODES.get().autobatch))

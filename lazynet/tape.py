@@ -1,0 +1,175 @@
+"""The tape: where recorded nodes are stored, as flat lists of ints, and when they are freed.
+
+Each thread has one open tape. Evaluating something unevaluated on it seals it; what is recorded
+next goes to a fresh one. Handles (`Expression`) and imports keep a tape alive.
+"""
+
+from __future__ import annotations
+
+import threading
+from operator import attrgetter
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from lazynet.kinds import Array, Kind
+
+_seal_order = 0
+_NONE = np.zeros(0, np.int32)
+_kind_id = attrgetter("id")
+
+
+class Tape:
+    """Nodes in the order of recording. Node i has a kind, arguments, a batch and a payload.
+
+    Attributes:
+        kinds: Kind of each node (pseudo-kinds for further outputs of the node before).
+        starts: Where each node's arguments begin in `args`; they end where the next one's begin.
+        args: Arguments of all nodes, as indices into this tape.
+        rows: Batch of each node, -1 for a single row.
+        payloads: What the node carries besides its arguments.
+        shared: Shared nodes by kind (and mode): recorded once per tape.
+        imports: Nodes of other tapes used here, by (tape, index).
+        unrecorded: Indices of nodes recorded under `no_grad`.
+        lines: Source lines by index, for nodes recorded under `debug`.
+        sealed: 0 while open, then a number that grows with each sealing: arguments always lie on
+            tapes sealed earlier.
+        evaluations: The evaluations that computed nodes of this tape.
+        evaluated: Per node, 1 once it was evaluated (empty while the tape is open).
+        done: Per node, index into `evaluations`.
+        local: Per node, its number within that evaluation.
+    """
+
+    __slots__ = (
+        "_arrays", "args", "done", "evaluated", "evaluations", "imports", "kinds", "lines", "local",
+        "payloads", "rows", "sealed", "shared", "starts", "unrecorded",
+    )
+
+    def __init__(self) -> None:
+        self.kinds: list[Kind] = []
+        self.starts: list[int] = []
+        self.args: list[int] = []
+        self.rows: list[int] = []
+        self.payloads: list[Any] = []
+        self.shared: dict[Any, int] = {}
+        self.imports: dict[Any, int] = {}
+        self.unrecorded: set[int] = set()
+        self.lines: dict[int, str] = {}
+        self.sealed = 0
+        self.evaluations: list[Any] = []
+        self.evaluated = bytearray()
+        self.done = _NONE
+        self.local = _NONE
+        self._arrays: tuple[Array, Array, Array, Array] | None = None
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def arguments(self, i: int) -> list[int]:
+        """Arguments of node i."""
+        end = self.starts[i + 1] if i + 1 < len(self.starts) else len(self.args)
+        return self.args[self.starts[i] : end]
+
+    def append(self, kind: Kind, args: list[int], rows: int, payload: Any) -> int:
+        """Record a node (and the places of its further outputs); returns its index."""
+        i = len(self.kinds)
+        self.starts.append(len(self.args))
+        self.args += args
+        self.kinds.append(kind)
+        self.rows.append(rows)
+        self.payloads.append(payload)
+        if len(kind.members) == 1:
+            return i
+        for member in kind.members[1:]:
+            self.starts.append(len(self.args))
+            self.args.append(i)
+            self.kinds.append(member)
+            self.rows.append(rows)
+            self.payloads.append(None)
+        return i
+
+    def seal(self) -> None:
+        """Close the tape: from now on it is only evaluated."""
+        global _seal_order
+        if not self.sealed:
+            _seal_order += 1
+            self.sealed = _seal_order
+            n = len(self.kinds)
+            self.evaluated = bytearray(n)
+            self.done = np.zeros(n, np.int32)
+            self.local = np.zeros(n, np.int32)
+            if LOCAL.tape is self:
+                LOCAL.tape = NO_TAPE
+
+    def snapshot(self) -> Tape:
+        """What an open tape holds now, sealed, while the tape itself stays open."""
+        copy = Tape()
+        copy.kinds, copy.starts, copy.args = self.kinds, self.starts, self.args
+        copy.rows, copy.payloads = self.rows, self.payloads
+        copy.shared, copy.imports, copy.unrecorded = self.shared, self.imports, self.unrecorded
+        copy.seal()
+        return copy
+
+    def _columns(self) -> tuple[Array, Array, Array, Array]:
+        if self._arrays is None:
+            n = len(self.kinds)
+            starts = np.fromiter(self.starts, np.int64, n)
+            args = np.fromiter(self.args, np.int64, len(self.args))
+            ids = np.fromiter(map(_kind_id, self.kinds), np.int64, n)
+            rows = np.fromiter(self.rows, np.int64, n)
+            self._arrays = (np.append(starts, len(args)), args, ids, rows)
+        return self._arrays
+
+    def arrays(self) -> tuple[Array, Array]:
+        """`starts` (with the end appended) and `args` of a sealed tape as arrays."""
+        columns = self._columns()
+        return columns[0], columns[1]
+
+    def columns(self) -> tuple[Array, Array]:
+        """Serial number of the kind, and `rows`, of a sealed tape as arrays."""
+        columns = self._columns()
+        return columns[2], columns[3]
+
+    def location(self, i: int) -> tuple[Any, int]:
+        """The evaluation that computed node i, and the node's number there."""
+        return self.evaluations[int(self.done[i])], int(self.local[i])
+
+
+class _Local(threading.local):
+    tape: Tape
+
+
+NO_TAPE = Tape()
+"""Stands for "no open tape" and for the tape of a parameter, which lies on none."""
+NO_TAPE.sealed = -1
+_Local.tape = NO_TAPE
+LOCAL = _Local()
+
+
+def open_tape() -> Tape:
+    """This thread's open tape; a fresh one if there is none."""
+    tape = LOCAL.tape
+    if tape is NO_TAPE:
+        tape = LOCAL.tape = Tape()
+    return tape
+
+
+def _references() -> int:
+    tape = LOCAL.tape
+    return getrefcount(tape)
+
+
+def tape_for_input() -> Tape:
+    """The open tape for a new input; one that nobody refers to any more is dropped first."""
+    tape = open_tape()
+    if len(tape.kinds):
+        del tape
+        if _references() <= _UNREFERENCED:
+            LOCAL.tape = Tape()
+    return LOCAL.tape
+
+
+LOCAL.tape = Tape()
+_UNREFERENCED = _references()
+LOCAL.tape = NO_TAPE
