@@ -23,12 +23,8 @@ from lazynet.execute import (
 from lazynet.gradcheck import (
     gradcheck,
 )
-from lazynet.graph import (
-    Expression,
-    constant,
-    rebatch,
-    unbatch,
-)
+from lazynet.graph import Expression
+from lazynet.inputs import constant, rebatch, unbatch
 from lazynet.kinds import (
     Call,
     Op,
@@ -39,19 +35,6 @@ from lazynet.modes import (
     no_autobatch,
     no_grad,
     training,
-)
-from lazynet.parameters import (
-    Lookup,
-    Model,
-    Parameter,
-)
-from lazynet.plan import (
-    Batch,
-    Plan,
-    plan,
-)
-from lazynet.randomness import (
-    seed,
 )
 from lazynet.ops import (
     abs,
@@ -172,6 +155,19 @@ from lazynet.ops import (
     var_batch,
     weight_norm,
     where,
+)
+from lazynet.parameters import (
+    Lookup,
+    Model,
+    Parameter,
+)
+from lazynet.plan import (
+    Batch,
+    Plan,
+    plan,
+)
+from lazynet.randomness import (
+    seed,
 )
 
 __version__ = "0.1.0.dev0"

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from lazynet.errors import GraphError
-from lazynet.graph import UNBATCH, Expression, Import, Leaf
+from lazynet.graph import Expression, Leaf
 from lazynet.kinds import Array, Kind
+from lazynet.leaves import UNBATCH, Import
 from lazynet.tape import LOCAL, Tape
 
 _SMALL = 256
@@ -163,6 +164,8 @@ def _needed(tape: Tape, asked: list[int]) -> tuple[Any, list[int]]:
                     stack.append(a)
         if len(seen) > limit:
             return _sweep(tape, asked)
+    if tape.several:
+        seen.update([i + k for i in seen for k in range(1, len(tape.kinds[i].members))])
     return sorted(seen), sorted(boundary)
 
 
@@ -187,6 +190,12 @@ def _sweep(tape: Tape, asked: list[int]) -> tuple[Array, list[int]]:
         np.subtract.at(uses, freed, 1)
         freed = np.unique(freed)
         dead = freed[(uses[freed] == 0) & keep[freed] & ~wanted[freed]]
+    if tape.several:  # the results of a node are computed together
+        _, first, inverse = _unique(tape.columns()[0])
+        results = np.array([len(tape.kinds[i].members) for i in first.tolist()])[inverse]
+        nodes = np.flatnonzero(keep & (results > 1))
+        for k in range(1, int(results.max())):
+            keep[nodes[results[nodes] > k] + k] = True
     needed = np.flatnonzero(keep)
     below = args[keep[user]]
     return needed, np.unique(below[~keep[below]]).tolist()

@@ -16,10 +16,12 @@ import numpy as np
 from lazynet.backend import take_rows
 from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
-from lazynet.graph import Expression, Import, Input, Leaf, as_expression, constant
+from lazynet.graph import Expression, Leaf
+from lazynet.inputs import as_expression, constant
 from lazynet.kinds import HOOKS, Array, Call, Kind
-from lazynet.modes import MODES
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Layout, Step, layout_of
+from lazynet.leaves import Import, Input
+from lazynet.modes import MODES
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -167,21 +169,30 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
         evaluation.shared[number] = out[0]
         evaluation.kept[number] = call.keep
     locate = _payloads(graph)
-    keep = not (graph.frozen and len(graph.frozen) >= len(graph) - len(graph.externals))
+    frozen = np.array(sorted(graph.frozen), np.int64)
+    history = any(number not in graph.frozen for number, _, _ in layout.shared)
     for step in layout.steps:
         try:
             call_, args_ = _run(evaluation, step, locate)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
-        if keep and step.op.differentiable:
+        if _flows(step, frozen):
+            history = True
             evaluation.calls.append(call_)
             evaluation.arguments.append(args_ if step.op.reads_args else None)
         else:
             evaluation.calls.append(None)
             evaluation.arguments.append(None)
-    if not keep:
+    if not history:
         evaluation.externals = []
+
+
+def _flows(step: Step, frozen: Array) -> bool:
+    """Whether backward may ask for this batch: one recorded under `no_grad` keeps nothing."""
+    if not (step.op.differentiable and step.args):
+        return False
+    return not len(frozen) or not bool(np.isin(step.nodes, frozen).all())
 
 
 def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Array]]:

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from numbers import Number
 from typing import Any
 
 import numpy as np
 
-from lazynet.errors import ArgumentError, DtypeError, GraphError, SettingError, ShapeError
+from lazynet.errors import ArgumentError, GraphError, ShapeError
 from lazynet.kinds import (
-    FLOAT32,
     FLOAT64,
     FLOATS,
     HOOKS,
-    INT64,
     Array,
     Kind,
     Op,
     Shape,
     Type,
     make_kind,
-    show,
-    type_of,
     user_line,
 )
+from lazynet.leaves import UNSHARE, Input, import_kind
 from lazynet.modes import MODES
-from lazynet.tape import LOCAL, NO_TAPE, Tape, open_tape, tape_for_input
+from lazynet.tape import LOCAL, Tape, open_tape, tape_for_input
 
 _modes = MODES.get
 _new = object.__new__
@@ -85,43 +81,43 @@ class Expression:
     # Elementwise arithmetic
 
     def __add__(self, other: Any) -> Expression:
-        return _binary(HOOKS.add, HOOKS.add_number, self, other)
+        return binary(HOOKS.add, HOOKS.add_number, self, other)
 
     def __radd__(self, other: Any) -> Expression:
         return _reflected(HOOKS.add, HOOKS.add_number, self, other)
 
     def __sub__(self, other: Any) -> Expression:
-        return _binary(HOOKS.subtract, HOOKS.subtract_number, self, other)
+        return binary(HOOKS.subtract, HOOKS.subtract_number, self, other)
 
     def __rsub__(self, other: Any) -> Expression:
         return _reflected(HOOKS.subtract, HOOKS.subtract_from_number, self, other)
 
     def __mul__(self, other: Any) -> Expression:
-        return _binary(HOOKS.multiply, HOOKS.multiply_number, self, other)
+        return binary(HOOKS.multiply, HOOKS.multiply_number, self, other)
 
     def __rmul__(self, other: Any) -> Expression:
         return _reflected(HOOKS.multiply, HOOKS.multiply_number, self, other)
 
     def __truediv__(self, other: Any) -> Expression:
-        return _binary(HOOKS.divide, HOOKS.divide_number, self, other)
+        return binary(HOOKS.divide, HOOKS.divide_number, self, other)
 
     def __rtruediv__(self, other: Any) -> Expression:
         return _reflected(HOOKS.divide, HOOKS.divide_into_number, self, other)
 
     def __pow__(self, other: Any) -> Expression:
-        return _binary(HOOKS.power, HOOKS.power_number, self, other)
+        return binary(HOOKS.power, HOOKS.power_number, self, other)
 
     def __rpow__(self, other: Any) -> Expression:
         return _reflected(HOOKS.power, HOOKS.power_of_number, self, other)
 
     def __neg__(self) -> Expression:
-        return _unary(HOOKS.negative, self)
+        return unary(HOOKS.negative, self)
 
     def __pos__(self) -> Expression:
         return self
 
     def __abs__(self) -> Expression:
-        return _unary(HOOKS.absolute, self)
+        return unary(HOOKS.absolute, self)
 
     def __matmul__(self, other: Any) -> Expression:
         return HOOKS.matmul(self, other)  # type: ignore[no-any-return]
@@ -289,7 +285,7 @@ class Leaf(Expression):
 # Recording
 
 
-def _binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
+def binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
     """Record `a op b`: the hot path; everything unusual is left to `record`."""
     tape = LOCAL.tape
     if a.tape is tape and isinstance(b, Expression) and b.tape is tape and tape.sealed == 0:
@@ -305,7 +301,7 @@ def _binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
                 r = op.batch(r, s)
             n = len(kinds)
             if _modes().marks:
-                _mark(tape, n)
+                mark(tape, n)
             kinds.append(kind)
             args = tape.args
             tape.starts.append(len(args))
@@ -331,7 +327,7 @@ def _reflected(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
     return record(op, (b, a))  # type: ignore[no-any-return]
 
 
-def _unary(op: Op, a: Expression) -> Expression:
+def unary(op: Op, a: Expression) -> Expression:
     tape = LOCAL.tape
     if a.tape is tape and tape.sealed == 0:
         i = a.index
@@ -340,7 +336,7 @@ def _unary(op: Op, a: Expression) -> Expression:
         if kind is not None and not kind.shared:
             n = len(kinds)
             if _modes().marks:
-                _mark(tape, n)
+                mark(tape, n)
             kinds.append(kind)
             tape.starts.append(len(tape.args))
             tape.args.append(i)
@@ -353,7 +349,7 @@ def _unary(op: Op, a: Expression) -> Expression:
     return record(op, (a,))  # type: ignore[no-any-return]
 
 
-def _mark(tape: Tape, index: int) -> None:
+def mark(tape: Tape, index: int) -> None:
     modes = _modes()
     if not modes.gradients:
         tape.unrecorded.add(index)
@@ -361,7 +357,7 @@ def _mark(tape: Tape, index: int) -> None:
         tape.lines[index] = user_line()
 
 
-def _handle(tape: Tape, index: int) -> Expression:
+def handle(tape: Tape, index: int) -> Expression:
     e = _new(Expression)
     e.tape = tape
     e.index = index
@@ -388,10 +384,7 @@ def adopt(tape: Tape, x: Expression) -> int:
     found = tape.imports.get(key)
     if found is None:
         t = x.type
-        kind = _import_kinds.get(t)
-        if kind is None:
-            kind = _import_kinds[t] = Kind(_IMPORT, (), (t,), t.shared != 0)
-        found = tape.append(kind, [], source.rows[x.index], x)
+        found = tape.append(import_kind(t), [], source.rows[x.index], x)
         tape.imports[key] = found
     return found
 
@@ -437,7 +430,7 @@ def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None =
         key = (kind, modes.gradients)
         index = tape.shared.get(key, -1)
         if index != -1:
-            return _handle(tape, index)
+            return handle(tape, index)
         tape.shared[key] = len(tape.kinds)
     rows = -1
     if batch is not None:
@@ -453,13 +446,13 @@ def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None =
     index = tape.append(kind, indices, rows, payload)
     if modes.marks:
         for k in range(n, len(tape.kinds)):
-            _mark(tape, k)
+            mark(tape, k)
     if len(kind.members) == 1:
         e = _new(Expression)
         e.tape = tape
         e.index = index
         return e
-    return tuple([_handle(tape, index + k) for k in range(len(kind.members))])
+    return tuple([handle(tape, index + k) for k in range(len(kind.members))])
 
 
 def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
@@ -469,7 +462,7 @@ def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
         if isinstance(a, Expression) and a.dtype in FLOATS and (dtype is None or a.dtype is FLOAT64):
             dtype = a.dtype
     expressions = [
-        a if isinstance(a, Expression) else constant(a, dtype=dtype, role=op.name) for a in args
+        a if isinstance(a, Expression) else HOOKS.constant(a, dtype=dtype, role=op.name) for a in args
     ]
     tape = open_tape()
     if not any(a.tape is tape for a in expressions):
@@ -518,7 +511,7 @@ def _align(tape: Tape, indices: list[int]) -> list[int]:
     aligned = []
     for i, d in zip(indices, dtypes):
         if d in FLOATS and d is not target:
-            i = HOOKS.astype(_handle(tape, i), target).index
+            i = HOOKS.astype(handle(tape, i), target).index
         aligned.append(i)
     return aligned
 
@@ -528,261 +521,17 @@ def _unshare(tape: Tape, index: int) -> int:
     t = tape.kinds[index].type
     if not t.shared:
         return index
-    kind = _UNSHARE.kinds.get(t)
+    kind = UNSHARE.kinds.get(t)
     if kind is None:
-        kind = make_kind(_UNSHARE, t, (t,))
+        kind = make_kind(UNSHARE, t, (t,))
     gradients = _modes().gradients
     found = tape.shared.get((kind, gradients), -1)
     if found == -1:
         found = tape.append(kind, [index], -1, None)
         tape.shared[(kind, gradients)] = found
         if _modes().marks:
-            _mark(tape, found)
+            mark(tape, found)
     return found
 
 
-# Leaves and rearrangements: nodes that are never computed
-
-
-class Import(Op):
-    """A node of another tape."""
-
-    alias = True
-
-
-class Input(Op):
-    """An array given by the user; the payload is its flattened copy."""
-
-    payload = "array"
-
-
-class Unbatch(Op):
-    """Row `payload` of a batch."""
-
-    alias = True
-    payload = "row"
-
-    def shape(self, *shapes: Shape) -> Shape:
-        return shapes[0]
-
-    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
-        return dtypes[0]
-
-
-class Rebatch(Op):
-    """The rows of all arguments as one batch."""
-
-    alias = True
-    nary = True
-
-    def shape(self, *shapes: Shape) -> Shape:
-        return shapes[0]
-
-    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
-        return dtypes[0]
-
-
-class Unshare(Op):
-    """A shared value as a row."""
-
-    unshares = True
-    reads_args = False
-    reads_y = False
-
-    def shape(self, *shapes: Shape) -> Shape:
-        return shapes[0]
-
-    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
-        return dtypes[0]
-
-    def forward(self, call: Any, *args: Array) -> Any:
-        return args[0]
-
-    def backward(self, call: Any, dy: Any, y: Any, *args: Array) -> Any:
-        return dy
-
-
-_IMPORT = Import()
-_INPUT = Input()
-UNBATCH = Unbatch()
-_REBATCH = Rebatch()
-_UNSHARE = Unshare()
-_import_kinds: dict[Type, Kind] = {}
-_input_kinds: dict[Type, Kind] = {}
-
-
-def as_dtype(dtype: Any, floating: bool = False) -> np.dtype[Any]:
-    """The NumPy dtype of this name, if lazynet computes in it.
-
-    Raises:
-        DtypeError: If it does not.
-    """
-    try:
-        d = np.dtype(dtype)
-    except TypeError:
-        d = np.dtype(object)
-    for known in (FLOAT32, FLOAT64) if floating else (FLOAT32, FLOAT64, INT64):
-        if d == known:
-            return known
-    names = "float32 or float64" if floating else "float32, float64 or int64 (indices)"
-    raise DtypeError(f"dtype: got {dtype!r}; it must be {names}")
-
-
-def as_array(values: Any, dtype: Any = None, role: str = "constant") -> Array:
-    """A new, contiguous array of numbers from what a user gave.
-
-    Args:
-        values: Numbers, nested lists or an array.
-        dtype: Of the result. None keeps float32 and float64 arrays and makes the rest float32.
-        role: What the message calls it.
-
-    Raises:
-        ArgumentError: For None, strings, ragged lists, objects and complex numbers.
-    """
-    if isinstance(values, (list, tuple)) and any(isinstance(v, Expression) for v in values):
-        raise ArgumentError(
-            f"{role}: got a list of expressions where an array belongs; combine them with "
-            "ln.stack, ln.concatenate or ln.rebatch"
-        )
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ArgumentError(
-            f"{role}: got a ragged list; rows must have equal lengths to form an array; "
-            "make one expression of each row"
-        ) from error
-    if array.dtype.kind not in "fiub":
-        raise ArgumentError(
-            f"{role}: got {type(values).__name__} {_short(values)} (dtype {array.dtype}); it must "
-            "be a number or an array of real numbers"
-        )
-    if dtype is None:
-        given = isinstance(values, (np.ndarray, np.generic)) and array.dtype in FLOATS
-        dtype = array.dtype if given else FLOAT32
-    target = as_dtype(dtype)
-    if target is INT64 and array.dtype.kind == "f" and not np.all(array == np.floor(array)):
-        raise ArgumentError(f"{role}: got {_short(values)}; int64 needs whole numbers; round first")
-    return np.array(array, target, order="C", copy=True)
-
-
-def _short(values: Any) -> str:
-    text = repr(values)
-    return text if len(text) < 60 else text[:57] + "..."
-
-
-def constant(
-    array: Any, batched: bool = False, dtype: Any = None, *, role: str = "constant"
-) -> Expression:
-    """An input: a leaf holding a copy of these numbers.
-
-    Args:
-        array: A number, nested list or array.
-        batched: Whether the first axis is the batch.
-        dtype: "float32", "float64" or "int64" (for indices). Default: float32 and float64 arrays
-            keep theirs, all else becomes float32. Where a constant meets an expression of another
-            floating-point dtype, it takes that dtype.
-        role: What an error message calls the argument.
-
-    Returns:
-        An expression of shape `array.shape` (or `array.shape[1:]` with a batch).
-
-    Raises:
-        ArgumentError: If it is no array of real numbers.
-        ShapeError: If `batched` and there is no axis for the batch.
-
-    >>> import lazynet as ln
-    >>> ln.constant([[1, 2], [3, 4], [5, 6]], batched=True).sum().value().tolist()
-    [3.0, 7.0, 11.0]
-    """
-    if isinstance(array, Expression):
-        return array
-    if dtype is None and type(array) is np.ndarray and array.dtype in FLOATS:
-        values = array.copy()
-    else:
-        values = as_array(array, dtype, role)
-    rows = -1
-    shape = values.shape
-    if batched:
-        if not shape:
-            raise ShapeError(
-                f"{role}: got a single number with batched=True; a batch needs an axis; "
-                "leave out batched"
-            )
-        rows = shape[0]
-        shape = shape[1:]
-    t = type_of(shape, values.dtype)
-    kind = _input_kinds.get(t)
-    if kind is None:
-        kind = _input_kinds[t] = Kind(_INPUT, (), (t,), False)
-    tape = tape_for_input()
-    n = len(tape.kinds)
-    if _modes().debug:
-        _mark(tape, n)
-    tape.append(kind, [], rows, values.reshape(-1))
-    return _handle(tape, n)
-
-
-def unbatch(x: Expression) -> list[Expression]:
-    """The rows of a batch as single expressions; nothing is copied.
-
-    >>> import lazynet as ln
-    >>> [row.sum().value() for row in ln.unbatch(ln.constant([[1, 2], [3, 4]], batched=True))]
-    [3.0, 7.0]
-    """
-    if not isinstance(x, Expression):
-        raise ArgumentError(f"unbatch: got {_short(x)}; it takes an expression")
-    if x.batch is None:
-        return [x]
-    rows = x.batch
-    return [record(UNBATCH, (x,), b, -1) for b in range(rows)]
-
-
-def rebatch(xs: Sequence[Expression]) -> Expression:
-    """One batch of the rows of several expressions of equal shape; nothing is copied.
-
-    >>> import lazynet as ln
-    >>> ln.rebatch([ln.constant([1, 2]), ln.constant([3, 4])]).value().tolist()
-    [[1.0, 2.0], [3.0, 4.0]]
-    """
-    entries = expression_list(xs, "rebatch")
-    rows = 0
-    for e in entries:
-        rows += 1 if e.batch is None else e.batch
-    return record(_REBATCH, entries, None, rows)  # type: ignore[no-any-return]
-
-
-def expression_list(xs: Any, role: str) -> list[Any]:
-    """A non-empty list of expressions, or numbers and arrays beside at least one expression.
-
-    Raises:
-        ArgumentError: If it is not.
-    """
-    if isinstance(xs, (str, bytes)) or not hasattr(xs, "__iter__"):
-        raise ArgumentError(f"{role}: got {_short(xs)}; it takes a list of expressions")
-    entries = list(xs)
-    if not entries:
-        raise ArgumentError(
-            f"{role}: got an empty list, whose shape is unknown; leave the call out, or add a "
-            "constant of zeros"
-        )
-    return entries
-
-
-def as_expression(x: Any, role: str, dtype: Any = None) -> Expression:
-    """x itself if it is an expression, else a constant of it."""
-    return x if isinstance(x, Expression) else constant(x, dtype=dtype, role=role)
-
-
-def tape_count() -> int:
-    """Number of tapes alive, by walking the objects the garbage collector knows: for tests."""
-    import gc
-
-    return sum(1 for o in gc.get_objects() if isinstance(o, Tape) and o is not NO_TAPE)
-
-
 HOOKS.record = record
-__all__ = [
-    "Expression", "Leaf", "Number", "SettingError", "adopt", "as_array", "as_dtype",
-    "as_expression", "constant", "expression_list", "rebatch", "record", "show", "tape_count",
-    "unbatch",
-]

@@ -261,6 +261,7 @@ class Hooks:
     """
 
     record: Any
+    constant: Any
     value: Any
     gradient: Any
     backward: Any

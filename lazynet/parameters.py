@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend import SparseRows
+from lazynet.convert import as_array, as_dtype
 from lazynet.errors import ArgumentError, GradientError, SettingError, ShapeError
-from lazynet.graph import Leaf, as_array, as_dtype
+from lazynet.graph import Leaf
 from lazynet.init import resolve
 from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of
 from lazynet.tape import NO_TAPE

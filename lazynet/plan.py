@@ -44,12 +44,12 @@ class Plan:
 
     >>> import lazynet as ln
     >>> xs = [ln.constant([1.0, 2.0]) for _ in range(3)]
-    >>> print(ln.plan([ln.sum([x.exp() if hasattr(x, "exp") else ln.exp(x) for x in xs])]))
+    >>> print(ln.plan(ln.sum([ln.exp(x) for x in xs])))
     3 batches for 7 nodes (lower bound 3, 2.3 nodes a batch)
-    batch  op     shapes  nodes  rows  depth
-        0  input  (2,)        3     3      1
-        1  exp    (2,)        3     3      2
-        2  sum    (2,)        1     1      3
+    batch  op        shapes  nodes  rows  depth
+        0  input     (2,)        3     3      1
+        1  exp       (2,)        3     3      2
+        2  sum_list  (2,)        1     1      3
     """
 
     def __init__(self, graph: Graph, plan: Schedule) -> None:

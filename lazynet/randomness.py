@@ -246,7 +246,8 @@ def uniform(keys: Array, width: int, dtype: Any) -> Array:
     """Numbers in [0, 1), ``(rows, width)``: multiples of 2^-24 (float32) or 2^-53 (float64)."""
     if dtype == FLOAT32:
         whole = half_bits(keys, width) >> np.uint32(8)
-        return np.multiply(whole, np.float32(2.0**-24), dtype=np.float32)
+        result: Array = np.multiply(whole, np.float32(2.0**-24), dtype=np.float32)
+        return result
     bits = uniform_bits(keys, width)
     np.right_shift(bits, _U64(11), out=bits)
     return np.multiply(bits, 2.0**-53, dtype=np.float64)

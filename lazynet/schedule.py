@@ -441,7 +441,7 @@ def _refinements(part: _Part, kinds: list[Kind] | None) -> list[Array]:
         feeds = np.zeros(n, np.int64)
         # a sum of mixed products tells sets of feeding kinds apart; should two collide, they are
         # merely not told apart
-        np.add.at(feeds, part.dst, (code[part.src] + 1) * 0x9E3779B97F4A7C15 % (1 << 40))
+        np.add.at(feeds, part.dst, (code[part.src] + 1) * 0x9E3779B97F & ((1 << 40) - 1))
         finer = np.where(bare, feeds * top + code, code)
         code, _ = _compact(finer)
         result.append(code)

@@ -35,6 +35,7 @@ class Tape:
         lines: Source lines by index, for nodes recorded under `debug`.
         sealed: 0 while open, then a number that grows with each sealing: arguments always lie on
             tapes sealed earlier.
+        several: Whether a node has several results.
         evaluations: The evaluations that computed nodes of this tape.
         evaluated: Per node, 1 once it was evaluated (empty while the tape is open).
         done: Per node, index into `evaluations`.
@@ -43,7 +44,7 @@ class Tape:
 
     __slots__ = (
         "_arrays", "args", "done", "evaluated", "evaluations", "imports", "kinds", "lines", "local",
-        "payloads", "rows", "sealed", "shared", "starts", "unrecorded",
+        "payloads", "rows", "sealed", "several", "shared", "starts", "unrecorded",
     )
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class Tape:
         self.unrecorded: set[int] = set()
         self.lines: dict[int, str] = {}
         self.sealed = 0
+        self.several = False
         self.evaluations: list[Any] = []
         self.evaluated = bytearray()
         self.done = _NONE
@@ -81,6 +83,7 @@ class Tape:
         self.payloads.append(payload)
         if len(kind.members) == 1:
             return i
+        self.several = True
         for member in kind.members[1:]:
             self.starts.append(len(self.args))
             self.args.append(i)
@@ -108,6 +111,7 @@ class Tape:
         copy.kinds, copy.starts, copy.args = self.kinds, self.starts, self.args
         copy.rows, copy.payloads = self.rows, self.payloads
         copy.shared, copy.imports, copy.unrecorded = self.shared, self.imports, self.unrecorded
+        copy.several = self.several
         copy.seal()
         return copy
 
@@ -168,6 +172,14 @@ def tape_for_input() -> Tape:
         if _references() <= _UNREFERENCED:
             LOCAL.tape = Tape()
     return LOCAL.tape
+
+
+def tape_count() -> int:
+    """Number of tapes alive, by walking the objects the garbage collector knows: for tests."""
+    import gc
+
+    return sum(1 for o in gc.get_objects() if isinstance(o, Tape) and o is not NO_TAPE)
+
 
 
 LOCAL.tape = Tape()

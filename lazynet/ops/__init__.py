@@ -1,5 +1,6 @@
 """Every operation, by the kind of thing it does. Importing this fills the operators' table."""
 
+from lazynet.ops import lookup as _lookup
 from lazynet.ops.activations import (
     elu,
     gelu,
@@ -144,7 +145,6 @@ from lazynet.ops.softmax import (
     softmax,
     sparsemax,
 )
-from lazynet.ops import lookup as _lookup
 
 __all__ = [
     "abs",

@@ -127,7 +127,9 @@ class Gelu(Elementwise):
     """y = x * Phi(x), with Phi the normal distribution function"""
 
     formula = "0.5 * x * erfc(x * -sqrt(0.5))"
-    derivatives = ("dy * (0.5 * erfc(x * -sqrt(0.5)) + x * (exp(-0.5 * (x * x)) * (1 / sqrt(2 * pi))))",)
+    derivatives = (
+        "dy * (0.5 * erfc(x * -sqrt(0.5)) + x * (exp(-0.5 * (x * x)) * (1 / sqrt(2 * pi))))",
+    )
 
 
 _GELU = ready(Gelu())

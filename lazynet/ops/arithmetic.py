@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.convert import as_dtype
 from lazynet.errors import ArgumentError, SettingError
-from lazynet.graph import Expression, as_dtype, as_expression, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression
 from lazynet.kinds import FLOATS, HOOKS, Array, Call, Op, Shape
 from lazynet.ops.elementwise import Broadcasting, Elementwise, apply, factor, ready
 
@@ -175,9 +177,9 @@ def pow(x: Any, y: Any) -> Expression:
     >>> ln.pow(ln.constant([1.0, 2.0, 3.0]), 3).value().tolist()
     [1.0, 8.0, 27.0]
     """
-    if isinstance(x, Expression) or isinstance(y, Expression):
-        return x**y  # type: ignore[no-any-return]
-    return as_expression(x, "pow") ** y
+    if not isinstance(y, Expression):
+        x = as_expression(x, "pow")
+    return x**y  # type: ignore[no-any-return]
 
 
 # Extrema
@@ -186,7 +188,6 @@ def pow(x: Any, y: Any) -> Expression:
 class Minimum(Broadcasting):
     """y = min(a, b)"""
 
-    arguments = ("a", "b")
     formula = "minimum(a, b)"
     derivatives = ("where(a <= b, dy, 0)", "where(a <= b, 0, dy)")
 
@@ -286,7 +287,9 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Expression:
     [-1.0, 0.5, 1.0]
     """
     if _number(low) and _number(high) and not low <= high:
-        raise SettingError(f"clip: got low={low}, high={high}; low must not be above high; swap them")
+        raise SettingError(
+            f"clip: got low={low}, high={high}; low must not be above high; swap them"
+        )
     y = as_expression(x, "clip")
     if low is not None:
         y = maximum(y, low)

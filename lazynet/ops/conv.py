@@ -12,7 +12,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lazynet.errors import ArgumentError, SettingError, ShapeError
-from lazynet.graph import Expression, as_expression, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
 from lazynet.ops.reduce import axis_of
 
@@ -60,18 +61,16 @@ class _Windows(Op):
 
     def inside(self, lengths: Shape, size: Shape) -> tuple[slice, ...]:
         """Where x lies in the padded array."""
-        pads = self.pads(lengths, size)
-        return (slice(None),) + tuple(
-            slice(before, before + n) for n, (before, _) in zip(lengths, pads, strict=True)
-        )
+        ends = zip(lengths, self.pads(lengths, size), strict=True)
+        return (slice(None), *[slice(before, before + n) for n, (before, _) in ends])
 
     def offsets(self, places: Shape, size: Shape) -> list[tuple[slice, ...]]:
         """For each element of a window, in row-major order, its place in all windows at once."""
+        ends = [(n - 1) * s + 1 if n else 0 for n, s in zip(places, self.stride, strict=True)]
         return [
-            (slice(None),)
-            + tuple(
-                slice(k, k + (n - 1) * s + 1 if n else k, s)
-                for k, n, s in zip(element, places, self.stride, strict=True)
+            (
+                slice(None),
+                *[slice(k, k + n, s) for k, n, s in zip(element, ends, self.stride, strict=True)],
             )
             for element in itertools.product(*[range(k) for k in size])
         ]
@@ -126,8 +125,8 @@ class _Convolution(_Windows):
         places = self.places(x.shape[1:-1], size)
         if 0 in places:
             return np.empty((len(x), 0, elements), x.dtype)
-        windows = sliding_window_view(padded, size, tuple(range(1, spatial + 1)))  # type: ignore[call-overload]
-        windows = windows[(slice(None),) + tuple(slice(None, None, s) for s in self.stride)]
+        windows = sliding_window_view(padded, size, tuple(range(1, spatial + 1)))
+        windows = windows[(slice(None), *[slice(None, None, s) for s in self.stride])]
         # (rows, *places, channels, *size) -> (rows, *places, *size, channels)
         windows = np.moveaxis(windows, spatial + 1, -1)
         return np.ascontiguousarray(windows).reshape(len(x), math.prod(places), elements)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from lazynet.graph import Expression, _unary, record
+from lazynet.graph import Expression, record, unary
 from lazynet.kinds import Array, Call, Op, Shape
 from lazynet.ops.formula import numpy_function
 
 AnyOp = TypeVar("AnyOp", bound=Op)
+Runner = Callable[..., Array]
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,16 @@ class Elementwise(Op):
         """`derivatives`, unless they depend on a field."""
         return self.derivatives
 
+    def _compiled(self) -> tuple[Runner, tuple[Runner | None, ...]]:
+        fields = tuple(self.__dataclass_fields__)
+        return _compile(self.formula, self.arguments, fields, self.gradient_formulas())
+
     def forward(self, call: Call, *args: Array) -> Array:
-        run, _ = _compiled(type(self), self.gradient_formulas())
+        run, _ = self._compiled()
         return run(self, factor(call, call.out.ndim - 1), call.out, *args)
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
-        _, (run,) = _compiled(type(self), self.gradient_formulas())
+        _, (run,) = self._compiled()
         assert run is not None
         return run(self, factor(call, dy.ndim - 1), dy, y, *args)
 
@@ -61,7 +66,7 @@ class Elementwise(Op):
 class Broadcasting(Elementwise):
     """An elementwise op whose arguments broadcast against each other, as NumPy's arrays do."""
 
-    arguments = ("a", "b")
+    arguments: ClassVar[tuple[str, ...]] = ("a", "b")
     shares = True
 
     def shape(self, *shapes: Shape) -> Shape:
@@ -75,13 +80,13 @@ class Broadcasting(Elementwise):
             ) from None
 
     def forward(self, call: Call, *args: Array) -> Array:
-        run, _ = _compiled(type(self), self.gradient_formulas())
+        run, _ = self._compiled()
         if not self.reads_args:
             _keep_shapes(call, args)
         return run(self, None, call.out, *_aligned(call, call.out.ndim, args))
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
-        _, runs = _compiled(type(self), self.gradient_formulas())
+        _, runs = self._compiled()
         if self.reads_args:
             shapes = [a.shape if s else a.shape[1:] for a, s in zip(args, call.shared)]
             args = _aligned(call, dy.ndim, args)
@@ -93,16 +98,15 @@ class Broadcasting(Elementwise):
         )
 
 
-Runner = Callable[..., Array]
-
-
-@lru_cache(maxsize=None)
-def _compiled(
-    kind: type[Elementwise], derivatives: tuple[str | None, ...]
+@cache
+def _compile(
+    formula: str,
+    arguments: tuple[str, ...],
+    fields: tuple[str, ...],
+    derivatives: tuple[str | None, ...],
 ) -> tuple[Runner, tuple[Runner | None, ...]]:
-    names = [f.name for f in fields(kind)]
-    return numpy_function(kind.formula, kind.arguments, names, derivative=False), tuple(
-        None if d is None else numpy_function(d, kind.arguments, names, derivative=True)
+    return numpy_function(formula, arguments, fields, derivative=False), tuple(
+        None if d is None else numpy_function(d, arguments, fields, derivative=True)
         for d in derivatives
     )
 
@@ -164,7 +168,8 @@ def _unbroadcast(gradient: Array, shape: Shape, shared: bool) -> Array:
         if i < missing or (shape[i - missing] == 1 and n != 1):
             axes.append(i + 1)
     rows = () if shared else gradient.shape[:1]
-    return gradient.sum(axis=tuple(axes)).reshape(rows + shape)
+    total: Array = gradient.sum(axis=tuple(axes)).reshape(rows + shape)
+    return total
 
 
 def ready(op: AnyOp) -> AnyOp:
@@ -176,5 +181,5 @@ def ready(op: AnyOp) -> AnyOp:
 def apply(op: Op, x: Any) -> Expression:
     """Record an op of one argument."""
     if isinstance(x, Expression):
-        return _unary(op, x)
+        return unary(op, x)
     return record(op, (x,))  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class Program(NamedTuple):
         return {str(s.value) for s in self.steps if s.operation == "name"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(formula: str) -> Program:
     """The program of a formula. Equal subexpressions are computed once.
 
@@ -118,11 +118,7 @@ class _Parser:
             return self.apply(_OPERATORS[type(node.op)], node.left, node.right)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return self.apply("negative", node.operand)
-        if (
-            isinstance(node, ast.Compare)
-            and len(node.ops) == 1
-            and type(node.ops[0]) in _OPERATORS
-        ):
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _OPERATORS:
             return self.apply(_OPERATORS[type(node.ops[0])], node.left, node.comparators[0])
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
             name = node.func.id

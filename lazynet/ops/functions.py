@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from lazynet.errors import SettingError
 from lazynet.graph import Expression
+from lazynet.kinds import HOOKS
 from lazynet.ops.elementwise import Elementwise, apply, ready
 
 
@@ -31,7 +32,7 @@ def exp(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.exp(1.0).item(), 4)
+    >>> print(f"{ln.exp(1.0).item():.4f}")
     2.7183
     """
     return apply(_EXP, x)
@@ -57,7 +58,7 @@ def log(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.log(2.0).item(), 4)
+    >>> print(f"{ln.log(2.0).item():.4f}")
     0.6931
     """
     return apply(_LOG, x)
@@ -83,8 +84,8 @@ def log1p(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.log1p(0.001).item(), 4)
-    0.001
+    >>> print(f"{ln.log1p(0.001).item():.4f}")
+    0.0010
     """
     return apply(_LOG1P, x)
 
@@ -109,7 +110,7 @@ def expm1(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.expm1(1.0).item(), 4)
+    >>> print(f"{ln.expm1(1.0).item():.4f}")
     1.7183
     """
     return apply(_EXPM1, x)
@@ -135,7 +136,7 @@ def sqrt(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.sqrt(2.0).item(), 4)
+    >>> print(f"{ln.sqrt(2.0).item():.4f}")
     1.4142
     """
     return apply(_SQRT, x)
@@ -161,8 +162,8 @@ def square(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.square(3.0).item(), 4)
-    9.0
+    >>> print(f"{ln.square(3.0).item():.4f}")
+    9.0000
     """
     return apply(_SQUARE, x)
 
@@ -187,8 +188,8 @@ def abs(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.abs(-3.0).item(), 4)
-    3.0
+    >>> print(f"{ln.abs(-3.0).item():.4f}")
+    3.0000
     """
     return apply(_ABS, x)
 
@@ -213,8 +214,8 @@ def sign(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.sign(-3.0).item(), 4)
-    -1.0
+    >>> print(f"{ln.sign(-3.0).item():.4f}")
+    -1.0000
     """
     return apply(_SIGN, x)
 
@@ -239,7 +240,7 @@ def sin(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.sin(1.0).item(), 4)
+    >>> print(f"{ln.sin(1.0).item():.4f}")
     0.8415
     """
     return apply(_SIN, x)
@@ -265,7 +266,7 @@ def cos(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.cos(1.0).item(), 4)
+    >>> print(f"{ln.cos(1.0).item():.4f}")
     0.5403
     """
     return apply(_COS, x)
@@ -291,7 +292,7 @@ def tan(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.tan(1.0).item(), 4)
+    >>> print(f"{ln.tan(1.0).item():.4f}")
     1.5574
     """
     return apply(_TAN, x)
@@ -317,7 +318,7 @@ def asin(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.asin(0.5).item(), 4)
+    >>> print(f"{ln.asin(0.5).item():.4f}")
     0.5236
     """
     return apply(_ASIN, x)
@@ -343,7 +344,7 @@ def acos(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.acos(0.5).item(), 4)
+    >>> print(f"{ln.acos(0.5).item():.4f}")
     1.0472
     """
     return apply(_ACOS, x)
@@ -369,7 +370,7 @@ def atan(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.atan(1.0).item(), 4)
+    >>> print(f"{ln.atan(1.0).item():.4f}")
     0.7854
     """
     return apply(_ATAN, x)
@@ -395,7 +396,7 @@ def sinh(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.sinh(1.0).item(), 4)
+    >>> print(f"{ln.sinh(1.0).item():.4f}")
     1.1752
     """
     return apply(_SINH, x)
@@ -421,7 +422,7 @@ def cosh(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.cosh(1.0).item(), 4)
+    >>> print(f"{ln.cosh(1.0).item():.4f}")
     1.5431
     """
     return apply(_COSH, x)
@@ -447,7 +448,7 @@ def asinh(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.asinh(1.0).item(), 4)
+    >>> print(f"{ln.asinh(1.0).item():.4f}")
     0.8814
     """
     return apply(_ASINH, x)
@@ -473,8 +474,8 @@ def acosh(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.acosh(2.0).item(), 4)
-    1.317
+    >>> print(f"{ln.acosh(2.0).item():.4f}")
+    1.3170
     """
     return apply(_ACOSH, x)
 
@@ -499,7 +500,7 @@ def atanh(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.atanh(0.5).item(), 4)
+    >>> print(f"{ln.atanh(0.5).item():.4f}")
     0.5493
     """
     return apply(_ATANH, x)
@@ -525,7 +526,7 @@ def tanh(x: Any) -> Expression:
         An expression of the same shape.
 
     >>> import lazynet as ln
-    >>> round(ln.tanh(1.0).item(), 4)
+    >>> print(f"{ln.tanh(1.0).item():.4f}")
     0.7616
     """
     return apply(_TANH, x)
@@ -553,7 +554,7 @@ def erf(x: Any) -> Expression:
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.1.
 
     >>> import lazynet as ln
-    >>> round(ln.erf(1.0).item(), 4)
+    >>> print(f"{ln.erf(1.0).item():.4f}")
     0.8427
     """
     return apply(_ERF, x)
@@ -581,7 +582,7 @@ def lgamma(x: Any) -> Expression:
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 6.3.1 (derivative).
 
     >>> import lazynet as ln
-    >>> round(ln.lgamma(5.0).item(), 4)
+    >>> print(f"{ln.lgamma(5.0).item():.4f}")
     3.1781
     """
     return apply(_LGAMMA, x)
@@ -615,7 +616,7 @@ class Round(Rounding):
     formula = "rint(x)"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _rounding(kind: type[Rounding], gradient: str) -> Rounding:
     if gradient not in ("zero", "straight_through"):
         raise SettingError(
@@ -698,3 +699,6 @@ def round(x: Any, gradient: str = "zero") -> Expression:
     [-2.0, 2.0]
     """
     return apply(_rounding(Round, gradient), x)
+
+
+HOOKS.absolute = _ABS

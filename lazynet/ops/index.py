@@ -18,7 +18,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from lazynet.backend import scatter_add
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
-from lazynet.graph import Expression, as_expression, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, INT64, Array, Call, Shape
 from lazynet.ops.shape import Rearrangement, one_axis, reshape, whole_number
 

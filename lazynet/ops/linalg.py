@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazynet.errors import ArgumentError, ShapeError
-from lazynet.graph import Expression, as_expression, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, Array, Call, Op, Shape
 
 _ROW = "0"

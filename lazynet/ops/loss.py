@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.convert import as_array
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
-from lazynet.graph import Expression, as_array, as_expression, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
 from lazynet.ops.numeric import finite_number, last_max, last_sum
 
@@ -64,7 +66,7 @@ class CrossEntropy(_ClassLoss):
 class Nll(_ClassLoss):
     """y = -x_c, dx_c = -dy"""
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         return np.negative(x[np.arange(len(x)), call.payload])
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
@@ -82,7 +84,7 @@ class Hinge(_ClassLoss):
 
     margin: float
 
-    def violations(self, call: Call, x: Array) -> Array:
+    def violations(self, call: Call, x: Array) -> Any:
         """m - x_c + x_j, 0 for j = c."""
         rows = np.arange(len(x))
         z = np.subtract(x, (x[rows, call.payload] - x.dtype.type(self.margin))[:, None])
@@ -157,7 +159,7 @@ class BinaryCrossEntropy(_PairLoss):
     That is -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)) without overflow.
     """
 
-    def terms(self, call: Call, a: Array, b: Array) -> Array:
+    def terms(self, call: Call, a: Array, b: Array) -> Any:
         z = np.absolute(a)
         np.negative(z, out=z)
         np.exp(z, out=z)
@@ -165,7 +167,7 @@ class BinaryCrossEntropy(_PairLoss):
         z += np.maximum(a, 0)
         return z - a * b
 
-    def slope(self, call: Call, argument: int, a: Array, b: Array) -> Array:
+    def slope(self, call: Call, argument: int, a: Array, b: Array) -> Any:
         if argument == 1:
             return np.negative(a)
         # 1/2 tanh(x/2) + 1/2 is the sigmoid, and overflows nowhere
@@ -192,7 +194,7 @@ class _DifferenceLoss(_PairLoss):
 class SquaredError(_DifferenceLoss):
     """y = sum_i (a_i - b_i)^2"""
 
-    def terms(self, call: Call, a: Array, b: Array) -> Array:
+    def terms(self, call: Call, a: Array, b: Array) -> Any:
         d = a - b
         return np.multiply(d, d, out=d)
 
@@ -204,7 +206,7 @@ class SquaredError(_DifferenceLoss):
 class L1(_DifferenceLoss):
     """y = sum_i |a_i - b_i|, with gradient 0 where a_i = b_i"""
 
-    def terms(self, call: Call, a: Array, b: Array) -> Array:
+    def terms(self, call: Call, a: Array, b: Array) -> Any:
         d = a - b
         return np.absolute(d, out=d)
 
@@ -218,7 +220,7 @@ class Huber(_DifferenceLoss):
 
     payload = "float"
 
-    def terms(self, call: Call, a: Array, b: Array) -> Array:
+    def terms(self, call: Call, a: Array, b: Array) -> Any:
         size = np.absolute(a - b)
         # with q = min(|d|, delta) both cases are q (|d| - q / 2)
         inner = np.minimum(size, call.column(1))
@@ -233,7 +235,7 @@ class Huber(_DifferenceLoss):
 class PoissonNll(_PairLoss):
     """y = sum_i exp(x_i) - k_i x_i + log k_i!; dx = (exp(x) - k) dy, dk = (digamma(k+1) - x) dy"""
 
-    def terms(self, call: Call, a: Array, b: Array) -> Array:
+    def terms(self, call: Call, a: Array, b: Array) -> Any:
         z = np.exp(a) - a * b
         z += import_module("scipy.special").gammaln(b + 1)
         return z
@@ -251,11 +253,11 @@ class PairwiseRank(_DifferenceLoss):
 
     payload = "float"
 
-    def terms(self, call: Call, a: Array, b: Array) -> Array:
+    def terms(self, call: Call, a: Array, b: Array) -> Any:
         z = call.column(1) - (a - b)
         return np.maximum(z, 0, out=z)
 
-    def derivative(self, call: Call, d: Array) -> Array:
+    def derivative(self, call: Call, d: Array) -> Any:
         return np.negative(np.less(d, call.column(1)).astype(d.dtype))
 
 

@@ -43,7 +43,7 @@ class LayerNorm(Op):
         z *= scale
         return z, scale
 
-    def forward(self, call: Call, x: Array, gain: Array, bias: Array) -> Array:
+    def forward(self, call: Call, x: Array, gain: Array, bias: Array) -> Any:
         z, _ = self.normalised(x)
         ndim = x.ndim if call.shared[0] else x.ndim - 1
         y = np.multiply(z, _along_rows(gain, call.shared[1], ndim), out=call.out)

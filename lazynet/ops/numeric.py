@@ -126,7 +126,8 @@ def _equal(x: Array, nodes: int, length: int, greatest: bool) -> Array:
     if not greatest:
         return (_ones(length, x.dtype) @ stacked).reshape(shape)
     if length > 16:
-        return np.maximum.reduce(stacked, axis=1).reshape(shape)
+        result: Array = np.maximum.reduce(stacked, axis=1).reshape(shape)
+        return result
     result = stacked[:, 0].copy()
     for k in range(1, length):
         np.maximum(result, stacked[:, k], out=result)
@@ -142,7 +143,8 @@ def winners(x: Array, y: Array, offsets: Array) -> Array:
     # an element that is no number is its segment's maximum
     held = np.where((x == full) | (x != x), rows, missing)
     if nodes == 1:
-        return np.minimum.reduce(held, axis=0)[None]
+        result: Array = np.minimum.reduce(held, axis=0)[None]
+        return result
     return np.minimum.reduceat(held, offsets[:-1], axis=0)
 
 

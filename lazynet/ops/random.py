@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.convert import as_dtype
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
-from lazynet.graph import Expression, as_dtype, as_expression, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression
 from lazynet.kinds import INT64, Array, Call, Op, Shape
 from lazynet.modes import is_training
 from lazynet.ops.numeric import finite_number
@@ -42,17 +44,17 @@ class Dropout(Op):
                 raise self.fail(f"axis {axis} is missing", "choose an axis that x has", x=x)
         return x
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         shape = tuple(1 if k in self.tied else n for k, n in enumerate(x.shape[1:]))
         bits = half_bits(call.payload, width_of(shape))
         threshold = min(round(self.p * 2.0**32), 2**32 - 1)
         call.keep = np.greater_equal(bits, np.uint32(threshold)).reshape(len(x), *shape)
         return self._apply(call, x, call.out)
 
-    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Any:
         return self._apply(call, dy, None)
 
-    def _apply(self, call: Call, x: Array, out: Any) -> Array:
+    def _apply(self, call: Call, x: Array, out: Any) -> Any:
         # Bits and not numbers are masked: 0 x infinity would be NaN, and a masked store is 10 times
         # slower than this
         signed = _SIGNED[x.dtype.itemsize]
@@ -75,7 +77,7 @@ class Noise(Op):
     def shape(self, x: Shape) -> Shape:
         return x
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         z = normal_numbers(call.payload, width_of(x.shape[1:]), x.dtype).reshape(x.shape)
         z *= x.dtype.type(self.std)
         return np.add(x, z, out=call.out)
@@ -169,7 +171,7 @@ class Categorical(Op):
         super().dtype(x)
         return INT64
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         g = gumbel_numbers(call.payload, x.shape[1], np.dtype(np.float64))
         g += x
         return g.argmax(axis=1)
@@ -302,18 +304,18 @@ def noise(x: Any, std: float) -> Expression:
     >>> bool(abs(ln.noise(ln.constant([0.0] * 1000), 2.0).value().std() - 2) < 0.2)
     True
     """
-    x = as_expression(x, "noise")
+    e = as_expression(x, "noise")
     value = finite_number("noise: std", std)
     if value < 0:
         raise SettingError(f"noise: got std = {std!r}; it must be 0 or more")
     if value == 0 or not is_training():
-        return x
-    return record(Noise(value), (x,), next_key())  # type: ignore[no-any-return]
+        return e
+    return record(Noise(value), (e,), next_key())  # type: ignore[no-any-return]
 
 
 def _shape(role: str, shape: Any) -> Shape:
     try:
-        axes = (operator.index(shape),)
+        axes: Shape = (operator.index(shape),)
     except TypeError:
         try:
             axes = tuple(operator.index(n) for n in shape)

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lazynet.errors import ArgumentError, ShapeError
-from lazynet.graph import Expression, as_expression, expression_list, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression, expression_list
 from lazynet.kinds import HOOKS, INT64, Array, Call, Op, Shape
 from lazynet.ops.numeric import (
     exp_difference,
@@ -94,7 +95,7 @@ class Sum(_Reduction):
     reads_args = False
     reads_y = False
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         first = x.ndim - 1 - len(self.axes)
         if all(axis >= first for axis in self.axes):
             return last_sum(_flat(x, self.axes))
@@ -140,7 +141,7 @@ class Max(_Reduction):
         np.put_along_axis(dx, self.choose(flat)[..., None], dy[..., None], -1)
         return _unflat(dx, x.shape[1:], self.axes)
 
-    def choose(self, flat: Array) -> Array:
+    def choose(self, flat: Array) -> Any:
         """Which element the result is."""
         return flat.argmax(axis=-1)
 
@@ -153,7 +154,7 @@ class Min(Max):
         flat = _flat(x, self.axes)
         return select_last(flat, self.choose(flat))
 
-    def choose(self, flat: Array) -> Array:
+    def choose(self, flat: Array) -> Any:
         return flat.argmin(axis=-1)
 
 
@@ -166,7 +167,7 @@ class Argmax(_Reduction):
     def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
         return INT64
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         return _flat(x, self.axes).argmax(axis=-1)
 
 
@@ -377,15 +378,14 @@ def axis_of(role: str, shape: Shape, axis: Any) -> int:
 
 
 @lru_cache(maxsize=1024, typed=True)
-def _op(op: type[_Reduction], role: str, shape: Shape, axis: Any) -> Op:
+def _op(op: Any, role: str, shape: Shape, axis: Any) -> Op:
     """The reduction for this argument, made once: an op looks itself up when it is made."""
     axes = axes_of(role, shape, axis)
-    if issubclass(op, Sum):
-        return op(axes, tuple([shape[k] for k in axes]))
-    return op(axes)
+    made: Op = op(axes, tuple([shape[k] for k in axes])) if issubclass(op, Sum) else op(axes)
+    return made
 
 
-def _record(op: type[_Reduction], role: str, x: Any, axis: Any) -> Expression:
+def _record(op: Any, role: str, x: Any, axis: Any) -> Expression:
     x = as_expression(x, role)
     if isinstance(axis, list):
         axis = tuple(axis)
@@ -396,7 +396,7 @@ def _is_list(x: Any) -> bool:
     return not isinstance(x, (Expression, np.ndarray)) and hasattr(x, "__iter__")
 
 
-def _reduce(op: type[_Reduction], list_op: Op, role: str, x: Any, axis: Any) -> Expression:
+def _reduce(op: Any, list_op: Op, role: str, x: Any, axis: Any) -> Expression:
     if not _is_list(x):
         return _record(op, role, x, axis)
     if axis is not None:

@@ -8,12 +8,14 @@ maximum or minimum, the first of them gets the whole gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lazynet.errors import ShapeError
-from lazynet.graph import Expression, as_expression, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression
 from lazynet.kinds import INT64, Array, Call, Op, Shape
 from lazynet.ops.numeric import (
     exp_difference,
@@ -216,14 +218,14 @@ class CumsumBatch(_BatchMap):
         # One running sum over all rows, less its value where each segment begins, would carry the
         # rounding (and any infinity) of one segment into the next
         bounds = segments_of(call).tolist()
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for begin, end in pairwise(bounds):
             np.cumsum(x[begin:end], axis=0, out=y[begin:end])
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         dx = np.empty_like(dy)
         bounds = segments_of(call).tolist()
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for begin, end in pairwise(bounds):
             np.cumsum(dy[begin:end][::-1], axis=0, out=dx[begin:end][::-1])
         return dx
 
@@ -234,7 +236,7 @@ class SoftmaxBatch(_BatchMap):
 
     reads_args = False
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         offsets = segments_of(call)
         y = np.subtract(x, spread(max_segments(x, offsets), offsets), out=call.out)
         np.exp(y, out=y)
@@ -256,7 +258,7 @@ class LogSoftmaxBatch(_BatchMap):
 
     reads_args = False
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         offsets = segments_of(call)
         y = np.subtract(x, spread(max_segments(x, offsets), offsets), out=call.out)
         y -= spread(np.log(sum_segments(np.exp(y), offsets)), offsets)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from lazynet.errors import ArgumentError, DtypeError, RangeError, SettingError, ShapeError
-from lazynet.graph import Expression, as_expression, expression_list, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression, expression_list
 from lazynet.kinds import HOOKS, Array, Call, Op, Shape
 
 

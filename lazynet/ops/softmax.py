@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.graph import Expression, as_expression, record
+from lazynet.graph import Expression, record
+from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
 from lazynet.ops.numeric import last_max, last_sum
 from lazynet.ops.reduce import axis_of
@@ -28,7 +29,7 @@ class Softmax(Op):
             raise self.fail(f"axis {self.axis} has no elements", "leave such examples out", x=x)
         return x
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         y = np.subtract(x, self.along(last_max, x), out=call.out)
         np.exp(y, out=y)
         y /= self.along(last_sum, y)
@@ -52,7 +53,7 @@ class Softmax(Op):
 class LogSoftmax(Softmax):
     """y_i = x_i - log sum_j exp(x_j), dx_i = dy_i - exp(y_i) sum_j dy_j"""
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         y = np.subtract(x, self.along(last_max, x), out=call.out)
         y -= np.log(self.along(last_sum, np.exp(y)))
         return y
@@ -68,7 +69,7 @@ class LogSoftmax(Softmax):
 class Sparsemax(Softmax):
     """y = the point of the simplex nearest x; dx_i = dy_i - mean of dy over the support, on it"""
 
-    def forward(self, call: Call, x: Array) -> Array:
+    def forward(self, call: Call, x: Array) -> Any:
         axis = self.axis + 1
         # the threshold tau: k is the largest with 1 + k x_(k) > x_(1) + ... + x_(k), for the
         # entries in descending order, and tau = (x_(1) + ... + x_(k) - 1) / k
@@ -81,7 +82,7 @@ class Sparsemax(Softmax):
         tau = np.take_along_axis(sums, np.maximum(last, 0), axis) / (last + 1).astype(x.dtype)
         return np.maximum(centred - tau, 0, out=call.out)
 
-    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Any:
         support = (y > 0).astype(y.dtype)
         dx = np.multiply(dy, support)
         dx -= support * (self.along(last_sum, dx) / self.along(last_sum, support))
@@ -89,11 +90,12 @@ class Sparsemax(Softmax):
 
 
 @lru_cache(maxsize=1024, typed=True)
-def _op(op: type[Softmax], role: str, shape: Shape, axis: Any) -> Op:
-    return op(axis_of(role, shape, axis))
+def _op(op: Any, role: str, shape: Shape, axis: Any) -> Op:
+    made: Op = op(axis_of(role, shape, axis))
+    return made
 
 
-def _record(op: type[Softmax], role: str, x: Any, axis: Any) -> Expression:
+def _record(op: Any, role: str, x: Any, axis: Any) -> Expression:
     x = as_expression(x, role)
     if not isinstance(axis, int):
         axis = axis_of(role, x.shape, axis)

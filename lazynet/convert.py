@@ -1,0 +1,69 @@
+"""From what users give - numbers, lists, arrays, names of dtypes - to NumPy's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazynet.errors import ArgumentError, DtypeError
+from lazynet.kinds import FLOAT32, FLOAT64, FLOATS, INT64, Array, is_expression
+
+
+def as_dtype(dtype: Any, floating: bool = False) -> np.dtype[Any]:
+    """The NumPy dtype of this name, if lazynet computes in it.
+
+    Raises:
+        DtypeError: If it does not.
+    """
+    try:
+        d = np.dtype(dtype)
+    except TypeError:
+        d = np.dtype(object)
+    for known in (FLOAT32, FLOAT64) if floating else (FLOAT32, FLOAT64, INT64):
+        if d == known:
+            return known
+    names = "float32 or float64" if floating else "float32, float64 or int64 (indices)"
+    raise DtypeError(f"dtype: got {dtype!r}; it must be {names}")
+
+
+def as_array(values: Any, dtype: Any = None, role: str = "constant") -> Array:
+    """A new, contiguous array of numbers from what a user gave.
+
+    Args:
+        values: Numbers, nested lists or an array.
+        dtype: Of the result. None keeps float32 and float64 arrays and makes the rest float32.
+        role: What the message calls it.
+
+    Raises:
+        ArgumentError: For None, strings, ragged lists, objects and complex numbers.
+    """
+    if isinstance(values, (list, tuple)) and any(is_expression(v) for v in values):
+        raise ArgumentError(
+            f"{role}: got a list of expressions where an array belongs; combine them with "
+            "ln.stack, ln.concatenate or ln.rebatch"
+        )
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ArgumentError(
+            f"{role}: got a ragged list; rows must have equal lengths to form an array; "
+            "make one expression of each row"
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise ArgumentError(
+            f"{role}: got {type(values).__name__} {short(values)} (dtype {array.dtype}); it must "
+            "be a number or an array of real numbers"
+        )
+    if dtype is None:
+        given = isinstance(values, (np.ndarray, np.generic)) and array.dtype in FLOATS
+        dtype = array.dtype if given else FLOAT32
+    target = as_dtype(dtype)
+    if target is INT64 and array.dtype.kind == "f" and not np.all(array == np.floor(array)):
+        raise ArgumentError(f"{role}: got {short(values)}; int64 needs whole numbers; round first")
+    return np.array(array, target, order="C", copy=True)
+
+
+def short(values: Any) -> str:
+    text = repr(values)
+    return text if len(text) < 60 else text[:57] + "..."

@@ -1,0 +1,120 @@
+"""Inputs, and the way between a batch and a list of single expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lazynet.convert import as_array, short
+from lazynet.errors import ArgumentError, ShapeError
+from lazynet.graph import Expression, handle, mark, record
+from lazynet.kinds import FLOATS, HOOKS, type_of
+from lazynet.leaves import REBATCH, UNBATCH, input_kind
+from lazynet.modes import MODES
+from lazynet.tape import tape_for_input
+
+
+def constant(
+    array: Any, batched: bool = False, dtype: Any = None, *, role: str = "constant"
+) -> Expression:
+    """An input: a leaf holding a copy of these numbers.
+
+    Args:
+        array: A number, nested list or array.
+        batched: Whether the first axis is the batch.
+        dtype: "float32", "float64" or "int64" (for indices). Default: float32 and float64 arrays
+            keep theirs, all else becomes float32. Where a constant meets an expression of another
+            floating-point dtype, it takes that dtype.
+        role: What an error message calls the argument.
+
+    Returns:
+        An expression of shape `array.shape` (or `array.shape[1:]` with a batch).
+
+    Raises:
+        ArgumentError: If it is no array of real numbers.
+        ShapeError: If `batched` and there is no axis for the batch.
+
+    >>> import lazynet as ln
+    >>> ln.constant([[1, 2], [3, 4], [5, 6]], batched=True).sum().value().tolist()
+    [3.0, 7.0, 11.0]
+    """
+    if isinstance(array, Expression):
+        return array
+    if dtype is None and type(array) is np.ndarray and array.dtype in FLOATS:
+        values = array.copy()
+    else:
+        values = as_array(array, dtype, role)
+    rows = -1
+    shape = values.shape
+    if batched:
+        if not shape:
+            raise ShapeError(
+                f"{role}: got a single number with batched=True; a batch needs an axis; "
+                "leave out batched"
+            )
+        rows = shape[0]
+        shape = shape[1:]
+    t = type_of(shape, values.dtype)
+    kind = input_kind(t)
+    tape = tape_for_input()
+    n = len(tape.kinds)
+    if MODES.get().debug:
+        mark(tape, n)
+    tape.append(kind, [], rows, values.reshape(-1))
+    return handle(tape, n)
+
+
+def unbatch(x: Expression) -> list[Expression]:
+    """The rows of a batch as single expressions; nothing is copied.
+
+    >>> import lazynet as ln
+    >>> [row.sum().value() for row in ln.unbatch(ln.constant([[1, 2], [3, 4]], batched=True))]
+    [3.0, 7.0]
+    """
+    if not isinstance(x, Expression):
+        raise ArgumentError(f"unbatch: got {short(x)}; it takes an expression")
+    if x.batch is None:
+        return [x]
+    rows = x.batch
+    return [record(UNBATCH, (x,), b, -1) for b in range(rows)]
+
+
+def rebatch(xs: Sequence[Expression]) -> Expression:
+    """One batch of the rows of several expressions of equal shape; nothing is copied.
+
+    >>> import lazynet as ln
+    >>> ln.rebatch([ln.constant([1, 2]), ln.constant([3, 4])]).value().tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+    entries = expression_list(xs, "rebatch")
+    rows = 0
+    for e in entries:
+        rows += 1 if e.batch is None else e.batch
+    return record(REBATCH, entries, None, rows)  # type: ignore[no-any-return]
+
+
+def expression_list(xs: Any, role: str) -> list[Any]:
+    """A non-empty list of expressions, or numbers and arrays beside at least one expression.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    if isinstance(xs, (str, bytes)) or not hasattr(xs, "__iter__"):
+        raise ArgumentError(f"{role}: got {short(xs)}; it takes a list of expressions")
+    entries = list(xs)
+    if not entries:
+        raise ArgumentError(
+            f"{role}: got an empty list, whose shape is unknown; leave the call out, or add a "
+            "constant of zeros"
+        )
+    return entries
+
+
+def as_expression(x: Any, role: str, dtype: Any = None) -> Expression:
+    """x itself if it is an expression, else a constant of it."""
+    return x if isinstance(x, Expression) else constant(x, dtype=dtype, role=role)
+
+
+HOOKS.constant = constant

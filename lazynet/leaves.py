@@ -1,0 +1,92 @@
+"""Ops of nodes that are never computed: inputs, imports, and pointers to rows of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazynet.kinds import Array, Kind, Op, Shape, Type
+
+
+class Import(Op):
+    """A node of another tape."""
+
+    alias = True
+
+
+class Input(Op):
+    """An array given by the user; the payload is its flattened copy."""
+
+    payload = "array"
+
+
+class Unbatch(Op):
+    """Row `payload` of a batch."""
+
+    alias = True
+    payload = "row"
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        return dtypes[0]
+
+
+class Rebatch(Op):
+    """The rows of all arguments as one batch."""
+
+    alias = True
+    nary = True
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        return dtypes[0]
+
+
+class Unshare(Op):
+    """A shared value as a row."""
+
+    unshares = True
+    reads_args = False
+    reads_y = False
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        return dtypes[0]
+
+    def forward(self, call: Any, *args: Array) -> Any:
+        return args[0]
+
+    def backward(self, call: Any, dy: Any, y: Any, *args: Array) -> Any:
+        return dy
+
+
+IMPORT = Import()
+INPUT = Input()
+UNBATCH = Unbatch()
+REBATCH = Rebatch()
+UNSHARE = Unshare()
+_import_kinds: dict[Type, Kind] = {}
+_input_kinds: dict[Type, Kind] = {}
+
+
+def import_kind(t: Type) -> Kind:
+    """The kind of an import of this type."""
+    kind = _import_kinds.get(t)
+    if kind is None:
+        kind = _import_kinds[t] = Kind(IMPORT, (), (t,), t.shared != 0)
+    return kind
+
+
+def input_kind(t: Type) -> Kind:
+    """The kind of an input of this type."""
+    kind = _input_kinds.get(t)
+    if kind is None:
+        kind = _input_kinds[t] = Kind(INPUT, (), (t,), False)
+    return kind

@@ -1,0 +1,91 @@
+"""`Gradient`: that of one parameter, dense or of some rows, as the optimisers read it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lazynet.kinds import Array
+from lazynet.parameters import Lookup, Parameter
+
+BLOCK = 1 << 15
+"""Elements updated at a time: the rules' temporaries then stay in a core's cache, and no update
+needs memory in proportion to a parameter."""
+
+
+@dataclass
+class Gradient:
+    """The gradient of one parameter as a table of rows: dense, some rows of it, or their sum.
+
+    Attributes:
+        dense: (n, width), or None.
+        rows: (k,) sorted indices of the rows, without repetition; None for a dense gradient.
+        values: (k, width) gradients of these rows.
+    """
+
+    dense: Array | None
+    rows: Array | None = None
+    values: Array | None = None
+
+    def block(self, start: int, stop: int, like: Array) -> Array:
+        """Rows start:stop, dense; to be read only."""
+        if self.rows is None or self.values is None:
+            assert self.dense is not None
+            return self.dense[start:stop]
+        block = np.zeros_like(like) if self.dense is None else self.dense[start:stop].copy()
+        first, last = np.searchsorted(self.rows, (start, stop))
+        block[self.rows[first:last] - start] += self.values[first:last]
+        return block
+
+    def norm(self) -> float:
+        """Euclidean norm; infinite or NaN exactly where an element is (or the norm overflows)."""
+        if self.dense is None:
+            assert self.values is not None
+            return _norm(self.values)
+        if self.rows is None:
+            return _norm(self.dense)
+        height = block_height(self.dense)
+        norms = [
+            _norm(self.block(start, start + height, self.dense[start : start + height]))
+            for start in range(0, len(self.dense), height)
+        ]
+        return math.hypot(*norms) if all(map(math.isfinite, norms)) else math.nan
+
+
+def block_height(rows: Array) -> int:
+    """Rows of a table (rows, width) that make a block."""
+    width: int = rows.shape[1]
+    return max(1, BLOCK // max(1, width))
+
+
+def _norm(values: Array) -> float:
+    flat = values.reshape(-1)
+    square = float(np.dot(flat, flat))
+    if 1e-30 < square < 1e30:
+        return math.sqrt(square)
+    largest = float(np.abs(flat).max(initial=0))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    flat = flat / flat.dtype.type(largest)  # the squares would leave the range of the dtype
+    return largest * math.sqrt(float(np.dot(flat, flat)))
+
+
+def table(p: Parameter, array: Array) -> Array:
+    """A view (rows, width) of an array shaped like the parameter's values."""
+    assert array.flags.c_contiguous
+    if array.size == 0:
+        return array.reshape(0, 1)
+    return array.reshape(len(array) if isinstance(p, Lookup) else array.size, -1)
+
+
+def gradient_of(p: Parameter) -> Gradient | None:
+    """What backward accumulated for the parameter; None if nothing."""
+    if p.pending_rows and not isinstance(p, Lookup):
+        return Gradient(table(p, p.gradient()))  # rows were looked up in a plain parameter
+    dense = None if p.pending is None else table(p, np.ascontiguousarray(p.pending))
+    if isinstance(p, Lookup) and p.pending_rows and p.values.size:
+        rows, values = p.coalesced()
+        return Gradient(dense, rows, values.reshape(len(rows), -1))
+    return None if dense is None else Gradient(dense)

@@ -1,0 +1,350 @@
+"""`Optimizer`: what all update rules share - clipping, weight decay, schedule, rows, state."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
+from lazynet.execute import LOCK
+from lazynet.kinds import Array
+from lazynet.optim.gradient import Gradient, block_height, gradient_of, table
+from lazynet.optim.schedules import Schedule
+from lazynet.parameters import Model, Parameter
+
+
+@dataclass
+class State:
+    """What an optimiser remembers of one parameter.
+
+    Attributes:
+        updates: How many updates the parameter has had.
+        slots: Arrays shaped like the parameter's values, by name.
+    """
+
+    updates: int
+    slots: dict[str, Array]
+
+
+class Optimizer(ABC):
+    """Base of the optimisers: `step` applies the gradients of a model's parameters and clears them.
+
+    A rule is a subclass with `slots`, the names of the arrays it keeps per parameter, and `update`,
+    which works element by element on whatever part of a parameter it is given. Parameters that are
+    frozen, or that the loss did not depend on, are left alone with all their state.
+
+    **Lookup tables.** Their gradients cover the rows that were looked up. Where a row without a
+    gradient would not change at all (SGD without momentum, Adagrad; no weight decay), only the
+    others are updated. Elsewhere there is a choice:
+
+    * ``sparse="exact"``: the same result as if the gradient were dense. Moments of all rows decay
+      at every step, and rows that were not looked up go on moving by their momentum. The work
+      grows with the table.
+    * ``sparse="lazy"``: rows that were not looked up, and their moments, stay as they are until
+      they are looked up again. The work grows with the rows looked up. A rare row keeps its full
+      momentum until it returns and is not moved (nor decayed by `weight_decay`) meanwhile;
+      bias corrections count the updates of the whole table.
+
+    Args:
+        model: Whose parameters to train, sub-models included; those added later too.
+        lr: Learning rate.
+        clip: Scale all gradients, of all parameters together, by the same factor where their
+            Euclidean norm is above this; None for never.
+        weight_decay: Factor of the values that is added to the gradients (L2 regularisation),
+            after clipping. AdamW applies it to the values instead.
+        schedule: Factor on the learning rate for each step, from the number of steps before it.
+        sparse: "exact" or "lazy", see above.
+
+    Raises:
+        SettingError: If a setting is out of its range.
+        ArgumentError: If the model is none.
+    """
+
+    slots: tuple[str, ...] = ()
+    """Names of the arrays, shaped like the values and zero at first, that the rule keeps."""
+    decoupled: ClassVar[bool] = False
+    """Whether weight decay shrinks the values directly instead of adding to the gradient."""
+
+    def __init__(
+        self,
+        model: Model,
+        lr: float,
+        *,
+        clip: float | None = None,
+        weight_decay: float = 0.0,
+        schedule: Schedule | None = None,
+        sparse: str = "exact",
+    ) -> None:
+        if not isinstance(model, Model):
+            raise ArgumentError(
+                f"{type(self).__name__}: got {model!r}; it takes the ln.Model to train"
+            )
+        if clip is not None:
+            self._check_positive(clip=clip)
+        if schedule is not None and not callable(schedule):
+            raise SettingError(
+                f"{type(self).__name__}: got schedule={schedule!r}; it must be a function from "
+                "step number to factor, such as ln.optim.Cosine(steps=1000)"
+            )
+        if sparse not in ("exact", "lazy"):
+            raise SettingError(
+                f'{type(self).__name__}: got sparse={sparse!r}; it must be "exact" or "lazy"'
+            )
+        self._check(lr=lr, weight_decay=weight_decay)
+        self.model = model
+        self.clip = clip
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.sparse = sparse
+        self.steps = 0
+        """Number of steps taken."""
+        self.gradient_norm = math.nan
+        """Euclidean norm of all gradients at the last step, before clipping."""
+        self._base = float(lr)
+        self._states: dict[str, State] = {}
+
+    @abstractmethod
+    def update(
+        self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
+    ) -> None:
+        """Update some elements of a parameter in place.
+
+        Args:
+            x: Values.
+            gradient: Their gradient, clipped and with weight decay; not to be changed.
+            state: Array of each slot for the same elements, to be updated in place.
+            lr: Learning rate.
+            count: Number of updates of the parameter, this one included: 1, 2, ...
+        """
+
+    @property
+    def still(self) -> bool:
+        """Whether a gradient of zero leaves values and state as they are."""
+        return False
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step; setting it rescales the whole schedule."""
+        return self._base * self._factor()
+
+    @lr.setter
+    def lr(self, rate: float) -> None:
+        self._check(lr=rate)
+        factor = self._factor()
+        if factor == 0:
+            raise SettingError(
+                f"{type(self).__name__}: got lr={rate!r} where the schedule has come to 0; no "
+                "scale of it has that rate; set `schedule` to another one (or None) first"
+            )
+        self._base = rate / factor
+
+    def step(self) -> None:
+        """Update all parameters that have a gradient, and clear the gradients.
+
+        Raises:
+            GradientError: If no parameter has a gradient, or one is not finite; nothing is changed
+                then.
+        """
+        with LOCK, np.errstate(all="ignore"):
+            parameters = self.model.parameters()
+            work = []
+            for p in parameters:
+                gradient = gradient_of(p) if p.trainable else None
+                if gradient is not None:
+                    work.append((p, gradient))
+            if not work:
+                raise GradientError(
+                    f"{type(self).__name__}.step: no trainable parameter of the model has a "
+                    "gradient; call loss.backward() first, on a loss that depends on them"
+                )
+            norm = self._norm(work)
+            scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
+            lr = self.lr
+            states = [self._state(p) for p, _ in work]
+            for (p, gradient), state in zip(work, states):
+                try:
+                    self._apply(p, gradient, state, lr, scale)
+                finally:  # interrupted, the step can be repeated: no gradient counts twice
+                    p.changed()
+                    p.clear_gradient()
+            for p in parameters:
+                p.clear_gradient()
+            self.gradient_norm = norm
+            self.steps += 1
+
+    def state_dict(self) -> dict[str, Array]:
+        """Everything that later steps depend on besides the settings, as copies.
+
+        Returns:
+            ``steps``, ``lr`` (before the schedule), and for each parameter, by its name within the
+            model, the number of ``:updates`` and, unless that is 0, each slot.
+        """
+        state: dict[str, Array] = {"steps": np.array(self.steps), "lr": np.array(self._base)}
+        for name, p in self._named():
+            known = self._states.get(p.name)
+            state[f"{name}:updates"] = np.array(0 if known is None else known.updates)
+            if known is not None and known.updates:
+                for slot, array in known.slots.items():
+                    state[f"{name}:{slot}"] = array.copy()
+        return state
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        """Go on where the optimiser was that `state_dict` was called on.
+
+        Raises:
+            FileError: If names or shapes are not those of this optimiser and its model; nothing is
+                changed then.
+        """
+        left = dict(state)
+        wrong = []
+
+        def take(key: str, shape: tuple[int, ...]) -> Any:
+            if key not in left:
+                wrong.append(f"{key} is missing")
+                return None
+            array = np.asarray(left.pop(key))
+            if array.shape != shape:
+                wrong.append(f"{key} has shape {array.shape} instead of {shape}")
+                return None
+            return array
+
+        steps, base = take("steps", ()), take("lr", ())
+        states = {}
+        for name, p in self._named():
+            updates = take(f"{name}:updates", ())
+            if updates is None or updates == 0:
+                continue
+            arrays = {slot: take(f"{name}:{slot}", p.shape) for slot in self.slots}
+            states[p.name] = State(int(updates), arrays)
+        wrong += [f"{key} belongs to no parameter or slot" for key in left]
+        if wrong:
+            raise FileError(
+                f"{type(self).__name__}.load_state_dict: {'; '.join(wrong)}; the state must come "
+                "from the same optimiser with the same settings on a model of the same parameters"
+            )
+        for p in self.model.parameters():
+            if p.name in states:
+                slots = states[p.name].slots
+                for slot, array in slots.items():
+                    slots[slot] = np.array(array, p.values.dtype, order="C")
+        self.steps = int(steps)
+        self._base = float(base)
+        self._states = states
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(lr={self.lr:g}, steps={self.steps})"
+
+    def _named(self) -> list[tuple[str, Parameter]]:
+        """Parameters with their names within the model: a sub-model may have another path later."""
+        return [(p.name[len(self.model.path) :], p) for p in self.model.parameters()]
+
+    def _check(self, **settings: Any) -> None:
+        """Raise unless every setting is a finite number of at least 0."""
+        for name, value in settings.items():
+            number = isinstance(value, (int, float, np.integer, np.floating))
+            if not number or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+                raise SettingError(
+                    f"{type(self).__name__}: got {name}={value!r}; it must be a finite number of "
+                    "at least 0"
+                )
+
+    def _check_positive(self, **settings: Any) -> None:
+        """Raise unless every setting is above 0."""
+        self._check(**settings)
+        for name, value in settings.items():
+            if value == 0:
+                raise SettingError(
+                    f"{type(self).__name__}: got {name}={value!r}; it must be above 0"
+                )
+
+    def _check_fractions(self, **settings: Any) -> None:
+        """Raise unless every setting is at least 0 and below 1."""
+        self._check(**settings)
+        for name, value in settings.items():
+            if value >= 1:
+                raise SettingError(
+                    f"{type(self).__name__}: got {name}={value!r}; it must be below 1"
+                )
+
+    def _factor(self) -> float:
+        if self.schedule is None:
+            return 1.0
+        factor = self.schedule(self.steps)
+        if (
+            not isinstance(factor, (int, float, np.floating))
+            or not math.isfinite(factor)
+            or factor < 0
+        ):
+            raise SettingError(
+                f"{type(self).__name__}: the schedule gave {factor!r} for step {self.steps}; it "
+                "must give a finite number of at least 0"
+            )
+        return float(factor)
+
+    def _norm(self, work: list[tuple[Parameter, Gradient]]) -> float:
+        norms = []
+        for p, gradient in work:
+            norm = gradient.norm()
+            if not math.isfinite(norm):
+                raise GradientError(
+                    f"{type(self).__name__}.step: the gradient of parameter {p.name} holds NaN or "
+                    "infinity; nothing was updated; call model.zero_gradients() to leave this "
+                    "step out, or lower the learning rate"
+                )
+            norms.append(norm)
+        return math.hypot(*norms)
+
+    def _state(self, p: Parameter) -> State:
+        state = self._states.get(p.name)
+        if state is None:
+            slots = {slot: np.zeros_like(p.values, order="C") for slot in self.slots}
+            state = self._states[p.name] = State(0, slots)
+        return state
+
+    def _apply(
+        self, p: Parameter, gradient: Gradient, state: State, lr: float, scale: float
+    ) -> None:
+        state.updates += 1
+        x = table(p, p.values)
+        slots = {slot: table(p, array) for slot, array in state.slots.items()}
+        few = self.sparse == "lazy" or (self.still and self.weight_decay == 0)
+        if few and gradient.dense is None and gradient.rows is not None:
+            rows = gradient.rows
+            x_rows = x[rows]
+            slot_rows = {slot: array[rows] for slot, array in slots.items()}
+            assert gradient.values is not None
+            self._update(x_rows, gradient.values, slot_rows, lr, scale, state.updates)
+            x[rows] = x_rows
+            for slot, array in slots.items():
+                array[rows] = slot_rows[slot]
+            return
+        height = block_height(x)
+        for start in range(0, len(x), height):
+            stop = start + height
+            block = x[start:stop]
+            parts = {slot: array[start:stop] for slot, array in slots.items()}
+            dx = gradient.block(start, stop, block)
+            self._update(block, dx, parts, lr, scale, state.updates)
+
+    def _update(
+        self,
+        x: Array,
+        gradient: Array,
+        slots: dict[str, Array],
+        lr: float,
+        scale: float,
+        count: int,
+    ) -> None:
+        """Clipping and weight decay, then the rule."""
+        if scale != 1.0:
+            gradient = gradient * scale
+        if self.weight_decay:
+            if self.decoupled:
+                x *= 1 - lr * self.weight_decay
+            else:
+                gradient = gradient + self.weight_decay * x
+        self.update(x, gradient, slots, lr, count)

@@ -1,0 +1,233 @@
+"""Backward's working space for one evaluation, and how batches of it look to an op's backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazynet.backend import scatter_add
+from lazynet.collect import ranges
+from lazynet.execute import Evaluation
+from lazynet.kinds import FLOATS, Array, Call, Kind
+from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step
+
+Run = tuple[int, "Array | None"]
+"""A batch by number, and which of its rows take part (None: all)."""
+
+
+class Sheet:
+    """Backward's working space for one evaluation."""
+
+    __slots__ = (
+        "evaluation", "gradients", "needed", "ran", "reached", "shared_gradients", "shared_needed",
+        "step_needs", "stopped",
+    )
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
+        self.gradients: list[Array] = []
+        self.reached: list[Array] = []
+        self.needed = [np.zeros(len(a), bool) for a in evaluation.arenas]
+        self.shared_needed: dict[int, bool] = {}
+        self.shared_gradients: dict[int, Any] = {}
+        self.step_needs: list[tuple[bool, ...]] = []
+        self.stopped: dict[int, Array] = {}  # per step, rows through which no gradient flows
+        self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
+
+    def allocate(self) -> None:
+        """Zero gradients, nothing reached."""
+        self.gradients = [
+            np.zeros(a.shape, a.dtype) if a.dtype in FLOATS else a for a in self.evaluation.arenas
+        ]
+        self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
+
+
+def by_segment(part: Array, step: Step) -> Array:
+    """Per row of the result of a segmented batch, whether any argument row in it is marked."""
+    assert step.segments is not None
+    marked = np.concatenate([[0], np.cumsum(part)])
+    any_ = marked[step.segments[1:]] > marked[step.segments[:-1]]
+    if step.rows == len(any_):
+        return any_
+    return np.repeat(any_, np.diff(step.segments))
+
+
+def view(
+    sheet: Sheet, k: int, step: Step, selected: Array | None, reads: bool
+) -> tuple[Call, Any, Any, list[Any], list[Array | None]]:
+    """A batch as backward sees it, or the selected rows of it.
+
+    The last result is, per argument, which of its rows take part (None: all).
+    """
+    evaluation = sheet.evaluation
+    kept = evaluation.calls[k]
+    assert kept is not None
+    args: list[Any] = evaluation.arguments[k] if reads else [None] * len(step.args)
+    if selected is None:
+        rows = step.rows
+        dy = _outputs(sheet.gradients, step, None)
+        y = _outputs(evaluation.arenas, step, None) if step.op.reads_y else None
+        call = Call(rows, kept.payload, step.shared, (), None, step.segments)
+        call.keep = kept.keep
+        return call, dy, y, args, [None] * len(args)
+    dy = _outputs(sheet.gradients, step, selected)
+    y = _outputs(evaluation.arenas, step, selected) if step.op.reads_y else None
+    arg_rows = selected
+    segments = None
+    if step.segments is not None:
+        chosen = selected
+        if step.rows != len(step.segments) - 1:
+            owner = np.repeat(np.arange(len(step.segments) - 1), np.diff(step.segments))
+            chosen = np.unique(owner[selected])
+        lengths = np.diff(step.segments)[chosen]
+        segments = np.concatenate([[0], np.cumsum(lengths)])
+        arg_rows = ranges(step.segments[chosen], lengths)
+    payload = kept.payload[selected] if kept.payload is not None else None
+    call = Call(len(selected), payload, step.shared, (), None, segments)
+    kept_rows = (
+        arg_rows if segments is not None and _length(kept.keep) == step.args[0].rows else selected
+    )
+    call.keep = _pick(kept.keep, kept_rows)
+    args = [
+        a if a is None or shared else a[arg_rows] for a, shared in zip(args, step.shared)
+    ]
+    return call, dy, y, args, [arg_rows] * len(args)
+
+
+def _length(keep: Any) -> int:
+    first = keep[0] if isinstance(keep, tuple) else keep
+    return -1 if first is None else len(first)
+
+
+def _pick(keep: Any, rows: Array) -> Any:
+    if keep is None:
+        return None
+    if isinstance(keep, tuple):
+        return tuple([_pick(part, rows) for part in keep])
+    return keep[rows]
+
+
+def _outputs(arenas: list[Array], step: Step, selected: Array | None) -> Any:
+    """The rows of a batch's results."""
+    parts = []
+    for arena, start, stop, shape in step.outputs:
+        rows = arenas[arena][start:stop] if selected is None else arenas[arena][start + selected]
+        parts.append(rows.reshape((len(rows), *shape)))
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def add_to_argument(
+    sheet: Sheet, argument: Argument, shared: bool, dx: Array, rows: Array | None
+) -> None:
+    """Add a batch's gradient of one argument to the rows it came from."""
+    target = sheet.gradients[argument.arena]
+    reached = sheet.reached[argument.arena]
+    width = target.shape[1]
+    if argument.mode == SAME:
+        if not shared:
+            dx = dx.reshape(-1, width).sum(axis=0)
+        target[argument.start] += dx.reshape(width)
+        reached[argument.start] = True
+        return
+    dx = dx.reshape(-1, width)
+    if argument.mode == SLICE:
+        if rows is None:
+            target[argument.start : argument.stop] += dx
+            reached[argument.start : argument.stop] = True
+        else:
+            target[argument.start + rows] += dx
+            reached[argument.start + rows] = True
+        return
+    assert argument.mode == TAKE and argument.index is not None
+    index = argument.index if rows is None else argument.index[rows]
+    if argument.distinct():
+        target[index] += dx
+    else:
+        scatter_add(target, index, dx)
+    reached[index] = True
+
+
+def together(
+    sheet: Sheet, kind: Kind, runs: list[tuple[int, Array | None]], reads: bool
+) -> tuple[Call, Any, Any, list[Any]]:
+    """All rows of a kind that took part, as one batch."""
+    evaluation = sheet.evaluation
+    steps = evaluation.layout.steps
+    runs = runs[::-1]  # in forward order, so that neighbours in the arenas meet
+    first = steps[runs[0][0]]
+    reads_y = kind.op.reads_y
+    whole = all(selected is None for _, selected in runs)
+    if len(runs) == 1:
+        call, dy, y, args, _ = view(sheet, runs[0][0], first, runs[0][1], reads)
+        return call, dy, y, args
+    dy = _joined(sheet.gradients, [(steps[k], s) for k, s in runs], whole)
+    y = _joined(evaluation.arenas, [(steps[k], s) for k, s in runs], whole) if reads_y else None
+    rows = len(dy[0] if isinstance(dy, tuple) else dy)
+    args: list[Any] = []
+    for position, argument in enumerate(first.args):
+        if not reads:
+            args.append(None)
+        elif argument.mode == SHARED:
+            value = evaluation.shared[argument.start]
+            shape = (rows, *argument.shape)
+            args.append(value if kind.op.shares else np.broadcast_to(value, shape))
+        else:
+            args.append(_gathered(sheet, [(steps[k], s) for k, s in runs], position))
+    calls = [evaluation.calls[k] for k, _ in runs]
+    payload = None
+    keep = None
+    parts = [(c.payload, c.keep, s) for c, (_, s) in zip(calls, runs) if c is not None]
+    if parts[0][0] is not None:
+        payload = np.concatenate([p if s is None else p[s] for p, _, s in parts])
+    if parts[0][1] is not None:
+        keep = _concatenate([k if s is None else _pick(k, s) for _, k, s in parts])
+    shared = tuple([a.mode == SHARED and kind.op.shares for a in first.args])
+    call = Call(rows, payload, shared, (), None, None)
+    call.keep = keep
+    return call, dy, y, args
+
+
+def _concatenate(parts: list[Any]) -> Any:
+    if isinstance(parts[0], tuple):
+        return tuple([_concatenate(list(p)) for p in zip(*parts)])
+    return np.concatenate(parts)
+
+
+def _joined(arenas: list[Array], runs: list[tuple[Step, Array | None]], whole: bool) -> Any:
+    """Rows of the results of several batches of one kind, without a copy where they adjoin."""
+    parts = []
+    for position in range(len(runs[0][0].outputs)):
+        spans = [step.outputs[position] for step, _ in runs]
+        arena, start, _, shape = spans[0]
+        stop = spans[-1][2]
+        if whole and stop - start == sum(e - b for _, b, e, _ in spans):
+            rows = arenas[arena][start:stop]
+        else:
+            rows = np.concatenate(
+                [
+                    arenas[arena][b:e] if selected is None else arenas[arena][b + selected]
+                    for (_, b, e, _), (_, selected) in zip(spans, runs)
+                ]
+            )
+        parts.append(rows.reshape((len(rows), *shape)))
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _gathered(sheet: Sheet, runs: list[tuple[Step, Array | None]], position: int) -> Array:
+    """Rows of one argument of several batches, in one gather."""
+    arenas = sheet.evaluation.arenas
+    index = []
+    for step, selected in runs:
+        argument = step.args[position]
+        if argument.mode == SAME:
+            rows = np.full(step.rows if selected is None else len(selected), argument.start)
+        else:
+            rows = argument.indices()
+            if selected is not None:
+                rows = rows[selected]
+        index.append(rows)
+    argument = runs[0][0].args[position]
+    flat = np.concatenate(index)
+    taken = arenas[argument.arena].take(flat, axis=0)
+    return taken.reshape((len(flat), *argument.shape))

@@ -1,0 +1,367 @@
+"""The walk of one backward: over evaluations newest first, over their batches in reverse.
+
+Only rows that need a gradient and reach the roots take part, selected by index. The gradient of a
+shared value is one call of the op's backward over all rows of its kind, after the walk.
+"""
+
+from __future__ import annotations
+
+import heapq
+import weakref
+from typing import Any
+
+import numpy as np
+
+from lazynet.backend import SparseRows, scatter_add
+from lazynet.errors import GradientError
+from lazynet.execute import Evaluation
+from lazynet.graph import Leaf
+from lazynet.kinds import Array, Call, Kind
+from lazynet.layout import SAME, SHARED, SLICE, Step
+from lazynet.sheet import Sheet, add_to_argument, by_segment, together, view
+
+Seed = tuple[Evaluation, int]
+
+
+class Asked:
+    """How a backward started: weak references, because its evaluations refer to one another."""
+
+    __slots__ = ("seeds", "wanted")
+
+    def __init__(self, seeds: list[Seed], wanted: dict[int, set[int]]) -> None:
+        self.seeds = [(weakref.ref(evaluation), number) for evaluation, number in seeds]
+        self.wanted = wanted
+
+
+class Walk:
+    """One backward."""
+
+    def __init__(
+        self, seeds: list[Seed], wanted: dict[int, set[int]], leaves: dict[Leaf, Any]
+    ) -> None:
+        self.seeds = seeds
+        self.wanted = wanted
+        self.leaves = leaves
+        self.sheets: dict[int, Sheet] = {}
+
+    def run(self) -> None:
+        """Compute all gradients; nothing outside this object is changed."""
+        self._find_needs()
+        agenda: list[int] = []
+        for evaluation, number in self.seeds:
+            sheet = self.sheets[evaluation.serial]
+            self._open(sheet, agenda)
+            t = evaluation.layout.type(number)
+            if t.shared:
+                _add(sheet.shared_gradients, number, np.ones(t.shape, t.dtype))
+            else:
+                self._give(sheet, number, np.ones((1, 1), t.dtype))
+        while agenda:
+            sheet = self.sheets[-heapq.heappop(agenda)]
+            self._reverse(sheet)
+            self._shared(sheet)
+            self._externals(sheet, agenda)
+
+    def commit(self, parameters: bool = True) -> None:
+        """Publish the gradients: all of them, or after an interrupt none.
+
+        Evaluations that the walk had no cause to enter lose those of earlier walks, and remember
+        this one, in case the gradient of one of their inputs is asked for.
+        """
+        asked = Asked(self.seeds, self.wanted)
+        if parameters:
+            accumulate(self.leaves)
+        for sheet in self.sheets.values():
+            evaluation = sheet.evaluation
+            evaluation.gradients = None
+            evaluation.reached = sheet.reached
+            evaluation.needed = sheet.needed
+            evaluation.shared_gradients = sheet.shared_gradients
+            evaluation.asked = asked
+            if sheet.gradients:
+                evaluation.gradients = sheet.gradients
+
+    def _open(self, sheet: Sheet, agenda: list[int]) -> None:
+        if not sheet.reached:
+            sheet.allocate()
+            heapq.heappush(agenda, -sheet.evaluation.serial)
+
+    def _give(self, sheet: Sheet, number: int, rows: Array) -> None:
+        """Add to the gradient of a node."""
+        layout = sheet.evaluation.layout
+        index = layout.node_rows(number)
+        arena = int(layout.arena[number])
+        scatter_add(sheet.gradients[arena], index, rows)
+        sheet.reached[arena][index] = True
+
+    # What needs a gradient
+
+    def _find_needs(self) -> None:
+        found: dict[int, Evaluation] = {}
+        stack = [evaluation for evaluation, _ in self.seeds]
+        while stack:
+            evaluation = stack.pop()
+            if evaluation.serial not in found:
+                found[evaluation.serial] = evaluation
+                stack += [source for source, _ in evaluation.externals]
+        for serial in sorted(found):
+            sheet = self.sheets[serial] = Sheet(found[serial])
+            self._needs(sheet)
+
+    def _needs(self, sheet: Sheet) -> None:
+        evaluation = sheet.evaluation
+        layout = evaluation.layout
+        needed = sheet.needed
+        wanted = self.wanted.get(evaluation.serial, set())
+        for number, leaf in evaluation.leaves.items():
+            sheet.shared_needed[number] = leaf.trainable
+        for number, (source, there) in enumerate(evaluation.externals):
+            theirs = self.sheets[source.serial]
+            arena = int(layout.arena[number])
+            if arena < 0:
+                sheet.shared_needed[number] = theirs.shared_needed.get(there, False)
+            else:
+                rows = source.layout.node_rows(there)
+                needs = theirs.needed[int(source.layout.arena[there])][rows]
+                needed[arena][layout.node_rows(number)] = needs
+        for number, kind, args in layout.shared:
+            sheet.shared_needed[number] = (
+                kind.op.differentiable
+                and number not in evaluation.frozen
+                and any(sheet.shared_needed[a] for a in args)
+            )
+        wanted_rows = [(int(layout.arena[i]), layout.node_rows(i)) for i in wanted]
+        for k, step in enumerate(layout.steps):
+            sheet.step_needs.append(self._step_needs(sheet, k, step, wanted_rows))
+
+    def _step_needs(
+        self, sheet: Sheet, k: int, step: Step, wanted: list[tuple[int, Array]]
+    ) -> tuple[bool, ...]:
+        """Mark the rows of a batch that need a gradient; says which arguments do."""
+        needed = sheet.needed
+        flags = []
+        rows: Any = False
+        reduces = step.segments is not None
+        if step.op.differentiable:
+            for argument in step.args:
+                if argument.mode == SHARED:
+                    mine: Any = sheet.shared_needed.get(argument.start, False)
+                elif argument.mode == SAME:
+                    mine = bool(needed[argument.arena][argument.start])
+                else:
+                    part = needed[argument.arena][
+                        slice(argument.start, argument.stop)
+                        if argument.mode == SLICE
+                        else argument.index
+                    ]
+                    mine = bool(part.any())
+                    if mine and not part.all():
+                        mine = by_segment(part, step) if reduces else part
+                flags.append(mine is not False)
+                rows = mine if rows is False or mine is True else (
+                    rows if rows is True or mine is False else rows | mine
+                )
+        if rows is not False:
+            frozen = sheet.evaluation.frozen
+            for arena, start, stop, _ in step.outputs:
+                needed[arena][start:stop] = rows
+            if frozen:
+                self._freeze(sheet, k, step, frozen)
+        for arena, index in wanted:
+            for a, start, stop, _ in step.outputs:
+                if a == arena:
+                    inside = index[(index >= start) & (index < stop)]
+                    needed[a][inside] = True
+        return tuple(flags)
+
+    def _freeze(self, sheet: Sheet, k: int, step: Step, frozen: set[int]) -> None:
+        counts = step.counts if step.counts is not None else np.ones(len(step.nodes), np.int64)
+        stopped = np.array([i in frozen for i in step.nodes.tolist()], bool)
+        if stopped.any():
+            marked = np.repeat(stopped, counts)
+            rows = np.flatnonzero(marked)
+            sheet.stopped[k] = marked
+            for arena, start, _, _ in step.outputs:
+                sheet.needed[arena][start + rows] = False
+
+    # The walk
+
+    def _reverse(self, sheet: Sheet) -> None:
+        evaluation = sheet.evaluation
+        steps = evaluation.layout.steps
+        for k in range(len(steps) - 1, -1, -1):
+            needs = sheet.step_needs[k]
+            if True not in needs:
+                continue
+            step = steps[k]
+            active: Any = False
+            for arena, start, stop, _ in step.outputs:
+                mask = sheet.reached[arena][start:stop] & sheet.needed[arena][start:stop]
+                active = mask if active is False else active | mask
+            if k in sheet.stopped:  # a row may be needed for its own sake, and still be a leaf
+                active &= ~sheet.stopped[k]
+            if active.all():
+                selected = None
+                if not len(active):
+                    continue
+            else:
+                if step.segments is not None and step.rows != len(step.segments) - 1:
+                    active = by_segment(active, step)
+                selected = np.flatnonzero(active)
+                if not len(selected):
+                    continue
+            self._step(sheet, k, step, needs, selected)
+
+    def _step(
+        self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
+    ) -> None:
+        deferred = [n and a.mode == SHARED for n, a in zip(needs, step.args)]
+        if True in deferred:
+            key = (step.kind, tuple([a.start for a in step.args if a.mode == SHARED]))
+            sheet.ran.setdefault(key, []).append((k, selected))
+        now = tuple([n and not d for n, d in zip(needs, deferred)])
+        if True not in now:
+            return
+        call, dy, y, args, arg_rows = view(sheet, k, step, selected, self._values(sheet, step))
+        call.needs = now
+        grads = step.op.backward(call, dy, y, *args)
+        if not isinstance(grads, tuple):
+            grads = (grads,)
+        for need, argument, shared, dx, rows in zip(now, step.args, call.shared, grads, arg_rows):
+            if need:
+                add_to_argument(sheet, argument, shared, dx, rows)
+
+    def _values(self, sheet: Sheet, step: Step) -> bool:
+        """Whether backward reads the arguments; checks parameters it reads for changes."""
+        if not step.op.reads_args:
+            return False
+        evaluation = sheet.evaluation
+        for argument in step.args:
+            if argument.mode == SHARED:
+                leaf = evaluation.leaves.get(argument.start)
+                if leaf is not None and leaf.version() != evaluation.versions[argument.start]:
+                    raise _changed(leaf, step.kind)
+        return True
+
+    def _shared(self, sheet: Sheet) -> None:
+        """Gradients of shared values: one backward over all rows of each kind."""
+        evaluation = sheet.evaluation
+        steps = evaluation.layout.steps
+        for (kind, _), runs in sheet.ran.items():
+            step = steps[runs[0][0]]
+            needs = tuple(
+                [
+                    a.mode == SHARED and sheet.shared_needed.get(a.start, False)
+                    for a in step.args
+                ]
+            )
+            call, dy, y, args = together(sheet, kind, runs, self._values(sheet, step))
+            call.needs = needs
+            grads = kind.op.backward(call, dy, y, *args)
+            if not isinstance(grads, tuple):
+                grads = (grads,)
+            for need, argument, dx in zip(needs, step.args, grads):
+                if need:
+                    if not kind.op.shares:
+                        dx = dx.reshape((-1, *argument.shape)).sum(axis=0)
+                    _add(sheet.shared_gradients, argument.start, dx)
+        for number, kind, arg_numbers in reversed(evaluation.layout.shared):
+            dy_shared = sheet.shared_gradients.get(number)
+            if dy_shared is None or not sheet.shared_needed[number]:
+                continue
+            if isinstance(dy_shared, SparseRows):
+                dy_shared = dy_shared.dense(kind.type.shape)
+            self._shared_node(sheet, number, kind, arg_numbers, dy_shared)
+        for number, leaf in evaluation.leaves.items():
+            found = sheet.shared_gradients.get(number)
+            if found is not None and leaf.trainable:
+                add_leaf(self.leaves, leaf, found)
+
+    def _shared_node(
+        self, sheet: Sheet, number: int, kind: Kind, arg_numbers: list[int], dy: Array
+    ) -> None:
+        evaluation = sheet.evaluation
+        needs = tuple([sheet.shared_needed[a] for a in arg_numbers])
+        args: list[Any] = []
+        for a in arg_numbers:
+            leaf = evaluation.leaves.get(a)
+            if (
+                kind.op.reads_args
+                and leaf is not None
+                and leaf.version() != evaluation.versions[a]
+            ):
+                raise _changed(leaf, kind)
+            args.append(evaluation.shared[a][None])
+        call = Call(1, None, (False,) * len(args), needs, None)
+        call.keep = evaluation.kept[number]
+        y = evaluation.shared[number][None]
+        grads = kind.op.backward(call, dy[None], y, *args)
+        if not isinstance(grads, tuple):
+            grads = (grads,)
+        for need, a, dx in zip(needs, arg_numbers, grads):
+            if need:
+                _add(sheet.shared_gradients, a, np.reshape(dx, evaluation.shared[a].shape))
+
+    def _externals(self, sheet: Sheet, agenda: list[int]) -> None:
+        """Hand gradients on to the evaluations that computed the rows."""
+        evaluation = sheet.evaluation
+        layout = evaluation.layout
+        for number, (source, there) in enumerate(evaluation.externals):
+            theirs = self.sheets[source.serial]
+            arena = int(layout.arena[number])
+            if arena < 0:
+                found = sheet.shared_gradients.get(number)
+                if found is not None and sheet.shared_needed[number]:
+                    self._open(theirs, agenda)
+                    _add(theirs.shared_gradients, there, found)
+                continue
+            rows = layout.node_rows(number)
+            mask = sheet.reached[arena][rows] & sheet.needed[arena][rows]
+            if mask.any():
+                self._open(theirs, agenda)
+                index = source.layout.node_rows(there)[mask]
+                their_arena = int(source.layout.arena[there])
+                scatter_add(
+                    theirs.gradients[their_arena], index, sheet.gradients[arena][rows[mask]]
+                )
+                theirs.reached[their_arena][index] = True
+
+
+def _changed(leaf: Leaf, kind: Kind) -> GradientError:
+    return GradientError(
+        f"backward: parameter {leaf.name!r} was changed after {kind} (recorded at {kind.line}) "
+        "had read it, and its old value is needed; call backward before the optimiser's step, or "
+        "record the graph again"
+    )
+
+
+def _add(table: dict[int, Any], number: int, gradient_: Any) -> None:
+    known = table.get(number)
+    table[number] = gradient_ if known is None else known + gradient_
+
+
+def add_leaf(leaves: dict[Leaf, Any], leaf: Leaf, gradient_: Any) -> None:
+    known = leaves.get(leaf)
+    leaves[leaf] = gradient_ if known is None else known + gradient_
+
+
+def accumulate(leaves: dict[Leaf, Any]) -> None:
+    """Add gradients to those of the parameters: to all of them, or after an interrupt to none."""
+    planned: list[tuple[Leaf, Any, list[Any]]] = []
+    for leaf, found in leaves.items():
+        dense, rows = leaf.pending, leaf.pending_rows
+        dense_part = found
+        if isinstance(found, SparseRows):
+            rows = [*rows, (found.rows, found.values)]
+            dense_part = found.rest
+        if dense_part is not None:
+            dense = np.array(dense_part) if dense is None else dense + dense_part
+        planned.append((leaf, dense, rows))
+    before = [(leaf, leaf.pending, leaf.pending_rows) for leaf, _, _ in planned]
+    try:
+        for leaf, dense, rows in planned:
+            leaf.pending, leaf.pending_rows = dense, rows
+    except BaseException:
+        for leaf, dense, rows in before:
+            leaf.pending, leaf.pending_rows = dense, rows
+        raise
