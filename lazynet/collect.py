@@ -68,6 +68,7 @@ class Graph:
 
     def key(self) -> tuple[Any, ...]:
         """Everything a plan depends on."""
+        parts: tuple[Any, ...]
         if isinstance(self.code, list):
             parts = (tuple(self.code), tuple(self.starts), tuple(self.args), tuple(self.rows))
         else:
@@ -378,7 +379,8 @@ def ranges(first: Array, lengths: Array) -> Array:
     """The concatenation of ``first[k], first[k] + 1, ...`` (lengths[k] numbers each)."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(first - ends + lengths, lengths)
+    numbers: Array = np.arange(total) + np.repeat(first - ends + lengths, lengths)
+    return numbers
 
 
 def _unique(ids: Array) -> tuple[Array, Array, Array]:

@@ -29,7 +29,7 @@ def save(model: Model, path: Any, optimizer: Any = None) -> None:
     target = _path(path)
     prefix = len(model.path)
     tensors: dict[str, Array] = {
-        _PARAMETER + name[prefix:]: np.ascontiguousarray(p.values) for name, p in model.items()
+        _PARAMETER + name[prefix:]: np.array(p.values, order="C") for name, p in model.items()
     }
     state = {"initialisers": _generator_state(model), "random": randomness.get_state()}
     if optimizer is not None:

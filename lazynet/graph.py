@@ -120,15 +120,15 @@ class Expression:
         return unary(HOOKS.absolute, self)
 
     def __matmul__(self, other: Any) -> Expression:
-        return HOOKS.matmul(self, other)  # type: ignore[no-any-return]
+        return HOOKS.matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Expression:
-        return HOOKS.matmul(other, self)  # type: ignore[no-any-return]
+        return HOOKS.matmul(other, self)
 
     # Shape
 
     def __getitem__(self, index: Any) -> Expression:
-        return HOOKS.index(self, index)  # type: ignore[no-any-return]
+        return HOOKS.index(self, index)
 
     def __len__(self) -> int:
         shape = self.shape
@@ -145,29 +145,29 @@ class Expression:
     @property
     def T(self) -> Expression:
         """The axes of one example in reverse order."""
-        return HOOKS.transpose(self)  # type: ignore[no-any-return]
+        return HOOKS.transpose(self)
 
     def reshape(self, *shape: Any) -> Expression:
         """Another shape with the same number of elements; one entry may be -1."""
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
-        return HOOKS.reshape(self, shape)  # type: ignore[no-any-return]
+        return HOOKS.reshape(self, shape)
 
     def sum(self, axis: int | tuple[int, ...] | None = None) -> Expression:
         """Sum over one axis, several, or all."""
-        return HOOKS.sum(self, axis)  # type: ignore[no-any-return]
+        return HOOKS.sum(self, axis)
 
     def mean(self, axis: int | tuple[int, ...] | None = None) -> Expression:
         """Mean over one axis, several, or all."""
-        return HOOKS.mean(self, axis)  # type: ignore[no-any-return]
+        return HOOKS.mean(self, axis)
 
     def max(self, axis: int | tuple[int, ...] | None = None) -> Expression:
         """Maximum over one axis, several, or all."""
-        return HOOKS.max(self, axis)  # type: ignore[no-any-return]
+        return HOOKS.max(self, axis)
 
     def astype(self, dtype: Any) -> Expression:
         """The same values in another dtype ("float32", "float64" or "int64")."""
-        return HOOKS.astype(self, dtype)  # type: ignore[no-any-return]
+        return HOOKS.astype(self, dtype)
 
     # Values and gradients
 
@@ -186,7 +186,8 @@ class Expression:
                 f"item: {self!r} holds {array.size} elements; only one can become a number; "
                 "use .value()"
             )
-        return array.reshape(()).item()  # type: ignore[no-any-return]
+        number: float = array.reshape(()).item()
+        return number
 
     def __float__(self) -> float:
         return float(self.item())
@@ -211,11 +212,11 @@ class Expression:
         Raises:
             GradientError: If no backward reached it.
         """
-        return HOOKS.gradient(self)  # type: ignore[no-any-return]
+        return HOOKS.gradient(self)
 
     def detach(self) -> Expression:
         """The same value, through which no gradient flows. Computes it, and drops its history."""
-        return HOOKS.detach(self)  # type: ignore[no-any-return]
+        return HOOKS.detach(self)
 
     def __bool__(self) -> bool:
         raise ArgumentError(
@@ -253,7 +254,7 @@ def _comparison(a: Expression, b: Any, name: str) -> ArgumentError:
 class Leaf(Expression):
     """An expression that lies on no tape: a parameter. Recorded once on each tape that uses it."""
 
-    __slots__ = ("leaf_kind",)
+    __slots__ = ("leaf_kind", "name", "pending", "pending_rows", "values")
     leaf_kind: Kind
     name: str
     values: Array
@@ -313,18 +314,22 @@ def binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
             e.tape = tape
             e.index = n
             return e
-    elif not isinstance(b, Expression):
-        if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
-            return record(number_op, (a,), float(b))  # type: ignore[no-any-return]
-        return record(op, (a, b))  # type: ignore[no-any-return]
-    return record(op, (a, b))  # type: ignore[no-any-return]
+    result: Expression
+    if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
+        result = record(number_op, (a,), float(b))
+    else:
+        result = record(op, (a, b))
+    return result
 
 
 def _reflected(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
     """Record `b op a` where b is no expression."""
+    result: Expression
     if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
-        return record(number_op, (a,), float(b))  # type: ignore[no-any-return]
-    return record(op, (b, a))  # type: ignore[no-any-return]
+        result = record(number_op, (a,), float(b))
+    else:
+        result = record(op, (b, a))
+    return result
 
 
 def unary(op: Op, a: Expression) -> Expression:
@@ -346,7 +351,8 @@ def unary(op: Op, a: Expression) -> Expression:
             e.tape = tape
             e.index = n
             return e
-    return record(op, (a,))  # type: ignore[no-any-return]
+    result: Expression = record(op, (a,))
+    return result
 
 
 def mark(tape: Tape, index: int) -> None:
@@ -426,33 +432,41 @@ def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None =
             types = tuple([tape.kinds[i].type for i in indices])
             kind = make_kind(op, _key(op, types), types[:1] if op.nary else types)
     modes = _modes()
+    kinds = tape.kinds
+    n = len(kinds)
     if kind.shared:
         key = (kind, modes.gradients)
         index = tape.shared.get(key, -1)
         if index != -1:
             return handle(tape, index)
-        tape.shared[key] = len(tape.kinds)
+        tape.shared[key] = n
     rows = -1
     if batch is not None:
         rows = batch
-    elif len(indices) == 1 and not op.segmented:
-        rows = tape.rows[indices[0]]
     else:
+        known = tape.rows
         for i in indices:
-            if tape.rows[i] != -1:
-                rows = op.batch(*[tape.rows[i] for i in indices])
+            if known[i] != -1:
+                rows = op.batch(*[known[i] for i in indices])
                 break
-    n = len(tape.kinds)
-    index = tape.append(kind, indices, rows, payload)
-    if modes.marks:
-        for k in range(n, len(tape.kinds)):
-            mark(tape, k)
-    if len(kind.members) == 1:
+    members = kind.members
+    if len(members) == 1:
+        tape.starts.append(len(tape.args))
+        tape.args += indices
+        kinds.append(kind)
+        tape.rows.append(rows)
+        tape.payloads.append(payload)
+        if modes.marks:
+            mark(tape, n)
         e = _new(Expression)
         e.tape = tape
-        e.index = index
+        e.index = n
         return e
-    return tuple([handle(tape, index + k) for k in range(len(kind.members))])
+    tape.append(kind, indices, rows, payload)
+    if modes.marks:
+        for k in range(n, len(kinds)):
+            mark(tape, k)
+    return tuple([handle(tape, k) for k in range(n, n + len(members))])
 
 
 def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
@@ -484,17 +498,21 @@ def _key(op: Op, types: tuple[Type, ...]) -> Any:
 
 
 def _kind(op: Op, tape: Tape, indices: list[int]) -> Kind | None:
+    """The kind of this op on these arguments, if it was met before."""
     kinds = tape.kinds
-    known = op.kinds
-    if op.nary:
-        first = kinds[indices[0]].type
-        for i in indices:
-            if kinds[i].type is not first:
-                return None
-        return known.get(first)
+    try:
+        known = op._kinds
+    except AttributeError:
+        known = op.kinds
     if len(indices) == 1:
         return known.get(kinds[indices[0]].type)
-    return known.get(tuple([kinds[i].type for i in indices]))
+    if not op.nary:
+        return known.get(tuple([kinds[i].type for i in indices]))
+    first = kinds[indices[0]].type
+    for i in indices:
+        if kinds[i].type is not first:
+            return None
+    return known.get(first)
 
 
 def _align(tape: Tape, indices: list[int]) -> list[int]:

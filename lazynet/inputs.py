@@ -77,8 +77,20 @@ def unbatch(x: Expression) -> list[Expression]:
         raise ArgumentError(f"unbatch: got {short(x)}; it takes an expression")
     if x.batch is None:
         return [x]
-    rows = x.batch
-    return [record(UNBATCH, (x,), b, -1) for b in range(rows)]
+    if not x.batch:
+        return []
+    first = record(UNBATCH, (x,), 0, -1)
+    tape, i = first.tape, first.index
+    source = tape.args[-1:]
+    kind = tape.kinds[i]
+    marks = MODES.get().marks
+    rows = [first]
+    for row in range(1, x.batch):
+        i = tape.append(kind, source, -1, row)
+        if marks:
+            mark(tape, i)
+        rows.append(handle(tape, i))
+    return rows
 
 
 def rebatch(xs: Sequence[Expression]) -> Expression:

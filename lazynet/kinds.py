@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -260,18 +261,40 @@ class Hooks:
     `ops` and `execute` fill it when they are imported, so that recording knows neither.
     """
 
-    record: Any
-    constant: Any
-    value: Any
-    gradient: Any
-    backward: Any
-    evaluated: Any
-    detach: Any
-    methods: dict[str, Any]
+    record: Callable[..., Any]
+    constant: Callable[..., Expression]
+    lookup: Callable[..., Expression]
+    value: Callable[..., Any]
+    gradient: Callable[..., Array]
+    backward: Callable[..., None]
+    evaluated: Callable[..., bool]
+    detach: Callable[..., Expression]
+    index: Callable[..., Expression]
+    transpose: Callable[..., Expression]
+    reshape: Callable[..., Expression]
+    matmul: Callable[..., Expression]
+    sum: Callable[..., Expression]
+    mean: Callable[..., Expression]
+    max: Callable[..., Expression]
+    astype: Callable[..., Expression]
+    add: Op
+    add_number: Op
+    subtract: Op
+    subtract_number: Op
+    subtract_from_number: Op
+    multiply: Op
+    multiply_number: Op
+    divide: Op
+    divide_number: Op
+    divide_into_number: Op
+    power: Op
+    power_number: Op
+    power_of_number: Op
+    negative: Op
+    absolute: Op
 
 
 HOOKS = Hooks()
-HOOKS.methods = {}
 
 
 class Kind:
@@ -367,5 +390,3 @@ __all__ = [
     "FLOAT32", "FLOAT64", "FLOATS", "HOOKS", "INT64", "Array", "Call", "Kind", "Op", "Shape",
     "Type", "is_expression", "make_kind", "new_identity", "show", "type_of", "user_line",
 ]
-if TYPE_CHECKING:
-    Result = Expression

@@ -7,6 +7,7 @@ slice of an arena, one `take`, a single row that all share, or a shared value.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,12 @@ class Layout:
         "arena", "arenas", "code", "first", "kinds", "lower_bound", "rebatched", "rows", "shared",
         "steps",
     )
+    arena: Array
+    code: Array
+    first: Array
+    kinds: list[Kind]
+    lower_bound: Callable[[], int]
+    rows: Array
 
     def __init__(self) -> None:
         self.steps: list[Step] = []

@@ -39,7 +39,7 @@ class Parameter(Leaf):
         pending: The accumulated dense gradient, or None.
     """
 
-    __slots__ = ("_checksum", "_trainable", "_version", "name", "pending", "pending_rows", "values")
+    __slots__ = ("_checksum", "_trainable", "_version")
 
     def __init__(self, values: Array, name: str) -> None:
         self.tape = NO_TAPE

@@ -28,8 +28,8 @@ from lazynet.kinds import FLOAT32, Array, Shape
 _MASK = 0xFFFFFFFFFFFFFFFF
 KEY_STEP = 0x9E3779B97F4A7C15
 """Between the keys of one stream: the odd number nearest 2^64 divided by the golden ratio."""
-ROW_STEP = 0xDA942042E4DD58B5
-"""Between the rows of one key. n * KEY_STEP + r * ROW_STEP repeats only for rows 3.7e9 apart."""
+ROW_STEP = 0xD1342543DE82EF95
+"""Between the rows of one key. n KEY_STEP + r ROW_STEP repeats only where n or r exceeds 2^31."""
 _MULTIPLY_1 = 0xBF58476D1CE4E5B9
 _MULTIPLY_2 = 0x94D049BB133111EB
 
@@ -226,7 +226,7 @@ def uniform_bits(keys: Array, width: int) -> Array:
     z = np.empty((len(keys), width), _U64)
     if not z.size:
         return z
-    scratch = np.empty(max(_CHUNK, width, len(keys)), _U64)
+    scratch = np.empty(max(min(_CHUNK, z.size), width, len(keys)), _U64)
     _mix(keys, scratch[: len(keys)])
     positions = _steps(width + 1, KEY_STEP)[1:]
     rows = max(1, _CHUNK // width)

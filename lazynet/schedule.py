@@ -36,6 +36,14 @@ class Schedule:
         "shared",
     )
 
+    alias: Array
+    bounds: Array
+    order: Array
+    pointer: Array
+    shared: list[int]
+    _edges: tuple[Array, Array]
+    _graph: Graph
+
     def __init__(self) -> None:
         self._lower_bound = -1
         self.rebatched: dict[int, Array] = {}

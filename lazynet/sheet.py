@@ -159,8 +159,7 @@ def together(
     reads_y = kind.op.reads_y
     whole = all(selected is None for _, selected in runs)
     if len(runs) == 1:
-        call, dy, y, args, _ = view(sheet, runs[0][0], first, runs[0][1], reads)
-        return call, dy, y, args
+        return view(sheet, runs[0][0], first, runs[0][1], reads)[:4]
     dy = _joined(sheet.gradients, [(steps[k], s) for k, s in runs], whole)
     y = _joined(evaluation.arenas, [(steps[k], s) for k, s in runs], whole) if reads_y else None
     rows = len(dy[0] if isinstance(dy, tuple) else dy)

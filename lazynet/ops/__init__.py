@@ -1,6 +1,6 @@
 """Every operation, by the kind of thing it does. Importing this fills the operators' table."""
 
-from lazynet.ops import lookup as _lookup
+from lazynet.ops import lookup as _lookup  # noqa: F401 - fills the table
 from lazynet.ops.activations import (
     elu,
     gelu,

@@ -153,7 +153,7 @@ class _Convolution(_Windows):
 
     def backward(
         self, call: Call, dy: Array, y: Array, x: Array, filters: Array, *bias: Array
-    ) -> list[Any]:
+    ) -> tuple[Any, ...]:
         rows = len(dy)
         gradients: list[Any] = [None] * (2 + len(bias))
         x = _rows(x, call.shared[0], rows)
@@ -180,7 +180,7 @@ class _Convolution(_Windows):
         if bias and call.needs[2]:
             ones = np.ones(len(flat) if call.shared[2] else dy.shape[1], dy.dtype)
             gradients[2] = ones @ (flat if call.shared[2] else dy)
-        return gradients
+        return tuple(gradients)
 
     def scatter(self, columns: Array, shape: Shape, size: Shape) -> Array:
         """The sum over windows of (rows, *places, window, channels) at their places in x."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -14,19 +15,21 @@ from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, Array, Call, Op, Shape
+from lazynet.ops.shape import same_dtype_expressions
 
 _ROW = "0"
 """The letter of the row axis. An operand that the whole batch shares lacks it, so the gradient of
 a shared weight is a contraction over all rows: one matrix product."""
 
 
-def _as_operand(x: Any, role: str) -> Expression:
-    if isinstance(x, (bool, int, float, complex, np.number, np.bool_)):
-        raise ArgumentError(
-            f"{role}: got the number {x!r}; both operands must be vectors, matrices or stacks; "
-            "use * to multiply by a number"
-        )
-    return as_expression(x, role)
+def _operands(xs: Sequence[Any], role: str) -> list[Expression]:
+    for x in xs:
+        if isinstance(x, (bool, int, float, complex, np.number, np.bool_)):
+            raise ArgumentError(
+                f"{role}: got the number {x!r}; operands must be vectors, matrices or stacks; "
+                "use * to multiply by a number"
+            )
+    return same_dtype_expressions(xs, role)
 
 
 # Contraction: two arrays, ONE (stacked) matrix product
@@ -198,9 +201,12 @@ def _plan_of(a: Array, b: Array, shared_a: bool, shared_b: bool) -> _Product:
 
 
 def _multiply(a: Array, b: Array, shared_a: bool, shared_b: bool, out: Array | None) -> Array:
+    """The product, without a row axis (and not in `out`) where both operands are shared."""
     if shared_a and not shared_b and a.ndim == b.ndim == 2:
         return np.matmul(b, a.T, out=out)  # the usual W @ x, without the detour over a plan
     plan = _plan_of(a, b, shared_a, shared_b)
+    if shared_a and shared_b:
+        out = None
     return _contract(plan.forward, np.squeeze(a, plan.ones_a), np.squeeze(b, plan.ones_b), out)
 
 
@@ -211,6 +217,8 @@ def _gradients(
     if shared_a and not shared_b and a.ndim == b.ndim == 2:
         return dy.T @ b if needs[0] else None, dy @ a if needs[1] else None
     plan = _plan_of(a, b, shared_a, shared_b)
+    if shared_a and shared_b:
+        dy = _sum_rows(dy)
     da = db = None
     if needs[0]:
         da = _contract(plan.to_a, dy, np.squeeze(b, plan.ones_b)).reshape(a.shape)
@@ -258,7 +266,8 @@ class Matmul(Op):
         return _product_shape(self, a, b)
 
     def forward(self, call: Call, a: Array, b: Array) -> Array:
-        return _multiply(a, b, *call.shared, call.out)
+        y = _multiply(a, b, *call.shared, call.out)
+        return np.broadcast_to(y, (call.rows, *y.shape)) if all(call.shared) else y
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
         return _gradients(dy, a, b, call.shared, call.needs)
@@ -287,7 +296,7 @@ def matmul(a: Any, b: Any) -> Expression:
     [3.0, 7.0]
     """
     if not (isinstance(a, Expression) and isinstance(b, Expression)):
-        a, b = _as_operand(a, "matmul"), _as_operand(b, "matmul")
+        a, b = _operands((a, b), "matmul")
     return record(_MATMUL, (a, b))  # type: ignore[no-any-return]
 
 
@@ -308,7 +317,7 @@ def dot(a: Any, b: Any) -> Expression:
     >>> ln.dot(ln.constant([1, 2]), ln.constant([3, 4])).value()
     11.0
     """
-    a, b = _as_operand(a, "dot"), _as_operand(b, "dot")
+    a, b = _operands((a, b), "dot")
     if len(a.shape) != 1 or a.shape != b.shape:
         raise ShapeError(
             f"dot: got {a.shape}, {b.shape}; both must be vectors of the same length; use @ for "
@@ -359,7 +368,7 @@ def outer(a: Any, b: Any) -> Expression:
     >>> ln.outer(ln.constant([1, 2]), ln.constant([3, 4])).value().tolist()
     [[3.0, 4.0], [6.0, 8.0]]
     """
-    return record(_OUTER, (_as_operand(a, "outer"), _as_operand(b, "outer")))  # type: ignore[no-any-return]
+    return record(_OUTER, _operands((a, b), "outer"))  # type: ignore[no-any-return]
 
 
 # Affine map
@@ -401,10 +410,14 @@ class Affine(Op):
         return first
 
     def forward(self, call: Call, b: Array, *pairs: Array) -> Array:
-        shared = call.shared
-        y = _multiply(pairs[0], pairs[1], shared[1], shared[2], call.out)
-        for i in range(2, len(pairs), 2):
-            y += _multiply(pairs[i], pairs[i + 1], shared[i + 1], shared[i + 2], None)
+        shared, y = call.shared, call.out
+        for i in range(0, len(pairs), 2):
+            target = None if i else y
+            product = _multiply(pairs[i], pairs[i + 1], shared[i + 1], shared[i + 2], target)
+            if i:
+                y += product
+            elif product is not y:
+                y[...] = product
         y += _stretch(b, shared[0], y.ndim)
         return y
 
@@ -462,7 +475,11 @@ def affine(b: Any, *pairs: Any) -> Expression:
             f"affine: got a bias and {len(pairs)} more arguments; it takes b, W, x, and further "
             "pairs W2, x2; add what is missing"
         )
-    args = [_as_operand(a, "affine") for a in (b, *pairs)]
+    args = (b, *pairs)
+    for a in args:
+        if not isinstance(a, Expression):
+            args = tuple(_operands(args, "affine"))
+            break
     return record(_AFFINE, args)  # type: ignore[no-any-return]
 
 
@@ -511,6 +528,9 @@ class Einsum(Op):
 
     def forward(self, call: Call, a: Array, b: Array) -> Array:
         left, right = _row_letters(self.left, self.right, call.shared)
+        if all(call.shared):
+            y = _contract(_contraction(left, right, self.out), a, b)
+            return np.broadcast_to(y, (call.rows, *y.shape))
         return _contract(_contraction(left, right, _ROW + self.out), a, b, call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
@@ -595,7 +615,7 @@ def einsum(subscripts: str, a: Any, b: Any) -> Expression:
             "ln.einsum('ij,j->i', a, b)"
         )
     op = _parse(subscripts)
-    return record(op, (as_expression(a, "einsum"), as_expression(b, "einsum")))  # type: ignore[no-any-return]
+    return record(op, same_dtype_expressions((a, b), "einsum"))  # type: ignore[no-any-return]
 
 
 # Square matrices

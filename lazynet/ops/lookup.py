@@ -6,6 +6,8 @@ Their gradient is row-sparse: a large table costs only what is read of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,12 @@ def _take(table: Array, rows: Array, shared: bool, out: Array | None) -> Array:
     return np.take(table, rows, axis=0, out=out, mode="clip")
 
 
-def _gradient(dy: Array, table_shape: Shape, rows: Array, shared: bool) -> Array | SparseRows:
+def _gradient(
+    dy: Array, table_shape: Shape, rows: Array, shared: bool, sparse: bool
+) -> Array | SparseRows:
     if shared:
-        return SparseRows(rows, dy.reshape(len(dy), int(np.prod(dy.shape[1:]))))
+        found = SparseRows(rows, dy.reshape(len(dy), prod(dy.shape[1:])))
+        return found if sparse else found.dense(table_shape)
     dense = np.zeros((len(dy), *table_shape), dy.dtype)
     dense[np.arange(len(dy)), rows] = dy
     return dense
@@ -37,6 +42,7 @@ class LookupRows(Op):
     """y = row i of the table; i is the payload."""
 
     source: Shape
+    sparse: bool
     payload = "int"
     shares = True
     reads_args = False
@@ -49,7 +55,12 @@ class LookupRows(Op):
         return _take(table, call.payload, call.shared[0], call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, table: Array) -> Any:
-        return _gradient(dy, self.source, call.payload, call.shared[0])
+        return _gradient(dy, self.source, call.payload, call.shared[0], self.sparse)
+
+
+@lru_cache(maxsize=4096)
+def _rows_op(source: Shape, sparse: bool) -> LookupRows:
+    return LookupRows(source, sparse)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class LookupAt(Op):
     """y = row i of the table; i is an expression (the result of an argmax)."""
 
     source: Shape
+    sparse: bool
     table: str
     shares = True
     reads_y = False
@@ -92,7 +104,7 @@ class LookupAt(Op):
         if not call.needs[0]:
             return None, None
         rows = np.broadcast_to(index, (len(dy),)) if call.shared[1] else index
-        return _gradient(dy, self.source, rows, call.shared[0]), None
+        return _gradient(dy, self.source, rows, call.shared[0], self.sparse), None
 
 
 def lookup(table: Expression, index: Any) -> Expression:
@@ -118,8 +130,9 @@ def lookup(table: Expression, index: Any) -> Expression:
     """
     shape = table.shape
     n = shape[0]
+    sparse = table.type.shared != 0  # the gradient of a computed table lies in a dense arena
     if type(index) is int and 0 <= index < n:
-        return record(LookupRows(shape), (table,), index)  # type: ignore[no-any-return]
+        return record(_rows_op(shape, sparse), (table,), index)  # type: ignore[no-any-return]
     name = str(getattr(table, "name", "table"))
     role = f"lookup {name}"
     if isinstance(index, Expression):
@@ -128,7 +141,7 @@ def lookup(table: Expression, index: Any) -> Expression:
                 f"{role}: got {index!r} as index; it must be of dtype int64 and shape (), such as "
                 "the result of ln.argmax"
             )
-        return record(LookupAt(shape, name), (table, index))  # type: ignore[no-any-return]
+        return record(LookupAt(shape, sparse, name), (table, index))  # type: ignore[no-any-return]
     if isinstance(index, (list, tuple, range)) or (isinstance(index, np.ndarray) and index.ndim):
         if isinstance(index, tuple):
             raise ShapeError(
@@ -136,9 +149,9 @@ def lookup(table: Expression, index: Any) -> Expression:
                 "list for several rows, and table[i][j] for a part of one"
             )
         rows = all_in_range(index, n, role)
-        return record(LookupRows(shape), (table,), rows, len(rows))  # type: ignore[no-any-return]
+        return record(_rows_op(shape, sparse), (table,), rows, len(rows))  # type: ignore[no-any-return]
     number = index.item() if isinstance(index, np.ndarray) and index.dtype.kind in "iu" else index
-    return record(LookupRows(shape), (table,), in_range(number, n, role))  # type: ignore[no-any-return]
+    return record(_rows_op(shape, sparse), (table,), in_range(number, n, role))  # type: ignore[no-any-return]
 
 
 HOOKS.lookup = lookup

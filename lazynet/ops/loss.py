@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -129,7 +130,7 @@ class _PairLoss(Op):
     def forward(self, call: Call, a: Array, b: Array) -> Array:
         return last_sum(self.terms(call, _columns(a), _columns(b)))
 
-    def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> list[Any]:
+    def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> tuple[Any, ...]:
         columns = [_columns(a), _columns(b)]
         n = max(c.shape[1] for c in columns) if all(c.shape[1] for c in columns) else 0
         gradients: list[Any] = [None, None]
@@ -142,7 +143,7 @@ class _PairLoss(Op):
                     gradients[k] = last_sum(slope) * dy
                 else:
                     gradients[k] = (slope * dy[:, None]).reshape(argument.shape)
-        return gradients
+        return tuple(gradients)
 
 
 def _columns(a: Array) -> Array:
@@ -263,6 +264,7 @@ class PairwiseRank(_DifferenceLoss):
 
 _CROSS_ENTROPY = CrossEntropy()
 _NLL = Nll()
+_hinge_op = lru_cache(maxsize=1024)(Hinge)
 _BINARY_CROSS_ENTROPY = BinaryCrossEntropy()
 _SQUARED_ERROR = SquaredError()
 _L1 = L1()
@@ -417,7 +419,7 @@ def hinge(scores: Any, c: Classes, margin: float = 1.0) -> Expression:
     >>> ln.hinge(ln.constant([2.0, 1.5, 0.0]), 0).value()
     0.5
     """
-    return _class_loss(Hinge(_setting("hinge", "margin", margin)), "hinge", scores, c)
+    return _class_loss(_hinge_op(_setting("hinge", "margin", margin)), "hinge", scores, c)
 
 
 def binary_cross_entropy(logits: Any, target: Any) -> Expression:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,7 @@ class WeightNorm(Op):
 
 
 _WEIGHT_NORM = WeightNorm()
+_layer_norm_op = lru_cache(maxsize=1024)(LayerNorm)
 
 
 def layer_norm(x: Any, gain: Any, bias: Any, eps: float = 1e-5) -> Expression:
@@ -147,7 +149,7 @@ def layer_norm(x: Any, gain: Any, bias: Any, eps: float = 1e-5) -> Expression:
     value = finite_number("layer_norm: eps", eps)
     if value < 0:
         raise SettingError(f"layer_norm: eps is {eps!r}; it must be 0 or more")
-    return record(LayerNorm(value), (x, gain, bias))  # type: ignore[no-any-return]
+    return record(_layer_norm_op(value), (x, gain, bias))  # type: ignore[no-any-return]
 
 
 def weight_norm(w: Any, g: Any) -> Expression:

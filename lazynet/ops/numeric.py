@@ -155,6 +155,8 @@ def finite_number(role: str, value: Any) -> float:
         ArgumentError: If it is no number.
         SettingError: If it is not finite.
     """
+    if type(value) is float and math.isfinite(value):
+        return value
     number = None
     if not isinstance(value, (bool, np.bool_, str, bytes)) and not is_expression(value):
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -280,10 +281,14 @@ def block_dropout(x: Any, p: float) -> Expression:
     return _dropout(x, _probability("block_dropout", p), tuple(range(x.ndim)))
 
 
+_dropout_op = lru_cache(maxsize=1024)(Dropout)
+_noise_op = lru_cache(maxsize=1024)(Noise)
+
+
 def _dropout(x: Expression, p: float, tied: tuple[int, ...]) -> Expression:
     if p == 0 or not is_training():
         return x
-    return record(Dropout(p, tied), (x,), next_key())  # type: ignore[no-any-return]
+    return record(_dropout_op(p, tied), (x,), next_key())  # type: ignore[no-any-return]
 
 
 def noise(x: Any, std: float) -> Expression:
@@ -310,7 +315,7 @@ def noise(x: Any, std: float) -> Expression:
         raise SettingError(f"noise: got std = {std!r}; it must be 0 or more")
     if value == 0 or not is_training():
         return e
-    return record(Noise(value), (e,), next_key())  # type: ignore[no-any-return]
+    return record(_noise_op(value), (e,), next_key())  # type: ignore[no-any-return]
 
 
 def _shape(role: str, shape: Any) -> Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from operator import index as as_index
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from lazynet.errors import ArgumentError, DtypeError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression, expression_list
-from lazynet.kinds import HOOKS, Array, Call, Op, Shape
+from lazynet.kinds import FLOAT64, FLOATS, HOOKS, Array, Call, Op, Shape
 
 
 def whole_number(value: Any, role: str) -> int:
@@ -48,6 +49,13 @@ def one_axis(axis: Any, ndim: int, role: str) -> int:
             f"[{-ndim}, {ndim}); the batch is not counted among the axes"
         )
     return i % ndim
+
+
+def same_dtype_expressions(xs: Sequence[Any], role: str) -> list[Expression]:
+    """Arguments as expressions; arrays and numbers in the floating-point dtype of the others."""
+    floats = [x.dtype for x in xs if isinstance(x, Expression) and x.dtype in FLOATS]
+    dtype = None if not floats else FLOAT64 if FLOAT64 in floats else floats[0]
+    return [as_expression(x, role, dtype) for x in xs]
 
 
 class Rearrangement(Op):
@@ -282,7 +290,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Expression:
     >>> ln.concatenate([ln.constant([1, 2]), ln.constant([3])]).value().tolist()
     [1.0, 2.0, 3.0]
     """
-    entries = [as_expression(x, "concatenate") for x in expression_list(xs, "concatenate")]
+    entries = same_dtype_expressions(expression_list(xs, "concatenate"), "concatenate")
     first = entries[0].shape
     if any(not e.shape for e in entries):
         raise ShapeError(
@@ -333,7 +341,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Expression:
     >>> ln.stack([ln.constant([1, 2]), ln.constant([3, 4])], axis=1).value().tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    entries = [as_expression(x, "stack") for x in expression_list(xs, "stack")]
+    entries = same_dtype_expressions(expression_list(xs, "stack"), "stack")
     k = one_axis(axis, entries[0].ndim + 1, "stack")
     return record(Stack(k), entries)  # type: ignore[no-any-return]
 
@@ -376,13 +384,22 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Express
     ([1.0], [2.0, 3.0])
     """
     x = as_expression(x, "split")
-    k = one_axis(axis, x.ndim, "split")
-    n = x.shape[k]
     if isinstance(sections, (tuple, list, np.ndarray)):
-        sizes = _sizes(sections, "split")
+        sections = _sizes(sections, "split")
+    op = _split_op(x.shape, sections, axis)
+    return (x,) if op is None else record(op, (x,))  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=4096, typed=True)  # else True and 2.0 would be taken for 1 and 2
+def _split_op(shape: Shape, sections: Any, axis: Any) -> Split | None:
+    """The op that cuts like this; None where there is nothing to cut."""
+    k = one_axis(axis, len(shape), "split")
+    n = shape[k]
+    if isinstance(sections, tuple):
+        sizes = sections
         if not sizes or -1 in sizes or sum(sizes) != n:
             raise ShapeError(
-                f"split: got {x.shape}, axis {k} and lengths {sizes}; they must add up to {n}; "
+                f"split: got {shape}, axis {k} and lengths {sizes}; they must add up to {n}; "
                 "give the length of each part, not the positions of the cuts"
             )
     else:
@@ -391,13 +408,11 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Express
             raise SettingError(f"split: got {parts} sections; there must be at least one")
         if n % parts:
             raise ShapeError(
-                f"split: got {x.shape}, axis {k} and {parts} sections; {n} is not divisible by "
+                f"split: got {shape}, axis {k} and {parts} sections; {n} is not divisible by "
                 f"{parts}; give a list with the length of each part"
             )
         sizes = (n // parts,) * parts
-    if len(sizes) == 1:
-        return (x,)
-    return record(Split(k, sizes), (x,))  # type: ignore[no-any-return]
+    return None if len(sizes) == 1 else Split(k, sizes)
 
 
 @dataclass(frozen=True)
