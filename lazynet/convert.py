@@ -59,11 +59,16 @@ def as_array(values: Any, dtype: Any = None, role: str = "constant") -> Array:
         given = isinstance(values, (np.ndarray, np.generic)) and array.dtype in FLOATS
         dtype = array.dtype if given else FLOAT32
     target = as_dtype(dtype)
-    if target is INT64 and array.dtype.kind == "f" and not np.all(array == np.floor(array)):
-        raise ArgumentError(f"{role}: got {short(values)}; int64 needs whole numbers; round first")
+    if target is INT64 and array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.floor(array))
+        if not whole.all():
+            raise ArgumentError(
+                f"{role}: got {short(values)}; int64 needs whole numbers; round first"
+            )
     return np.array(array, target, order="C", copy=True)
 
 
 def short(values: Any) -> str:
+    """How messages print a value: its repr, cut where it is long."""
     text = repr(values)
     return text if len(text) < 60 else text[:57] + "..."

@@ -57,7 +57,13 @@ def backward(expressions: Iterable[Any]) -> None:
 
 def _check_root(root: Any) -> None:
     if not isinstance(root, Expression):
-        raise ArgumentError(f"backward: got {root!r}; it takes expressions")
+        remedy = ""
+        if isinstance(root, np.ndarray):
+            remedy = (
+                "; gradients are arrays, so they cannot be differentiated again; for a second "
+                "derivative take differences of gradients"
+            )
+        raise ArgumentError(f"backward: got {root!r}; it takes expressions{remedy}")
     if root.size != 1 or root.batch is not None:
         raise ShapeError(
             f"backward: got {show(-1 if root.batch is None else root.batch, root.shape)}; it "
@@ -85,6 +91,8 @@ def gradient(x: Expression) -> Array:
         if found is None and evaluation.asked is not None and x.dtype in FLOATS:
             _differentiate_also(x, evaluation, number)
             found = _published(evaluation, number)
+        if found is None and x.batch == 0 and evaluation.asked is not None:
+            found = np.zeros((0, *x.shape), x.dtype)  # no row that a backward could reach
     if found is None:
         raise GradientError(
             f"gradient: no backward reached {x!r}; the scalar it was last called on does not "

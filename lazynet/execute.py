@@ -52,8 +52,23 @@ class Evaluation:
     """
 
     __slots__ = (
-        "__weakref__", "arenas", "arguments", "asked", "calls", "externals", "frozen", "gradients",
-        "kept", "layout", "leaves", "lines", "needed", "reached", "serial", "shared", "shared_gradients",
+        "__weakref__",
+        "arenas",
+        "arguments",
+        "asked",
+        "calls",
+        "externals",
+        "frozen",
+        "gradients",
+        "kept",
+        "layout",
+        "leaves",
+        "lines",
+        "needed",
+        "reached",
+        "serial",
+        "shared",
+        "shared_gradients",
         "versions",
     )
 
@@ -170,7 +185,11 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
         evaluation.kept[number] = call.keep
     locate = _payloads(graph)
     frozen = np.array(sorted(graph.frozen), np.int64)
-    history = any(number not in graph.frozen for number, _, _ in layout.shared)
+    history = (
+        not graph.frozen
+        or _points(graph)
+        or any(number not in graph.frozen for number, _, _ in layout.shared)
+    )
     for step in layout.steps:
         try:
             call_, args_ = _run(evaluation, step, locate)
@@ -186,6 +205,14 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
             evaluation.arguments.append(None)
     if not history:
         evaluation.externals = []
+
+
+def _points(graph: Graph) -> bool:
+    """Whether a node recorded outside `no_grad` points at rows of others."""
+    aliases = [k.op.alias for k in graph.kinds]
+    own = np.asarray(graph.code)[len(graph.externals) :]
+    pointing = np.flatnonzero(np.array(aliases, bool)[own]) + len(graph.externals)
+    return any(number not in graph.frozen for number in pointing.tolist())
 
 
 def _flows(step: Step, frozen: Array) -> bool:
@@ -320,7 +347,8 @@ def _commit(evaluation: Evaluation, graph: Graph) -> None:
 
 def _release_imports(tape: Any) -> None:
     """Let go of other tapes once nothing on this one can need them."""
-    if tape.imports:
+    few = len(tape.imports) + len(tape.shared)  # the only ones that are never marked evaluated
+    if tape.imports and tape.evaluated.count(0) <= few:
         open_nodes = [i for i, done in enumerate(tape.evaluated) if not done]
         if all(
             isinstance(tape.kinds[i].op, Import) or isinstance(tape.payloads[i], Leaf)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazynet import randomness
 from lazynet.errors import ArgumentError, FileError
 from lazynet.kinds import Array
+from lazynet.randomness import get_state, set_state
 
 if TYPE_CHECKING:
     from lazynet.parameters import Model
@@ -31,7 +32,7 @@ def save(model: Model, path: Any, optimizer: Any = None) -> None:
     tensors: dict[str, Array] = {
         _PARAMETER + name[prefix:]: np.array(p.values, order="C") for name, p in model.items()
     }
-    state = {"initialisers": _generator_state(model), "random": randomness.get_state()}
+    state = {"initialisers": _generator_state(model), "random": get_state()}
     if optimizer is not None:
         for name, value in optimizer.state_dict().items():
             tensors[_OPTIMIZER + name] = np.array(value, order="C")
@@ -46,15 +47,21 @@ def save(model: Model, path: Any, optimizer: Any = None) -> None:
 
 def _write(target: Path, data: bytes) -> None:
     """Write a whole file or none: into a temporary beside it, then moved into place."""
-    handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=".partial", dir=target.parent)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(partial, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
+        os.replace(partial, target)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(partial)
+        if isinstance(error, OSError):
+            raise FileError(
+                f"save: {target} could not be written ({error}); what was there before is "
+                "untouched; make room (or choose another place) and save again"
+            ) from error
         raise
 
 
@@ -74,6 +81,12 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise FileError(
+                    f"load: {path} was not written by Model.save (format "
+                    f"{metadata.get('format')!r}); read foreign arrays with safetensors and assign "
+                    "them to parameter.array"
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise
@@ -82,11 +95,6 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             f"load: {path} is no complete safetensors file ({error}); it may be truncated or of "
             "another program; save it again"
         ) from error
-    if metadata.get("format") != _FORMAT:
-        raise FileError(
-            f"load: {path} was not written by Model.save (format {metadata.get('format')!r}); "
-            "read foreign arrays with safetensors and assign them to parameter.array"
-        )
     for name, shape in json.loads(metadata["empty"]).items():
         tensors[name] = np.zeros(shape, np.float32)
     return tensors, json.loads(metadata["state"])
@@ -112,6 +120,10 @@ def load(model: Model, path: Any, optimizer: Any = None) -> None:
             )
     if problems:
         raise FileError(f"load: {source} does not fit the model; " + "; ".join(sorted(problems)))
+    generator = json.loads(state["initialisers"])
+    for key in ("counter", "key"):
+        generator["state"][key] = np.array(generator["state"][key], np.uint64)
+    generator["buffer"] = np.array(generator["buffer"], np.uint64)
     optimizer_state = {
         name[len(_OPTIMIZER) :]: t for name, t in tensors.items() if name.startswith(_OPTIMIZER)
     }
@@ -125,9 +137,5 @@ def load(model: Model, path: Any, optimizer: Any = None) -> None:
         optimizer.load_state_dict(optimizer_state)
     for name, p in mine.items():
         p.array = theirs[name]
-    generator = json.loads(state["initialisers"])
-    for key in ("counter", "key"):
-        generator["state"][key] = np.array(generator["state"][key], np.uint64)
-    generator["buffer"] = np.array(generator["buffer"], np.uint64)
     model.rng.bit_generator.state = generator
-    randomness.set_state(state["random"])
+    set_state(state["random"])

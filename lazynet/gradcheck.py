@@ -30,7 +30,7 @@ def gradcheck(
     """Compare the gradients of a function with central differences.
 
     The result is multiplied by a random cotangent and summed. Its derivative along a random
-    direction - of everything together, then of each input and parameter alone - must agree with
+    direction - of each input and parameter alone, then of everything together - must agree with
     ``(f(x + eps d) - f(x - eps d)) / (2 eps)``.
 
     Args:
@@ -69,9 +69,9 @@ def gradcheck(
     gradients = run.gradients(list(parameters))
     names = [p.name for p in free] + [f"parameter {p.name!r}" for p in parameters]
     directions = [rng.standard_normal(g.shape) for g in gradients]
-    choices = [list(range(len(names)))]
+    choices = [[k] for k in range(len(names))]
     if len(names) > 1:
-        choices += [[k] for k in range(len(names))]
+        choices.append(list(range(len(names))))
     for choice in choices:
         analytic = sum(float(np.vdot(gradients[k], directions[k])) for k in choice)
         moves = {k: eps * directions[k] for k in choice}

@@ -333,6 +333,7 @@ def _reflected(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
 
 
 def unary(op: Op, a: Expression) -> Expression:
+    """Record an op of one argument and no payload: the hot path."""
     tape = LOCAL.tape
     if a.tape is tape and tape.sealed == 0:
         i = a.index
@@ -356,6 +357,7 @@ def unary(op: Op, a: Expression) -> Expression:
 
 
 def mark(tape: Tape, index: int) -> None:
+    """Note on the tape what the modes in force say of a node."""
     modes = _modes()
     if not modes.gradients:
         tape.unrecorded.add(index)
@@ -364,6 +366,7 @@ def mark(tape: Tape, index: int) -> None:
 
 
 def handle(tape: Tape, index: int) -> Expression:
+    """The expression of a recorded node."""
     e = _new(Expression)
     e.tape = tape
     e.index = index
@@ -410,18 +413,20 @@ def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None =
     tape = LOCAL.tape
     indices: list[int] = []
     own = False
-    if tape.sealed == 0:
-        for a in args:
-            if not isinstance(a, Expression):
-                own = False
-                break
-            if a.tape is tape:
-                indices.append(a.index)
-                own = True
-            else:
-                indices.append(adopt(tape, a))
-    if not own or len(indices) < len(args):
+    plain = True
+    for a in args:
+        if not isinstance(a, Expression):
+            plain = False
+            break
+        if a.tape is tape:
+            own = True
+    if not plain:
         tape, indices = _adopt_all(op, args)
+    else:
+        if not own or tape.sealed != 0:
+            tape = tape_for_input()  # nothing here refers to the open tape
+        for a in args:
+            indices.append(a.index if a.tape is tape else adopt(tape, a))
     if op.rearranges:
         indices = [_unshare(tape, i) for i in indices]
     kind = _kind(op, tape, indices)
@@ -487,7 +492,7 @@ def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
 def _key(op: Op, types: tuple[Type, ...]) -> Any:
     if op.nary:
         for t in types:
-            if t is not types[0]:
+            if t is not types[0] and not _alike(t, types[0]):
                 listing = ", ".join(f"{t.shape} {t.dtype}" for t in types[:8])
                 raise ShapeError(
                     f"{op.name}: got a list of ({listing}); all entries must have the same shape "
@@ -510,9 +515,15 @@ def _kind(op: Op, tape: Tape, indices: list[int]) -> Kind | None:
         return known.get(tuple([kinds[i].type for i in indices]))
     first = kinds[indices[0]].type
     for i in indices:
-        if kinds[i].type is not first:
+        t = kinds[i].type
+        if t is not first and not _alike(t, first):
             return None
     return known.get(first)
+
+
+def _alike(a: Type, b: Type) -> bool:
+    """Whether types of rows are the same, though interned before and after the table was full."""
+    return a.shape == b.shape and a.dtype is b.dtype
 
 
 def _align(tape: Tape, indices: list[int]) -> list[int]:

@@ -11,7 +11,7 @@ from lazynet.convert import as_array, short
 from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, handle, mark, record
 from lazynet.kinds import FLOATS, HOOKS, type_of
-from lazynet.leaves import REBATCH, UNBATCH, input_kind
+from lazynet.leaves import REBATCH, UNBATCH, UNSHARE, input_kind
 from lazynet.modes import MODES
 from lazynet.tape import tape_for_input
 
@@ -79,7 +79,7 @@ def unbatch(x: Expression) -> list[Expression]:
         return [x]
     if not x.batch:
         return []
-    first = record(UNBATCH, (x,), 0, -1)
+    first = record(UNBATCH, (_stopped(x),), 0, -1)
     tape, i = first.tape, first.index
     source = tape.args[-1:]
     kind = tape.kinds[i]
@@ -104,7 +104,14 @@ def rebatch(xs: Sequence[Expression]) -> Expression:
     rows = 0
     for e in entries:
         rows += 1 if e.batch is None else e.batch
-    return record(REBATCH, entries, None, rows)  # type: ignore[no-any-return]
+    return record(REBATCH, [_stopped(e) for e in entries], None, rows)  # type: ignore[no-any-return]
+
+
+def _stopped(x: Any) -> Any:
+    """Under `no_grad` a copy of x: whoever points at rows would hand on their gradient."""
+    if MODES.get().gradients or not isinstance(x, Expression):
+        return x
+    return record(UNSHARE, (x,))
 
 
 def expression_list(xs: Any, role: str) -> list[Any]:

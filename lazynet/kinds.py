@@ -71,7 +71,7 @@ def type_of(shape: Shape, dtype: np.dtype[Any], shared: int = 0) -> Type:
     if found is None:
         if len(_types) >= TABLE_LIMIT:
             _types.clear()
-        found = _types[key] = Type(shape, dtype, shared)
+        found = _types.setdefault(key, Type(shape, dtype, shared))  # two threads get the same
     return found
 
 

@@ -44,7 +44,8 @@ class Parameter(Leaf):
     def __init__(self, values: Array, name: str) -> None:
         self.tape = NO_TAPE
         self.index = -1
-        self.values = values
+        # its own memory: `_settle` counts the references that views hold to it
+        self.values = values if values.base is None else values.copy()
         self.name = name
         self.pending: Array | None = None
         self.pending_rows: list[tuple[Array, Array]] = []
@@ -110,8 +111,10 @@ class Parameter(Leaf):
         """
         dense = self.pending
         if dense is None and not self.pending_rows:
-            why = "it is frozen (trainable is False)" if not self._trainable else (
-                "no backward has reached it since it was made or cleared"
+            why = (
+                "it is frozen (trainable is False)"
+                if not self._trainable
+                else ("no backward has reached it since it was made or cleared")
             )
             raise GradientError(f"gradient: parameter {self.name!r} has none: {why}")
         result = np.zeros_like(self.values) if dense is None else np.array(dense)
@@ -198,9 +201,9 @@ class Model:
         self._entries: dict[str, Parameter] = {}  # of the root: all parameters by full name
         self._counts: dict[str, int] = {}
 
-    def parameter(self, shape: int | Shape, init: Any = "glorot", name: str | None = None) -> (
-        Parameter
-    ):
+    def parameter(
+        self, shape: int | Shape, init: Any = "glorot", name: str | None = None
+    ) -> Parameter:
         """Make a parameter.
 
         Args:

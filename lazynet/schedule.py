@@ -17,6 +17,8 @@ from lazynet.kinds import Array, Kind
 
 _CELLS = 32_000_000
 """Entries of the table of same-kind levels held at once (128 MB)."""
+_NARROW = 12
+"""Nodes of one depth from which on array operations are faster than a loop."""
 
 
 class Schedule:
@@ -279,24 +281,25 @@ def _component(
     kinds: list[Kind] | None,
     refine: bool,
 ) -> list[Array]:
-    """The smaller of the plan by depth and the agenda's, for nodes whose kinds form a cycle."""
+    """The smallest plan found for nodes whose kinds form a cycle; `layers` is the one by depth."""
     inner_depth = depth[mask]
     if len(layers) == int(inner_depth.max()) + 1:
         return layers  # one kind at each depth: the longest path needs every one of these batches
     inner = own.pick(mask)
     inner.code, size = _compact(inner.code)
     level, bound = _same_kind_levels(inner, inner_depth, size)
-    if len(layers) == bound:
-        return layers
     best = layers
-    plan = _agenda(inner, level, size)
-    if len(plan) < len(best):
-        best = plan
-    if refine and len(best) > bound:
+    if refine:
         for codes in _refinements(part.pick(mask), kinds):
+            if len(best) == bound:
+                break
             plan = _layout(_Part(inner.nodes, codes, inner.src, inner.dst), None, refine=False)
             if len(plan) < len(best):
                 best = plan
+    if len(best) > bound:
+        plan = _agenda(inner, level, size)
+        if len(plan) < len(best):
+            best = plan
     return best
 
 
@@ -325,6 +328,8 @@ def _same_kind_levels(part: _Part, depth: Array, size: int) -> tuple[Array, int]
     level = np.ones(n, np.int64)
     if size == 1:
         return depth + 1, int(depth.max()) + 1
+    if n < _NARROW * (int(depth.max()) + 1):
+        return _levels_one_by_one(part, size)
     by_depth = np.argsort(depth, kind="stable")
     place = np.empty(n, np.int64)
     place[by_depth] = np.arange(n)
@@ -357,85 +362,115 @@ def _same_kind_levels(part: _Part, depth: Array, size: int) -> tuple[Array, int]
     return level, int(longest.sum())
 
 
-def _agenda(part: _Part, level: Array, size: int) -> list[Array]:
-    """Batches chosen one after another among the kinds that have waiting nodes.
+def _levels_one_by_one(part: _Part, size: int) -> tuple[Array, int]:
+    """The same where few nodes have the same depth."""
+    n = len(part.nodes)
+    code = part.code.tolist()
+    sources = part.src.tolist()
+    first = np.searchsorted(part.dst, np.arange(n + 1)).tolist()
+    table: list[list[int]] = []
+    level = [0] * n
+    longest = [0] * size
+    for i in range(n):
+        begin = first[i]
+        end = first[i + 1]
+        if begin == end:
+            row = [0] * size
+        else:
+            row = table[sources[begin]].copy()
+            for j in range(begin + 1, end):
+                if sources[j] != sources[j - 1]:
+                    row = list(map(max, row, table[sources[j]]))
+        k = code[i]
+        row[k] += 1
+        level[i] = row[k]
+        if row[k] > longest[k]:
+            longest[k] = row[k]
+        table.append(row)
+    return np.array(level, np.int64), sum(longest)
 
-    First choice: a kind whose lowest unfinished level is waiting in full, since that batch lowers
-    the lower bound of what is left by one. Else the kind of the waiting node with the longest path
-    still below it. Ties go to the node recorded first.
+
+def _agenda(part: _Part, level: Array, size: int) -> list[Array]:
+    """Batches chosen one after another, the last one first, among kinds with waiting nodes.
+
+    A node waits when all that use it are placed. First choice: a kind whose nodes of the highest
+    level left wait in full, since that batch lowers the lower bound of what is left by one. Among
+    those, and else, the kind of which the largest share waits, high levels weighing most: what
+    waits for more of its kind costs the fewest batches. Ties go to the kind recorded first.
     """
     n = len(part.nodes)
-    src, dst = part.src, part.dst
-    height = _heights(n, src, dst)
-    missing = np.bincount(dst, minlength=n).tolist()
-    by_source = np.argsort(src, kind="stable")
-    users = dst[by_source].tolist()
-    first_user = np.searchsorted(src[by_source], np.arange(n + 1)).tolist()
+    top = int(level.max()) + 1
+    slots = (part.code * top + level).tolist()
+    left = np.bincount(part.code * top + level, minlength=size * top).tolist()
+    weights = ((level / top) ** 4).tolist()
+    rest = np.bincount(part.code, (level / top) ** 4, minlength=size).tolist()
     code = part.code.tolist()
-    levels = level.tolist()
-    top = int(level.max()) + 2
-    left = [[0] * top for _ in range(size)]  # nodes not yet run, by kind and level
-    waiting_at = [[0] * top for _ in range(size)]  # of those, the waiting ones
-    lowest = [1] * size
+    sources = part.src.tolist()
+    first = np.searchsorted(part.dst, np.arange(n + 1)).tolist()
+    missing = np.bincount(part.src, minlength=n).tolist()
+    arrived = [0] * (size * top)  # waiting nodes by kind and level
+    highest = [top * k + top - 1 for k in range(size)]
     waiting: list[list[int]] = [[] for _ in range(size)]
-    tallest = [-1] * size
-    for i in range(n):
-        left[code[i]][levels[i]] += 1
+    share = [0.0] * size
+    active: list[int] = []  # kinds with waiting nodes
     ready = [i for i in range(n) if missing[i] == 0]
-    batches: list[Array] = []
-    remaining = n
-    while remaining:
+    order: list[int] = []
+    cuts: list[int] = []
+    while len(order) < n:
         for i in ready:
             k = code[i]
+            if not waiting[k]:
+                active.append(k)
             waiting[k].append(i)
-            waiting_at[k][levels[i]] += 1
-            if height[i] > tallest[k]:
-                tallest[k] = height[i]
+            arrived[slots[i]] += 1
+            share[k] += weights[i]
         best = -1
         best_full = False
-        for k in range(size):
-            if not waiting[k]:
+        best_share = -1.0
+        for k in active:
+            high = highest[k]
+            while left[high] == 0:
+                high -= 1
+            highest[k] = high
+            full = arrived[high] == left[high]
+            if best_full and not full:
                 continue
-            low = lowest[k]
-            mine = left[k]
-            while mine[low] == 0:
-                low += 1
-            lowest[k] = low
-            full = waiting_at[k][low] == mine[low]
-            if best < 0 or (full, tallest[k]) > (best_full, tallest[best]):
+            waits = share[k] / rest[k] if rest[k] > share[k] else 1.0
+            if (
+                full != best_full
+                or waits > best_share
+                or (waits == best_share and k < best)
+            ):
                 best = k
                 best_full = full
+                best_share = waits
         run = waiting[best]
+        run.sort(reverse=True)
+        order += run
+        cuts.append(len(order))
+        active.remove(best)
         waiting[best] = []
-        tallest[best] = -1
-        run.sort()
-        batches.append(part.nodes[run])
-        remaining -= len(run)
+        rest[best] -= share[best]
+        share[best] = 0.0
         ready = []
-        counts = left[best]
-        at = waiting_at[best]
         for i in run:
-            counts[levels[i]] -= 1
-            at[levels[i]] -= 1
-            for u in users[first_user[i] : first_user[i + 1]]:
-                missing[u] -= 1
-                if missing[u] == 0:
-                    ready.append(u)
-    return batches
-
-
-def _heights(n: int, src: Array, dst: Array) -> list[int]:
-    """Longest path from each node downwards."""
-    height = [0] * n
-    for s, d in zip(src[::-1].tolist(), dst[::-1].tolist()):
-        above = height[d] + 1
-        if above > height[s]:
-            height[s] = above
-    return height
+            slot = slots[i]
+            left[slot] -= 1
+            arrived[slot] -= 1
+            for s in sources[first[i] : first[i + 1]]:
+                missing[s] -= 1
+                if missing[s] == 0:
+                    ready.append(s)
+    nodes = part.nodes[np.array(order[::-1], np.int64)]
+    return np.split(nodes, [n - c for c in cuts[-2::-1]])
 
 
 def _refinements(part: _Part, kinds: list[Kind] | None) -> list[Array]:
-    """Finer codes: parameter-free kinds told apart by the kinds that feed them, once and twice."""
+    """Finer codes: parameter-free kinds told apart by the kinds that feed them, once and twice.
+
+    Such a kind (a `tanh` in the head and in the recurrence) welds components together that have
+    nothing else in common.
+    """
     if kinds is None:
         return []
     bare = np.array([not any(t.shared for t in k.args) for k in kinds], bool)[part.code]
@@ -446,10 +481,10 @@ def _refinements(part: _Part, kinds: list[Kind] | None) -> list[Array]:
     result = []
     for _ in range(2):
         top = int(code.max()) + 1
-        feeds = np.zeros(n, np.int64)
         # a sum of mixed products tells sets of feeding kinds apart; should two collide, they are
         # merely not told apart
-        np.add.at(feeds, part.dst, (code[part.src] + 1) * 0x9E3779B97F & ((1 << 40) - 1))
+        mixed = (code[part.src] + 1) * 0x9E3779B97F & 0xFFFFFFF
+        feeds = np.bincount(part.dst, mixed, minlength=n).astype(np.int64)
         finer = np.where(bare, feeds * top + code, code)
         code, _ = _compact(finer)
         result.append(code)

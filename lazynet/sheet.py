@@ -20,12 +20,21 @@ class Sheet:
     """Backward's working space for one evaluation."""
 
     __slots__ = (
-        "evaluation", "gradients", "needed", "ran", "reached", "shared_gradients", "shared_needed",
-        "step_needs", "stopped",
+        "evaluation",
+        "gradients",
+        "needed",
+        "opened",
+        "ran",
+        "reached",
+        "shared_gradients",
+        "shared_needed",
+        "step_needs",
+        "stopped",
     )
 
     def __init__(self, evaluation: Evaluation) -> None:
         self.evaluation = evaluation
+        self.opened = False
         self.gradients: list[Array] = []
         self.reached: list[Array] = []
         self.needed = [np.zeros(len(a), bool) for a in evaluation.arenas]
@@ -35,8 +44,9 @@ class Sheet:
         self.stopped: dict[int, Array] = {}  # per step, rows through which no gradient flows
         self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
 
-    def allocate(self) -> None:
+    def open(self) -> None:
         """Zero gradients, nothing reached."""
+        self.opened = True
         self.gradients = [
             np.zeros(a.shape, a.dtype) if a.dtype in FLOATS else a for a in self.evaluation.arenas
         ]
@@ -89,9 +99,7 @@ def view(
         arg_rows if segments is not None and _length(kept.keep) == step.args[0].rows else selected
     )
     call.keep = _pick(kept.keep, kept_rows)
-    args = [
-        a if a is None or shared else a[arg_rows] for a, shared in zip(args, step.shared)
-    ]
+    args = [a if a is None or shared else a[arg_rows] for a, shared in zip(args, step.shared)]
     return call, dy, y, args, [arg_rows] * len(args)
 
 
@@ -126,11 +134,11 @@ def add_to_argument(
     width = target.shape[1]
     if argument.mode == SAME:
         if not shared:
-            dx = dx.reshape(-1, width).sum(axis=0)
+            dx = dx.reshape(len(dx), width).sum(axis=0)
         target[argument.start] += dx.reshape(width)
         reached[argument.start] = True
         return
-    dx = dx.reshape(-1, width)
+    dx = dx.reshape(len(dx), width)
     if argument.mode == SLICE:
         if rows is None:
             target[argument.start : argument.stop] += dx

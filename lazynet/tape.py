@@ -7,6 +7,7 @@ next goes to a fresh one. Handles (`Expression`) and imports keep a tape alive.
 from __future__ import annotations
 
 import threading
+from itertools import count
 from operator import attrgetter
 from sys import getrefcount
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from lazynet.kinds import Array, Kind
 
-_seal_order = 0
+_seal_orders = count(1)
 _NONE = np.zeros(0, np.int32)
 _kind_id = attrgetter("id")
 
@@ -94,10 +95,8 @@ class Tape:
 
     def seal(self) -> None:
         """Close the tape: from now on it is only evaluated."""
-        global _seal_order
         if not self.sealed:
-            _seal_order += 1
-            self.sealed = _seal_order
+            self.sealed = next(_seal_orders)
             n = len(self.kinds)
             self.evaluated = bytearray(n)
             self.done = np.zeros(n, np.int32)

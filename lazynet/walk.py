@@ -78,12 +78,12 @@ class Walk:
             evaluation.needed = sheet.needed
             evaluation.shared_gradients = sheet.shared_gradients
             evaluation.asked = asked
-            if sheet.gradients:
+            if sheet.opened:
                 evaluation.gradients = sheet.gradients
 
     def _open(self, sheet: Sheet, agenda: list[int]) -> None:
-        if not sheet.reached:
-            sheet.allocate()
+        if not sheet.opened:
+            sheet.open()
             heapq.heappush(agenda, -sheet.evaluation.serial)
 
     def _give(self, sheet: Sheet, number: int, rows: Array) -> None:
@@ -125,12 +125,14 @@ class Walk:
                 needs = theirs.needed[int(source.layout.arena[there])][rows]
                 needed[arena][layout.node_rows(number)] = needs
         for number, kind, args in layout.shared:
-            sheet.shared_needed[number] = (
+            sheet.shared_needed[number] = number in wanted or (
                 kind.op.differentiable
                 and number not in evaluation.frozen
                 and any(sheet.shared_needed[a] for a in args)
             )
-        wanted_rows = [(int(layout.arena[i]), layout.node_rows(i)) for i in wanted]
+        wanted_rows = [
+            (int(layout.arena[i]), layout.node_rows(i)) for i in wanted if layout.arena[i] >= 0
+        ]
         for k, step in enumerate(layout.steps):
             sheet.step_needs.append(self._step_needs(sheet, k, step, wanted_rows))
 
@@ -158,8 +160,10 @@ class Walk:
                     if mine and not part.all():
                         mine = by_segment(part, step) if reduces else part
                 flags.append(mine is not False)
-                rows = mine if rows is False or mine is True else (
-                    rows if rows is True or mine is False else rows | mine
+                rows = (
+                    mine
+                    if rows is False or mine is True
+                    else (rows if rows is True or mine is False else rows | mine)
                 )
         if rows is not False:
             frozen = sheet.evaluation.frozen
@@ -228,7 +232,7 @@ class Walk:
         if not isinstance(grads, tuple):
             grads = (grads,)
         for need, argument, shared, dx, rows in zip(now, step.args, call.shared, grads, arg_rows):
-            if need:
+            if need and dx is not None:
                 add_to_argument(sheet, argument, shared, dx, rows)
 
     def _values(self, sheet: Sheet, step: Step) -> bool:
@@ -250,10 +254,7 @@ class Walk:
         for (kind, _), runs in sheet.ran.items():
             step = steps[runs[0][0]]
             needs = tuple(
-                [
-                    a.mode == SHARED and sheet.shared_needed.get(a.start, False)
-                    for a in step.args
-                ]
+                [a.mode == SHARED and sheet.shared_needed.get(a.start, False) for a in step.args]
             )
             call, dy, y, args = together(sheet, kind, runs, self._values(sheet, step))
             call.needs = needs
@@ -261,13 +262,13 @@ class Walk:
             if not isinstance(grads, tuple):
                 grads = (grads,)
             for need, argument, dx in zip(needs, step.args, grads):
-                if need:
+                if need and dx is not None:
                     if not kind.op.shares:
                         dx = dx.reshape((-1, *argument.shape)).sum(axis=0)
                     _add(sheet.shared_gradients, argument.start, dx)
         for number, kind, arg_numbers in reversed(evaluation.layout.shared):
             dy_shared = sheet.shared_gradients.get(number)
-            if dy_shared is None or not sheet.shared_needed[number]:
+            if dy_shared is None or number in evaluation.frozen or not kind.op.differentiable:
                 continue
             if isinstance(dy_shared, SparseRows):
                 dy_shared = dy_shared.dense(kind.type.shape)
@@ -282,14 +283,12 @@ class Walk:
     ) -> None:
         evaluation = sheet.evaluation
         needs = tuple([sheet.shared_needed[a] for a in arg_numbers])
+        if True not in needs:
+            return
         args: list[Any] = []
         for a in arg_numbers:
             leaf = evaluation.leaves.get(a)
-            if (
-                kind.op.reads_args
-                and leaf is not None
-                and leaf.version() != evaluation.versions[a]
-            ):
+            if kind.op.reads_args and leaf is not None and leaf.version() != evaluation.versions[a]:
                 raise _changed(leaf, kind)
             args.append(evaluation.shared[a][None])
         call = Call(1, None, (False,) * len(args), needs, None)
@@ -299,7 +298,7 @@ class Walk:
         if not isinstance(grads, tuple):
             grads = (grads,)
         for need, a, dx in zip(needs, arg_numbers, grads):
-            if need:
+            if need and dx is not None:
                 _add(sheet.shared_gradients, a, np.reshape(dx, evaluation.shared[a].shape))
 
     def _externals(self, sheet: Sheet, agenda: list[int]) -> None:
@@ -341,6 +340,7 @@ def _add(table: dict[int, Any], number: int, gradient_: Any) -> None:
 
 
 def add_leaf(leaves: dict[Leaf, Any], leaf: Leaf, gradient_: Any) -> None:
+    """Add to the gradients that this walk has for parameters."""
     known = leaves.get(leaf)
     leaves[leaf] = gradient_ if known is None else known + gradient_
 

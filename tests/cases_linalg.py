@@ -11,14 +11,14 @@ import lazynet as ln
 from lazynet.ops.linalg import Affine, Einsum, Inverse, Logdet, Matmul, Outer, Trace
 
 
-def _matmul(a: tuple[int, ...], b: tuple[int, ...]) -> Case:
+def _matmul(a: tuple[int, ...], b: tuple[int, ...], shared_args: tuple[int, ...] = (0, 1)) -> Case:
     return Case(
         name=f"matmul {a} {b}",
         function=lambda a, b: a @ b,
         shapes=[a, b],
         reference=np.dot if len(a) < 3 and len(b) < 3 else _by_loops,
         ops=(Matmul,),
-        shared_args=(0, 1),
+        shared_args=shared_args,
     )
 
 
@@ -62,7 +62,7 @@ CASES = [
     _matmul((3,), (3, 2)),
     _matmul((2, 3), (3, 4)),
     _matmul((3, 3), (3, 3)),
-    _matmul((2, 0), (0, 3)),
+    _matmul((2, 0), (0, 3), shared_args=()),
     _matmul((4, 2, 3), (3,)),
     _matmul((3,), (4, 3, 2)),
     _matmul((4, 2, 3), (3, 2)),

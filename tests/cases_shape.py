@@ -32,6 +32,14 @@ def _indexed(name: str, shape: tuple[int, ...], index: Any, ops: tuple[type, ...
     )
 
 
+_WEIGHTS = np.arange(12.0).reshape(3, 2, 2) / 6 - 1
+
+
+def _weight(x: ln.Expression) -> ln.Parameter:
+    """A parameter in the dtype of x: only of shared expressions are parts shared."""
+    return ln.Model(dtype=x.dtype).parameter(_WEIGHTS.shape, init=_WEIGHTS)
+
+
 def _numbers(high: int) -> Any:
     return lambda rng, shape: rng.integers(0, high, shape)
 
@@ -91,7 +99,12 @@ CASES = [
     ),
     _indexed("int", (4, 3), 2, (Window,)),
     _indexed("negative int", (4,), -1, (Window,)),
-    _indexed("matrix of a stack", (3, 2, 2), 1, (Window, FixedWindow)),
+    _indexed("matrix of a stack", (3, 2, 2), 1, (Window,)),
+    Case(
+        "index parts of a weight", lambda x: _weight(x)[1] @ x + _weight(x)[::-1, 0, 1:][1:, 0],
+        [(2,)], lambda x: _WEIGHTS[1].dot(x) + _WEIGHTS[[1, 0], 0, 1],
+        ops=(FixedWindow,), shared_args=(0,),
+    ),
     _indexed("ints", (3, 4), (1, 2), (Window,)),
     _indexed("last axis", (3, 4), (..., 1), (Window,)),
     _indexed("slice", (5, 2), slice(1, 4), (Window,)),

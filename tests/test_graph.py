@@ -171,7 +171,7 @@ def test_batches_that_differ_are_an_error() -> None:
 def test_dtype_error_names_both() -> None:
     x = ln.Model(dtype="float32").parameter(3) * 1
     y = ln.Model(dtype="float64").parameter(3) * 1
-    with pytest.raises(ln.DtypeError, match="float32.*float64"):
+    with pytest.raises(ln.DtypeError, match=r"float32.*float64"):
         x + y
 
 

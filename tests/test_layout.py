@@ -16,13 +16,28 @@ import lazynet as ln
 
 ROOT = Path(ln.__file__).parent
 ORDER = (
-    "errors modes backend kinds tape graph randomness collect schedule layout execute sheet"
-    " walk differentiate plan init files parameters ops fuse nn optim gradcheck together dynet inspect"
+    "errors modes backend kinds leaves convert tape graph inputs randomness collect schedule layout"
+    " execute sheet walk differentiate plan init files parameters ops fuse nn optim gradcheck"
+    " together dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
 
 MODULES = sorted(ROOT.rglob("*.py"))
 LONGEST = 450
+
+
+def code_lines(source: str) -> int:
+    """Lines that hold code: neither blank nor comment nor docstring."""
+    documentation = set()
+    for node in ast.walk(ast.parse(source)):
+        value = getattr(node, "value", None)
+        if isinstance(node, ast.Expr) and isinstance(getattr(value, "value", None), str):
+            documentation.update(range(node.lineno, node.end_lineno + 1))
+    return sum(
+        bool(line.strip()) and not line.lstrip().startswith("#")
+        for number, line in enumerate(source.splitlines(), 1)
+        if number not in documentation
+    )
 
 
 def name_of(path: Path) -> str:
@@ -100,8 +115,8 @@ def test_an_import_for_type_checkers_is_allowed() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_module_is_long(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGEST, f"{lines} lines: split it"
+    lines = code_lines(path.read_text(encoding="utf-8"))
+    assert lines <= LONGEST, f"{lines} lines of code: split it"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

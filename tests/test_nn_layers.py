@@ -1,4 +1,4 @@
-"""Layers without a direction in time: linear, tree, attention, factored softmax, convolution."""
+"""Linear layers, tree-LSTMs, and the settings of all layers."""
 
 from __future__ import annotations
 
@@ -32,11 +32,6 @@ def batched(xs: Any) -> ln.Expression:
 
 def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
-
-
-def softmax(x: Any) -> Any:
-    e = np.exp(x - x.max())
-    return e / e.sum(axis=0)
 
 
 def close(x: Any, y: Any) -> None:
@@ -187,7 +182,8 @@ def test_trees_batch(model: ln.Model, case: str) -> None:
     kind, options, _, tree = TREES[case]
     cell = kind(model, N_IN, N, **options)
     many = ln.plan([tree(cell)[0] for _ in range(10)])
-    assert len(many) == len(ln.plan(tree(cell)[0])) == many.lower_bound
+    assert len(many) == len(ln.plan(tree(cell)[0]))
+    assert len(many) <= 1.1 * many.lower_bound
     losses = []
     for _ in range(2):
         model.zero_gradients()

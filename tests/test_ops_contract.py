@@ -1,4 +1,4 @@
-"""Every op of lazynet keeps the contract of design section 5; the checker notices when one fails."""
+"""Every op keeps the contract of design section 5, and the checker notices when one does not."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CASES: list[Case] = [
     for case in importlib.import_module(path.stem).CASES
 ]
 
-NOT_COMPUTED = {"Import", "Input", "ParameterLeaf", "Rebatch", "Unbatch", "Unshare"}
+NOT_COMPUTED = {"External", "Import", "Input", "ParameterLeaf", "Rebatch", "Unbatch", "Unshare"}
 """Leaves, and nodes that only point at rows: they have no forward to check."""
 
-BASES = {"Broadcasting", "Elementwise", "Rounding"}
+BASES = {"Broadcasting", "Elementwise", "Rearrangement", "Rounding"}
 """Classes that ops derive from."""
 
 
@@ -59,9 +59,7 @@ class Product(ln.Op):
         return dy * args[1], 1.001 * dy * args[0]
 
 
-CASES.append(
-    Case("an op of the user's", Cube(2.0), [(2, 3)], lambda x: 2 * x * x * x, ops=(Cube,))
-)
+CASES.append(Case("an op of the user's", Cube(2.0), [(2, 3)], lambda x: 2 * x * x * x, ops=(Cube,)))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +99,7 @@ def test_every_op_has_a_case() -> None:
         f"{op.__module__}.{op.__name__}"
         for op in ops_of_lazynet() - covered
         if op.__name__ not in NOT_COMPUTED | BASES
+        and not (op.__name__.startswith("_") and op.__subclasses__())
     }
     assert not missing, f"no case in tests/cases_*.py for {sorted(missing)}"
 
@@ -121,10 +120,9 @@ def test_checker_rejects_it_however_large_the_numbers_are() -> None:
 
 def test_checker_rejects_it_in_one_of_several_inputs_and_names_that() -> None:
     x = np.random.default_rng(0).standard_normal((3, 4))
-    with pytest.raises(ln.GradientError):
-        ln.gradcheck(Product(), [x, x + 1])
-    with pytest.raises(ln.GradientError, match="gradcheck: input 1: backward gives"):
-        ln.gradcheck(lambda a, b: Product()(1e-6 * a, b) + 1e3 * a, [x, x + 1])
+    for scale in (1, 1e-3):
+        with pytest.raises(ln.GradientError, match="gradcheck: input 1: backward gives"):
+            ln.gradcheck(lambda a, b: Product()(a, scale * b) + a, [x, x + 1])  # noqa: B023
 
 
 def test_checker_rejects_it_in_a_parameter_and_names_that() -> None:
@@ -155,7 +153,7 @@ def test_checker_takes_batches_and_several_results() -> None:
 
 
 def test_checker_refuses_what_it_cannot_check() -> None:
-    with pytest.raises(ln.ArgumentError, match="nothing|something"):
+    with pytest.raises(ln.ArgumentError, match="something to differentiate"):
         ln.gradcheck(lambda i: i, [np.array([1, 2])])
     with pytest.raises(ln.ArgumentError, match="returned int"):
         ln.gradcheck(lambda x: 3, [1.0])

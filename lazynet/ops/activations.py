@@ -6,7 +6,7 @@ from typing import Any
 
 from lazynet.errors import SettingError
 from lazynet.graph import Expression, record
-from lazynet.ops.elementwise import Elementwise, apply, ready
+from lazynet.ops.elementwise import Elementwise, apply, is_number, ready
 
 
 class Sigmoid(Elementwise):
@@ -306,7 +306,7 @@ def elu(x: Any, alpha: float = 1.0) -> Expression:
 
 def _slope(name: str, alpha: float) -> float:
     # The gradient tells the branches apart by the sign of the result
-    if not isinstance(alpha, (int, float)) or not alpha >= 0:
+    if not is_number(alpha) or not alpha >= 0:
         raise SettingError(
             f"{name}: got alpha={alpha!r}; it must be a number that is not negative; "
             "for other slopes use ln.where"

@@ -15,7 +15,7 @@ from lazynet.errors import ArgumentError, SettingError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import FLOATS, HOOKS, Array, Call, Op, Shape
-from lazynet.ops.elementwise import Broadcasting, Elementwise, apply, factor, ready
+from lazynet.ops.elementwise import Broadcasting, Elementwise, apply, factor, is_number, ready
 
 # Operators between expressions
 
@@ -153,10 +153,6 @@ class Negative(Elementwise):
     derivatives = ("-dy",)
 
 
-def _number(x: Any) -> bool:
-    return isinstance(x, (int, float, np.number)) and not isinstance(x, np.complexfloating)
-
-
 def pow(x: Any, y: Any) -> Expression:
     """x to the power y, elementwise: ``x ** y``.
 
@@ -216,9 +212,9 @@ class MaximumNumber(Elementwise):
 
 
 def _extremum(op: Op, number_op: Op, a: Any, b: Any) -> Expression:
-    if _number(b):
+    if is_number(b):
         return record(number_op, (a,), float(b))  # type: ignore[no-any-return]
-    if _number(a):
+    if is_number(a):
         return record(number_op, (b,), float(a))  # type: ignore[no-any-return]
     return record(op, (a, b))  # type: ignore[no-any-return]
 
@@ -286,7 +282,7 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Expression:
     >>> ln.clip([-2.0, 0.5, 2.0], -1, 1).value().tolist()
     [-1.0, 0.5, 1.0]
     """
-    if _number(low) and _number(high) and not low <= high:
+    if is_number(low) and is_number(high) and not low <= high:
         raise SettingError(
             f"clip: got low={low}, high={high}; low must not be above high; swap them"
         )
@@ -353,6 +349,9 @@ def where(condition: Any, a: Any, b: Any) -> Expression:
     >>> ln.where(ln.greater(x, 0), x, 10 * x).value().tolist()
     [-10.0, 2.0]
     """
+    if isinstance(condition, Expression) and condition.kind.op.differentiable:
+        # Zeros sent on to what computed it could meet an infinity there
+        condition = stop_gradient(condition)
     return record(_WHERE, (condition, a, b))  # type: ignore[no-any-return]
 
 
@@ -503,7 +502,7 @@ def scale_gradient(x: Any, factor: float) -> Expression:
     >>> float(x.gradient())
     3.0
     """
-    if not _number(factor):
+    if not is_number(factor):
         raise ArgumentError(
             f"scale_gradient: got a factor of type {type(factor).__name__}; it must be a number"
         )

@@ -81,9 +81,14 @@ class Broadcasting(Elementwise):
 
     def forward(self, call: Call, *args: Array) -> Array:
         run, _ = self._compiled()
-        if not self.reads_args:
-            _keep_shapes(call, args)
-        return run(self, None, call.out, *_aligned(call, call.out.ndim, args))
+        out = call.out
+        for a in args:
+            if a.shape != out.shape:
+                if not self.reads_args:
+                    _keep_shapes(call, args)
+                args = _aligned(call, out.ndim, args)
+                break
+        return run(self, None, out, *args)
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
         _, runs = self._compiled()
@@ -93,7 +98,11 @@ class Broadcasting(Elementwise):
         else:
             shapes = _kept_shapes(call, dy.shape[1:])
         return tuple(
-            _unbroadcast(run(self, None, dy, y, *args), shape, shared) if run and needed else None
+            None
+            if not needed
+            else np.zeros(shape if shared else (call.rows, *shape), dy.dtype)
+            if run is None
+            else _unbroadcast(run(self, None, dy, y, *args), shape, shared)
             for run, shape, shared, needed in zip(runs, shapes, call.shared, call.needs)
         )
 
@@ -170,6 +179,11 @@ def _unbroadcast(gradient: Array, shape: Shape, shared: bool) -> Array:
     rows = () if shared else gradient.shape[:1]
     total: Array = gradient.sum(axis=tuple(axes)).reshape(rows + shape)
     return total
+
+
+def is_number(x: Any) -> bool:
+    """Whether x is one real number, of Python or NumPy, that can be a payload."""
+    return isinstance(x, (int, float, np.number)) and not isinstance(x, np.complexfloating)
 
 
 def ready(op: AnyOp) -> AnyOp:

@@ -218,6 +218,7 @@ class _Printer:
         self.derivative = derivative
         self.fields = set(fields)
         self.arguments = frozenset(arguments)
+        self.result = self.arguments | {"rows"}  # all arguments may be without a row axis
         self.level: list[int] = []
         self.support: list[frozenset[str]] = []
         self.text: list[str] = []
@@ -226,7 +227,7 @@ class _Printer:
         self.buffer_support: dict[str, frozenset[str]] = {}
         self.free: list[str] = []
         if not derivative:
-            self.buffer_support["out"] = self.arguments
+            self.buffer_support["out"] = self.result
             self.free.append("out")
 
     def lines(self) -> list[str]:
@@ -251,7 +252,7 @@ class _Printer:
         elif step.operation == "name":
             name = str(step.value)
             level = _FLOATS
-            support = frozenset([name]) if name in self.arguments else self.arguments
+            support = frozenset([name]) if name in self.arguments else self.result
         else:
             level = max(self.level[k] for k in step.operands)
             if level >= _FLOATS:

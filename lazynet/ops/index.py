@@ -148,13 +148,15 @@ class Window(Rearrangement):
             pieces = at // block if block > 1 else at
             if not shared:
                 pieces = pieces + np.arange(rows) * (width // block)
-            return x.reshape(x.size // block, block).take(pieces, 0).reshape(shape)
+            y: Array = x.reshape(x.size // block, block).take(pieces, 0)
+            return y.reshape(shape)
+        windows = self._windows(x, not shared)
         if shared:
-            return self._windows(x, False)[at]
+            y = windows[at]
+            return y
         first = at[0]
-        if (at == first).all():
-            return self._windows(x, True)[:, first]
-        return self._windows(x, True)[np.arange(rows), at]
+        y = windows[:, first] if (at == first).all() else windows[np.arange(rows), at]
+        return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         at, rows = call.payload, len(dy)
@@ -208,7 +210,8 @@ class FixedWindow(Rearrangement):
         return tuple(index)
 
     def forward(self, call: Call, x: Array) -> Array:
-        return x[self._index()]
+        y: Array = x[self._index()]
+        return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         dx = np.zeros((len(dy), *self.source), dy.dtype)

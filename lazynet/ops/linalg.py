@@ -6,8 +6,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +14,8 @@ from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, Array, Call, Op, Shape
+from lazynet.ops.contraction import ROW, contract, contraction, multiply, product_gradients
 from lazynet.ops.shape import same_dtype_expressions
-
-_ROW = "0"
-"""The letter of the row axis. An operand that the whole batch shares lacks it, so the gradient of
-a shared weight is a contraction over all rows: one matrix product."""
 
 
 def _operands(xs: Sequence[Any], role: str) -> list[Expression]:
@@ -30,201 +26,6 @@ def _operands(xs: Sequence[Any], role: str) -> list[Expression]:
                 "use * to multiply by a number"
             )
     return same_dtype_expressions(xs, role)
-
-
-# Contraction: two arrays, ONE (stacked) matrix product
-
-
-class _Contraction(NamedTuple):
-    """How to contract two arrays: see `_contraction`.
-
-    Attributes:
-        swap: Whether the second operand comes first in the product.
-        sum_left, sum_right: Axes that are summed before the product (in one operand only).
-        order_left, order_right: Axes of the operands in groups: (stack, free, contracted) and
-            (stack, contracted, free), or with the last two groups turned round.
-        turn_left, turn_right: Whether they are: that is how they lie in memory, and BLAS takes a
-            transposed matrix for nothing, where any other order costs a copy.
-        stack, free_left, contracted, free_right: Number of axes in each group.
-        order_out: Axes of the product in the order of the result; None if they are already.
-    """
-
-    swap: bool
-    sum_left: tuple[int, ...]
-    sum_right: tuple[int, ...]
-    order_left: tuple[int, ...]
-    order_right: tuple[int, ...]
-    turn_left: bool
-    turn_right: bool
-    stack: int
-    free_left: int
-    contracted: int
-    free_right: int
-    order_out: tuple[int, ...] | None
-
-
-@lru_cache(maxsize=4096)
-def _contraction(a: str, b: str, out: str) -> _Contraction:
-    """Plan ``out = sum over the other letters of a * b``, with one letter per axis.
-
-    np.einsum takes the same letters, but calls BLAS only where nothing is stacked.
-    """
-    first = next((c for c in out if (c in a) != (c in b)), "")
-    swap = first != "" and first in b
-    left, right = (b, a) if swap else (a, b)
-    sum_left = tuple(i for i, c in enumerate(left) if c not in right and c not in out)
-    sum_right = tuple(i for i, c in enumerate(right) if c not in left and c not in out)
-    left, right = (
-        "".join(c for c in left if c in right or c in out),
-        "".join(c for c in right if c in left or c in out),
-    )
-    stack = "".join(c for c in out if c in left and c in right)
-    free_left = "".join(c for c in out if c in left and c not in right)
-    free_right = "".join(c for c in out if c in right and c not in left)
-    contracted = "".join(c for c in right if c in left and c not in out)
-    turn_left = left == stack + contracted + free_left
-    turn_right = right == stack + free_right + contracted
-    grouped_left = stack + (contracted + free_left if turn_left else free_left + contracted)
-    grouped_right = stack + (free_right + contracted if turn_right else contracted + free_right)
-    made = stack + free_left + free_right
-    return _Contraction(
-        swap,
-        sum_left,
-        sum_right,
-        tuple(left.index(c) for c in grouped_left),
-        tuple(right.index(c) for c in grouped_right),
-        turn_left,
-        turn_right,
-        len(stack),
-        len(free_left),
-        len(contracted),
-        len(free_right),
-        None if made == out else tuple(made.index(c) for c in out),
-    )
-
-
-def _contract(plan: _Contraction, a: Array, b: Array, out: Array | None = None) -> Array:
-    """Carry out a contraction, into `out` (contiguous) where the plan allows it."""
-    left, right = (b, a) if plan.swap else (a, b)
-    if plan.sum_left:
-        left = left.sum(plan.sum_left)
-    if plan.sum_right:
-        right = right.sum(plan.sum_right)
-    left = left.transpose(plan.order_left)
-    right = right.transpose(plan.order_right)
-    s = plan.stack
-    stack = left.shape[:s]
-    cut = s + (plan.contracted if plan.turn_left else plan.free_left)
-    contracted, rows = left.shape[s:cut], left.shape[cut:]
-    if not plan.turn_left:
-        contracted, rows = rows, contracted
-    cut = s + (plan.free_right if plan.turn_right else plan.contracted)
-    columns = right.shape[s:cut] if plan.turn_right else right.shape[cut:]
-    m, k, n = prod(rows), prod(contracted), prod(columns)
-    left = _as_matrices(left, stack, m, k, plan.turn_left)
-    right = _as_matrices(right, stack, k, n, plan.turn_right)
-    target = None
-    if out is not None and plan.order_out is None:
-        target = out.reshape(*stack, m, n)
-    if plan.contracted:
-        product = np.matmul(left, right, out=target)
-    else:
-        product = np.multiply(left, right, out=target)  # 3-5 times as fast as BLAS with k = 1
-    product = product.reshape(stack + rows + columns)
-    return product if plan.order_out is None else product.transpose(plan.order_out)
-
-
-def _as_matrices(x: Array, stack: Shape, m: int, n: int, turned: bool) -> Array:
-    if turned:
-        return x.reshape(*stack, n, m).swapaxes(-1, -2)
-    return x.reshape(*stack, m, n)
-
-
-# Matrix product
-
-
-class _Product(NamedTuple):
-    """A matrix product and its two gradients.
-
-    Axes of length 1 that stretch to a longer axis of the other operand are left out (`ones_a`,
-    `ones_b`): the contractions then sum over that axis by themselves.
-    """
-
-    ones_a: tuple[int, ...]
-    ones_b: tuple[int, ...]
-    forward: _Contraction
-    to_a: _Contraction
-    to_b: _Contraction
-
-
-@lru_cache(maxsize=4096)
-def _product(a: Shape, b: Shape, rows_a: bool, rows_b: bool) -> _Product:
-    """Plan the product of operands of these example shapes, with or without a row axis."""
-    stack_a, stack_b = a[:-2], b[:-2]
-    depth = max(len(stack_a), len(stack_b))
-    stack = string.ascii_lowercase[:depth]
-    name_a, ones_a = _stack_letters(stack_a, stack_b, stack, rows_a)
-    name_b, ones_b = _stack_letters(stack_b, stack_a, stack, rows_b)
-    name_a += "K" if len(a) == 1 else "MK"
-    name_b += "K" if len(b) == 1 else "KN"
-    out = (_ROW if rows_a or rows_b else "") + stack
-    out += ("M" if len(a) > 1 else "") + ("N" if len(b) > 1 else "")
-    return _Product(
-        ones_a,
-        ones_b,
-        _contraction(name_a, name_b, out),
-        _contraction(out, name_b, name_a),
-        _contraction(out, name_a, name_b),
-    )
-
-
-def _stack_letters(own: Shape, other: Shape, stack: str, rows: bool) -> tuple[str, tuple[int, ...]]:
-    letters = _ROW if rows else ""
-    ones = []
-    for i, n in enumerate(own):
-        from_end = len(own) - i
-        facing = other[-from_end] if from_end <= len(other) else n
-        if n == 1 != facing:
-            ones.append(i + rows)
-        else:
-            letters += stack[-from_end]
-    return letters, tuple(ones)
-
-
-def _plan_of(a: Array, b: Array, shared_a: bool, shared_b: bool) -> _Product:
-    return _product(
-        a.shape if shared_a else a.shape[1:],
-        b.shape if shared_b else b.shape[1:],
-        not shared_a,
-        not shared_b,
-    )
-
-
-def _multiply(a: Array, b: Array, shared_a: bool, shared_b: bool, out: Array | None) -> Array:
-    """The product, without a row axis (and not in `out`) where both operands are shared."""
-    if shared_a and not shared_b and a.ndim == b.ndim == 2:
-        return np.matmul(b, a.T, out=out)  # the usual W @ x, without the detour over a plan
-    plan = _plan_of(a, b, shared_a, shared_b)
-    if shared_a and shared_b:
-        out = None
-    return _contract(plan.forward, np.squeeze(a, plan.ones_a), np.squeeze(b, plan.ones_b), out)
-
-
-def _gradients(
-    dy: Array, a: Array, b: Array, shared: tuple[bool, ...], needs: tuple[bool, ...]
-) -> tuple[Array | None, Array | None]:
-    shared_a, shared_b = shared
-    if shared_a and not shared_b and a.ndim == b.ndim == 2:
-        return dy.T @ b if needs[0] else None, dy @ a if needs[1] else None
-    plan = _plan_of(a, b, shared_a, shared_b)
-    if shared_a and shared_b:
-        dy = _sum_rows(dy)
-    da = db = None
-    if needs[0]:
-        da = _contract(plan.to_a, dy, np.squeeze(b, plan.ones_b)).reshape(a.shape)
-    if needs[1]:
-        db = _contract(plan.to_b, dy, np.squeeze(a, plan.ones_a)).reshape(b.shape)
-    return da, db
 
 
 def _product_shape(op: Op, a: Shape, b: Shape) -> Shape:
@@ -266,11 +67,11 @@ class Matmul(Op):
         return _product_shape(self, a, b)
 
     def forward(self, call: Call, a: Array, b: Array) -> Array:
-        y = _multiply(a, b, *call.shared, call.out)
+        y = multiply(a, b, call.shared[0], call.shared[1], call.out)
         return np.broadcast_to(y, (call.rows, *y.shape)) if all(call.shared) else y
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
-        return _gradients(dy, a, b, call.shared, call.needs)
+        return product_gradients(dy, a, b, call.shared, call.needs)
 
 
 _MATMUL = Matmul()
@@ -339,12 +140,13 @@ class Outer(Op):
         return a + b
 
     def forward(self, call: Call, a: Array, b: Array) -> Array:
-        return np.multiply(a[..., :, None], b[..., None, :], out=call.out)
+        y: Array = np.multiply(a[..., :, None], b[..., None, :], out=call.out)
+        return y
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
         name_a, name_b = _row_letters("i", "j", call.shared)
-        da = _contract(_contraction("0ij", name_b, name_a), dy, b) if call.needs[0] else None
-        db = _contract(_contraction("0ij", name_a, name_b), dy, a) if call.needs[1] else None
+        da = contract(contraction("0ij", name_b, name_a), dy, b) if call.needs[0] else None
+        db = contract(contraction("0ij", name_a, name_b), dy, a) if call.needs[1] else None
         return da, db
 
 
@@ -410,10 +212,11 @@ class Affine(Op):
         return first
 
     def forward(self, call: Call, b: Array, *pairs: Array) -> Array:
-        shared, y = call.shared, call.out
+        shared = call.shared
+        y: Array = call.out
         for i in range(0, len(pairs), 2):
             target = None if i else y
-            product = _multiply(pairs[i], pairs[i + 1], shared[i + 1], shared[i + 2], target)
+            product = multiply(pairs[i], pairs[i + 1], shared[i + 1], shared[i + 2], target)
             if i:
                 y += product
             elif product is not y:
@@ -431,7 +234,7 @@ class Affine(Op):
         result = [db]
         for i in range(1, len(shared), 2):
             both = slice(i, i + 2)
-            result += _gradients(dy, pairs[i - 1], pairs[i], shared[both], needs[both])
+            result += product_gradients(dy, pairs[i - 1], pairs[i], shared[both], needs[both])
         return tuple(result)
 
 
@@ -487,7 +290,7 @@ def affine(b: Any, *pairs: Any) -> Expression:
 
 
 def _row_letters(a: str, b: str, shared: tuple[bool, ...]) -> tuple[str, str]:
-    return a if shared[0] else _ROW + a, b if shared[1] else _ROW + b
+    return a if shared[0] else ROW + a, b if shared[1] else ROW + b
 
 
 @dataclass(frozen=True)
@@ -529,9 +332,9 @@ class Einsum(Op):
     def forward(self, call: Call, a: Array, b: Array) -> Array:
         left, right = _row_letters(self.left, self.right, call.shared)
         if all(call.shared):
-            y = _contract(_contraction(left, right, self.out), a, b)
+            y = contract(contraction(left, right, self.out), a, b)
             return np.broadcast_to(y, (call.rows, *y.shape))
-        return _contract(_contraction(left, right, _ROW + self.out), a, b, call.out)
+        return contract(contraction(left, right, ROW + self.out), a, b, call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
         left, right = _row_letters(self.left, self.right, call.shared)
@@ -541,9 +344,9 @@ class Einsum(Op):
 
 
 def _einsum_gradient(dy: Array, out: str, own: str, other: str, x: Array, factor: Array) -> Array:
-    out = _ROW + out
+    out = ROW + out
     known = "".join(c for c in own if c in out or c in other)
-    dx = _contract(_contraction(out, other, known), dy, factor)
+    dx = contract(contraction(out, other, known), dy, factor)
     if known != own:  # axes that were only summed over: every entry gets the same
         lost = tuple(i for i, c in enumerate(own) if c not in known)
         dx = np.broadcast_to(np.expand_dims(dx, lost), x.shape)
@@ -648,7 +451,8 @@ class Inverse(Op):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         transposed = y.swapaxes(1, 2)
-        return np.negative(transposed @ dy @ transposed)
+        dx: Array = np.negative(transposed @ dy @ transposed)
+        return dx
 
 
 _INVERSE = Inverse()
@@ -737,7 +541,8 @@ class Trace(Op):
         return np.trace(x, axis1=1, axis2=2)  # type: ignore[no-any-return]
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        return dy[:, None, None] * np.eye(self.n, dtype=dy.dtype)
+        dx: Array = dy[:, None, None] * np.eye(self.n, dtype=dy.dtype)
+        return dx
 
 
 def trace(x: Any) -> Expression:

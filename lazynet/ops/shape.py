@@ -109,20 +109,20 @@ def reshape(x: Any, shape: int | Sequence[int]) -> Expression:
     >>> ln.reshape(ln.constant([1, 2, 3, 4]), (2, -1)).value().tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
-    x = as_expression(x, "reshape")
+    whole = as_expression(x, "reshape")
     entries = _sizes(shape, "reshape")
     known = prod(n for n in entries if n != -1)
     target = entries
     if entries.count(-1) == 1 and known:
-        target = tuple(x.size // known if n == -1 else n for n in entries)
-    if -1 in target or prod(target) != x.size:
+        target = tuple(whole.size // known if n == -1 else n for n in entries)
+    if -1 in target or prod(target) != whole.size:
         raise ShapeError(
-            f"reshape: got {x.shape} and the target {entries}; both must have {x.size} elements, "
-            "and at most one entry may be -1; the batch is not part of the shape"
+            f"reshape: got {whole.shape} and the target {entries}; both must have {whole.size} "
+            "elements, and at most one entry may be -1; the batch is not part of the shape"
         )
-    if target == x.shape:
-        return x
-    return record(Reshape(x.shape, target), (x,))  # type: ignore[no-any-return]
+    if target == whole.shape:
+        return whole
+    return record(Reshape(whole.shape, target), (whole,))  # type: ignore[no-any-return]
 
 
 def _sizes(shape: Any, role: str) -> Shape:
@@ -221,21 +221,21 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Expression:
     >>> ln.transpose(ln.constant([[1, 2], [3, 4]])).value().tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    x = as_expression(x, "transpose")
+    whole = as_expression(x, "transpose")
     if axes is None:
-        order = tuple(range(x.ndim))[::-1]
+        order = tuple(range(whole.ndim))[::-1]
     else:
         if not isinstance(axes, (tuple, list, np.ndarray)):
             raise ArgumentError(f"transpose: got axes {axes!r}; it takes a sequence of axes")
-        order = tuple(one_axis(i, x.ndim, "transpose") for i in axes)
-        if sorted(order) != list(range(x.ndim)):
+        order = tuple(one_axis(i, whole.ndim, "transpose") for i in axes)
+        if sorted(order) != list(range(whole.ndim)):
             raise ShapeError(
-                f"transpose: got {x.shape} and axes {tuple(axes)}; each of the {x.ndim} axes must "
-                "be named once"
+                f"transpose: got {whole.shape} and axes {tuple(axes)}; each of the "
+                f"{whole.ndim} axes must be named once"
             )
-    if order == tuple(range(x.ndim)):
-        return x
-    return record(Transpose(order), (x,))  # type: ignore[no-any-return]
+    if order == tuple(range(whole.ndim)):
+        return whole
+    return record(Transpose(order), (whole,))  # type: ignore[no-any-return]
 
 
 def _parts(x: Array, sizes: Shape, axis: int) -> tuple[Array, ...]:
@@ -320,8 +320,7 @@ class Stack(Rearrangement):
         return np.stack(xs, self.axis + 1, out=call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, *xs: Array) -> tuple[Array, ...]:
-        before = (slice(None),) * (self.axis + 1)
-        return tuple([dy[(*before, k)] for k in range(len(xs))])
+        return tuple(np.moveaxis(dy, self.axis + 1, 0))
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Expression:
@@ -387,7 +386,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Express
     if isinstance(sections, (tuple, list, np.ndarray)):
         sections = _sizes(sections, "split")
     op = _split_op(x.shape, sections, axis)
-    return (x,) if op is None else record(op, (x,))  # type: ignore[no-any-return]
+    return (x,) if op is None else record(op, (x,))
 
 
 @lru_cache(maxsize=4096, typed=True)  # else True and 2.0 would be taken for 1 and 2
@@ -472,7 +471,8 @@ class BroadcastTo(Rearrangement):
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         pairs = zip(self._padded(), self.target)
         axes = tuple(i for i, (own, n) in enumerate(pairs, 1) if own != n)
-        return dy.sum(axes).reshape(len(dy), *self.source)
+        dx: Array = dy.sum(axes)
+        return dx.reshape(len(dy), *self.source)
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Expression:
@@ -492,20 +492,20 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Expression:
     >>> ln.broadcast_to(ln.constant([1, 2]), (2, 2)).value().tolist()
     [[1.0, 2.0], [1.0, 2.0]]
     """
-    x = as_expression(x, "broadcast_to")
+    whole = as_expression(x, "broadcast_to")
     target = _sizes(shape, "broadcast_to")
     try:
-        fits = np.broadcast_shapes(x.shape, target) == target
+        fits = np.broadcast_shapes(whole.shape, target) == target
     except ValueError:
         fits = False
     if not fits:
         raise ShapeError(
-            f"broadcast_to: got {x.shape} and the target {target}; counted from the end, each "
+            f"broadcast_to: got {whole.shape} and the target {target}; counted from the end, each "
             "axis must have the target's length or 1; reshape x first"
         )
-    if target == x.shape:
-        return x
-    return record(BroadcastTo(x.shape, target), (x,))  # type: ignore[no-any-return]
+    if target == whole.shape:
+        return whole
+    return record(BroadcastTo(whole.shape, target), (whole,))  # type: ignore[no-any-return]
 
 
 HOOKS.transpose = transpose
