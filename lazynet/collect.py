@@ -37,7 +37,16 @@ class Graph:
     """
 
     __slots__ = (
-        "args", "code", "externals", "frozen", "kinds", "leaves", "picks", "roots", "rows", "starts",
+        "args",
+        "code",
+        "externals",
+        "frozen",
+        "kinds",
+        "leaves",
+        "picks",
+        "roots",
+        "rows",
+        "starts",
         "tapes",
     )
 

@@ -475,13 +475,18 @@ def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None =
 
 
 def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
-    """Tape and indices where an argument is no expression, or there is no open tape, or no input."""
+    """Tape and indices where some arguments are numbers or arrays."""
     dtype = None
     for a in args:
-        if isinstance(a, Expression) and a.dtype in FLOATS and (dtype is None or a.dtype is FLOAT64):
+        if (
+            isinstance(a, Expression)
+            and a.dtype in FLOATS
+            and (dtype is None or a.dtype is FLOAT64)
+        ):
             dtype = a.dtype
     expressions = [
-        a if isinstance(a, Expression) else HOOKS.constant(a, dtype=dtype, role=op.name) for a in args
+        a if isinstance(a, Expression) else HOOKS.constant(a, dtype=dtype, role=op.name)
+        for a in args
     ]
     tape = open_tape()
     if not any(a.tape is tape for a in expressions):

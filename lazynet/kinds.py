@@ -332,9 +332,7 @@ class Kind:
         self.line = user_line()
         self.members: list[Kind] = [self]
         if position == 0 and len(outputs) > 1:
-            self.members += [
-                Kind(op, args, outputs, False, k) for k in range(1, len(outputs))
-            ]
+            self.members += [Kind(op, args, outputs, False, k) for k in range(1, len(outputs))]
 
     def __str__(self) -> str:
         shapes = ", ".join(str(t.shape) for t in self.args)
@@ -348,8 +346,12 @@ def make_kind(op: Op, key: Any, args: tuple[Type, ...]) -> Kind:
     several = isinstance(result, list)
     shapes: list[Shape] = result if isinstance(result, list) else [result]
     shared = (
-        bool(args) and not several and op.payload is None and all(t.shared for t in args)
-        and not op.rearranges and not op.unshares
+        bool(args)
+        and not several
+        and op.payload is None
+        and all(t.shared for t in args)
+        and not op.rearranges
+        and not op.unshares
     )
     identity = new_identity() if shared else 0
     outputs = tuple(type_of(tuple(s), dtype, identity) for s in shapes)
@@ -387,6 +389,21 @@ def is_expression(x: object) -> bool:
 
 
 __all__ = [
-    "FLOAT32", "FLOAT64", "FLOATS", "HOOKS", "INT64", "Array", "Call", "Kind", "Op", "Shape",
-    "Type", "is_expression", "make_kind", "new_identity", "show", "type_of", "user_line",
+    "FLOAT32",
+    "FLOAT64",
+    "FLOATS",
+    "HOOKS",
+    "INT64",
+    "Array",
+    "Call",
+    "Kind",
+    "Op",
+    "Shape",
+    "Type",
+    "is_expression",
+    "make_kind",
+    "new_identity",
+    "show",
+    "type_of",
+    "user_line",
 ]

@@ -73,9 +73,7 @@ class Step:
         segments: Offsets of the nodes' argument rows, for segmented and n-ary ops.
     """
 
-    __slots__ = (
-        "args", "counts", "kind", "nodes", "op", "outputs", "rows", "segments", "shared"
-    )
+    __slots__ = ("args", "counts", "kind", "nodes", "op", "outputs", "rows", "segments", "shared")
 
     def __init__(self, kind: Kind, nodes: Array) -> None:
         self.kind = kind
@@ -104,7 +102,15 @@ class Layout:
     """
 
     __slots__ = (
-        "arena", "arenas", "code", "first", "kinds", "lower_bound", "rebatched", "rows", "shared",
+        "arena",
+        "arenas",
+        "code",
+        "first",
+        "kinds",
+        "lower_bound",
+        "rebatched",
+        "rows",
+        "shared",
         "steps",
     )
     arena: Array
@@ -238,9 +244,11 @@ def _assign_rows(
     sorted_codes = batch_code[by_kind]
     sorted_rows = batch_rows[by_kind]
     cumulated = np.concatenate([[0], np.cumsum(sorted_rows)])
-    heads = np.flatnonzero(np.concatenate([[True], sorted_codes[1:] != sorted_codes[:-1]])) if (
-        batches
-    ) else np.zeros(0, np.int64)
+    heads = (
+        np.flatnonzero(np.concatenate([[True], sorted_codes[1:] != sorted_codes[:-1]]))
+        if (batches)
+        else np.zeros(0, np.int64)
+    )
     tails = np.append(heads[1:], batches)
     most = max((len(k.outputs) for k in kinds), default=1)
     for position in range(most):
@@ -351,9 +359,9 @@ def _connect_plain(layout: Layout, steps: list[Step], starts: Array, args: Array
         steps_within = ranges(np.zeros(len(lengths), np.int64), lengths)
         if layout.rebatched:
             flat, first = _row_table(layout)
-            index = flat[np.repeat(first[sources], lengths) + steps_within * np.repeat(
-                stride, lengths
-            )]
+            index = flat[
+                np.repeat(first[sources], lengths) + steps_within * np.repeat(stride, lengths)
+            ]
         else:
             index = np.repeat(index, lengths) + steps_within * np.repeat(stride, lengths)
         ends = np.cumsum(lengths)[ends - 1]

@@ -96,7 +96,10 @@ class Plan:
             ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
             lines = [
                 [
-                    str(len(group)), op, _shapes(shapes), str(sum(b.nodes for b in group)),
+                    str(len(group)),
+                    op,
+                    _shapes(shapes),
+                    str(sum(b.nodes for b in group)),
                     str(sum(b.rows for b in group)),
                     f"{sum(b.nodes for b in group) / len(group):.1f}",
                 ]

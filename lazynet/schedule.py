@@ -34,7 +34,14 @@ class Schedule:
     """
 
     __slots__ = (
-        "_edges", "_graph", "_lower_bound", "alias", "bounds", "order", "pointer", "rebatched",
+        "_edges",
+        "_graph",
+        "_lower_bound",
+        "alias",
+        "bounds",
+        "order",
+        "pointer",
+        "rebatched",
         "shared",
     )
 
@@ -436,11 +443,7 @@ def _agenda(part: _Part, level: Array, size: int) -> list[Array]:
             if best_full and not full:
                 continue
             waits = share[k] / rest[k] if rest[k] > share[k] else 1.0
-            if (
-                full != best_full
-                or waits > best_share
-                or (waits == best_share and k < best)
-            ):
+            if full != best_full or waits > best_share or (waits == best_share and k < best):
                 best = k
                 best_full = full
                 best_share = waits

@@ -44,8 +44,22 @@ class Tape:
     """
 
     __slots__ = (
-        "_arrays", "args", "done", "evaluated", "evaluations", "imports", "kinds", "lines", "local",
-        "payloads", "rows", "sealed", "several", "shared", "starts", "unrecorded",
+        "_arrays",
+        "args",
+        "done",
+        "evaluated",
+        "evaluations",
+        "imports",
+        "kinds",
+        "lines",
+        "local",
+        "payloads",
+        "rows",
+        "sealed",
+        "several",
+        "shared",
+        "starts",
+        "unrecorded",
     )
 
     def __init__(self) -> None:
@@ -178,7 +192,6 @@ def tape_count() -> int:
     import gc
 
     return sum(1 for o in gc.get_objects() if isinstance(o, Tape) and o is not NO_TAPE)
-
 
 
 LOCAL.tape = Tape()

@@ -66,9 +66,7 @@ class LSTMCell(ln.Op):
         new = np.tanh(np.broadcast_to(c, (call.rows, *W.shape[:1])) + (x + h) @ W.T)
         return np.tanh(new), new
 
-    def backward(
-        self, call: ln.Call, dy: Any, y: Any, W: Any, x: Any, h: Any, c: Any
-    ) -> Any:
+    def backward(self, call: ln.Call, dy: Any, y: Any, W: Any, x: Any, h: Any, c: Any) -> Any:
         new = y[1]
         dz = (dy[1] + dy[0] * (1 - y[0] ** 2)) * (1 - new**2)
         total = np.broadcast_to(x + h, (len(dz), W.shape[1]))
@@ -149,9 +147,7 @@ def lstm_chains(graphs: int = 64, low: int = 5, high: int = 60, seed: int = 0) -
     return roots
 
 
-def fold_tree(
-    leaves: list[Any], merge: Callable[[Any, Any], Any], data: Data
-) -> Any:
+def fold_tree(leaves: list[Any], merge: Callable[[Any, Any], Any], data: Data) -> Any:
     """Merge random neighbours until one is left: a random binary tree."""
     while len(leaves) > 1:
         k = data.integer(0, len(leaves) - 2)
@@ -183,8 +179,7 @@ Arcs = list[list[int]]
 def lattice_arcs(length: int, density: float, data: Data) -> Arcs:
     """For each character, where the words begin that end there: 2 to 4 characters long."""
     return [
-        [t - n for n in (1, 2, 3) if t >= n and data.rng.random() < density]
-        for t in range(length)
+        [t - n for n in (1, 2, 3) if t >= n and data.rng.random() < density] for t in range(length)
     ]
 
 
@@ -343,8 +338,11 @@ def taggers_by_op(
             xs = [
                 ln.tanh(
                     ln.affine(
-                        weights(f"join {layer}/b", WIDTH), weights(f"join {layer}/F"), f,
-                        weights(f"join {layer}/B"), b,
+                        weights(f"join {layer}/b", WIDTH),
+                        weights(f"join {layer}/F"),
+                        f,
+                        weights(f"join {layer}/B"),
+                        b,
                     )
                 )
                 for f, b in zip(forward, backward)
@@ -389,8 +387,11 @@ def tree_lstms_by_op(graphs: int = 32, low: int = 5, high: int = 30, seed: int =
 
     def merge(left: Any, right: Any) -> tuple[Any, Any]:
         z = ln.affine(
-            weights("tree/b", 5 * n), weights("tree/L", 5 * n, n), left[0],
-            weights("tree/R", 5 * n, n), right[0],
+            weights("tree/b", 5 * n),
+            weights("tree/L", 5 * n, n),
+            left[0],
+            weights("tree/R", 5 * n, n),
+            right[0],
         )
         i, f, g = ln.sigmoid(z[:n]), ln.sigmoid(z[n : 2 * n]), ln.sigmoid(z[2 * n : 3 * n])
         c = i * ln.tanh(z[4 * n :]) + f * left[1] + g * right[1]

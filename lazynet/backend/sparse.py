@@ -37,9 +37,7 @@ class SparseRows:
                 np.concatenate([self.values, other.values]),
                 rest,
             )
-        return SparseRows(
-            self.rows, self.values, other if self.rest is None else self.rest + other
-        )
+        return SparseRows(self.rows, self.values, other if self.rest is None else self.rest + other)
 
     __radd__ = __add__
 

@@ -14,7 +14,14 @@ from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, Array, Call, Op, Shape
-from lazynet.ops.contraction import ROW, contract, contraction, multiply, product_gradients
+from lazynet.ops.contraction import (
+    ROW,
+    contract,
+    contraction,
+    multiply,
+    product_gradients,
+    sum_rows,
+)
 from lazynet.ops.shape import same_dtype_expressions
 
 
@@ -230,7 +237,7 @@ class Affine(Op):
         if needs[0]:
             column = dy.ndim == 3 and b.ndim + shared[0] == 2
             db = dy.sum(2) if column else dy
-            db = _sum_rows(db) if shared[0] else db
+            db = sum_rows(db) if shared[0] else db
         result = [db]
         for i in range(1, len(shared), 2):
             both = slice(i, i + 2)
@@ -241,12 +248,6 @@ class Affine(Op):
 def _stretch(b: Array, shared: bool, ndim: int) -> Array:
     """The bias with the axes it lacks, so that it broadcasts along the columns."""
     return b[..., None] if ndim == 3 and b.ndim + shared == 2 else b
-
-
-def _sum_rows(x: Array) -> Array:
-    """Sum over axis 0, as a product with ones: half the time of np.sum at (5000, 200) float32."""
-    flat = x.reshape(len(x), int(np.prod(x.shape[1:])))
-    return (np.ones(len(x), x.dtype) @ flat).reshape(x.shape[1:])
 
 
 _AFFINE = Affine()
