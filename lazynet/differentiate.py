@@ -12,6 +12,7 @@ from lazynet.errors import ArgumentError, GradientError, ShapeError
 from lazynet.execute import LOCK, Evaluation, evaluate, evaluated
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
+from lazynet.leaves import INPUT
 from lazynet.walk import Seed, Walk, add_leaf
 
 
@@ -123,7 +124,10 @@ def _published(evaluation: Evaluation, number: int) -> Array | None:
 
 
 def _differentiate_also(x: Expression, evaluation: Evaluation, number: int) -> None:
-    """Repeat the last backward for a node that it left out because no parameter lies below it."""
+    """Repeat the last backward for a node that it left out because no parameter lies below it.
+
+    All inputs of the evaluation are taken along: who asks for one will ask for others.
+    """
     seeds: list[Seed] = []
     for reference, root in evaluation.asked.seeds:
         source = reference()
@@ -139,6 +143,9 @@ def _differentiate_also(x: Expression, evaluation: Evaluation, number: int) -> N
     if number in mine:
         return
     mine.add(number)
+    kinds = evaluation.layout.kinds
+    inputs = [c for c, kind in enumerate(kinds) if kind.op is INPUT]
+    mine.update(np.flatnonzero(np.isin(evaluation.layout.code, inputs)).tolist())
     walk = Walk(seeds, wanted, {})
     try:
         walk.run()

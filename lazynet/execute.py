@@ -22,12 +22,11 @@ from lazynet.kinds import HOOKS, Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
+from lazynet.randomness import ROW_STEP
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
 
-_ROW_KEY = 0xD1342543DE82EF95  # odd: rows of one random node get distinct keys
-_MASK = (1 << 64) - 1
 _serials = count(1)
 
 
@@ -271,7 +270,7 @@ def assemble(form: str, parts: list[Any], step: Step) -> Array:
     if form == "key":
         keys = np.repeat(np.array(parts, np.uint64), counts)
         within = np.concatenate([np.arange(c, dtype=np.uint64) for c in counts])
-        return keys + within * np.uint64(_ROW_KEY)
+        return keys + within * np.uint64(ROW_STEP)
     columns = []
     for part, rows in zip(parts, counts):
         array = np.asarray(part, dtype)

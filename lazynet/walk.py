@@ -130,14 +130,17 @@ class Walk:
                 and number not in evaluation.frozen
                 and any(sheet.shared_needed[a] for a in args)
             )
-        wanted_rows = [
-            (int(layout.arena[i]), layout.node_rows(i)) for i in wanted if layout.arena[i] >= 0
-        ]
+        marked: dict[int, Array] = {}
+        for i in wanted:
+            arena = int(layout.arena[i])
+            if arena >= 0:
+                mask = marked.setdefault(arena, np.zeros(len(needed[arena]), bool))
+                mask[layout.node_rows(i)] = True
         for k, step in enumerate(layout.steps):
-            sheet.step_needs.append(self._step_needs(sheet, k, step, wanted_rows))
+            sheet.step_needs.append(self._step_needs(sheet, k, step, marked))
 
     def _step_needs(
-        self, sheet: Sheet, k: int, step: Step, wanted: list[tuple[int, Array]]
+        self, sheet: Sheet, k: int, step: Step, wanted: dict[int, Array]
     ) -> tuple[bool, ...]:
         """Mark the rows of a batch that need a gradient; says which arguments do."""
         needed = sheet.needed
@@ -171,11 +174,9 @@ class Walk:
                 needed[arena][start:stop] = rows
             if frozen:
                 self._freeze(sheet, k, step, frozen)
-        for arena, index in wanted:
-            for a, start, stop, _ in step.outputs:
-                if a == arena:
-                    inside = index[(index >= start) & (index < stop)]
-                    needed[a][inside] = True
+        for arena, start, stop, _ in step.outputs if wanted else ():
+            if arena in wanted:
+                needed[arena][start:stop] |= wanted[arena][start:stop]
         return tuple(flags)
 
     def _freeze(self, sheet: Sheet, k: int, step: Step, frozen: set[int]) -> None:
