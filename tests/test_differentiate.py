@@ -708,3 +708,13 @@ def test_gradient_through_evaluations_that_only_point_at_rows() -> None:
     ln.values([side, ln.rebatch([row, h])])
     (row * row).sum().backward()
     assert w.gradient().tolist() == [18.0, 64.0]
+
+
+def test_stop_gradient_of_what_was_computed_lets_the_history_go() -> None:
+    x = ln.constant([1.0, 2.0])
+    y = x * 2
+    assert "not evaluated" in repr(ln.stop_gradient(y))
+    y.value()
+    stopped = ln.stop_gradient(y)
+    assert stopped.value().tolist() == [2.0, 4.0]
+    assert stopped.tape is not y.tape and not stopped.tape.imports

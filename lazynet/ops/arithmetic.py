@@ -12,7 +12,7 @@ import numpy as np
 
 from lazynet.convert import as_dtype
 from lazynet.errors import ArgumentError, SettingError
-from lazynet.graph import Expression, record
+from lazynet.graph import Expression, Leaf, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import FLOATS, HOOKS, Array, Call, Op, Shape
 from lazynet.ops.elementwise import Broadcasting, Elementwise, apply, factor, is_number, ready
@@ -446,7 +446,8 @@ class ScaleGradient(Elementwise):
 def stop_gradient(x: Any) -> Expression:
     """The same value, through which no gradient flows.
 
-    Recorded, not computed: ``x.detach()`` computes x at once and lets its history go.
+    Of an expression that was computed before, its rows are copied and its history is let go, as
+    ``x.detach()`` does; anything else is recorded and not computed.
 
     Args:
         x: Expression (or numbers) of any shape and dtype.
@@ -460,6 +461,8 @@ def stop_gradient(x: Any) -> Expression:
     >>> float(x.gradient())
     3.0
     """
+    if isinstance(x, Expression) and not isinstance(x, Leaf) and HOOKS.evaluated(x):
+        return HOOKS.detach(x)
     return apply(_STOP_GRADIENT, x)
 
 
