@@ -48,17 +48,28 @@ def chains(leaves: list[ln.Expression], nodes: int) -> list[ln.Expression]:
 
 
 def trees(leaves: list[ln.Expression], nodes: int) -> list[ln.Expression]:
-    rng = np.random.default_rng(0)
     b = leaves[65]
     roots = []
-    for _ in range(nodes // 98):
-        forest = list(leaves[:50])
-        picks = rng.random(49).tolist()
-        for p in picks:
-            k = int(p * (len(forest) - 1))
-            forest[k : k + 2] = [forest[k] * forest[k + 1] + b]
-        roots.append(forest[0])
+    for k in range(nodes // 98):
+        values = list(leaves[:50])
+        for left, right in MERGES[k % len(MERGES)]:
+            values.append(values[left] * values[right] + b)
+        roots.append(values[-1])
     return roots
+
+
+def merges(rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Which values are merged, one after another, in a random binary tree of 50 leaves."""
+    forest = list(range(50))
+    pairs = []
+    for k in range(49):
+        i = int(rng.integers(len(forest) - 1))
+        pairs.append((forest[i], forest[i + 1]))
+        forest[i : i + 2] = [50 + k]
+    return pairs
+
+
+MERGES = [merges(np.random.default_rng(k)) for k in range(50)]
 
 
 def wide(leaves: list[ln.Expression], nodes: int) -> list[ln.Expression]:

@@ -105,20 +105,26 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
     asked: dict[Tape, set[int]] = {}
     places: list[tuple[Tape, int]] = []
     view: Tape | None = None
+    last: Tape | None = None
+    indices: set[int] = set()
     for root in roots:
         tape = root.tape
-        if tape.sealed == 0:
-            if tape is not LOCAL.tape:
-                raise GraphError(
-                    f"{root!r} lies on the open tape of another thread; evaluate it on the thread "
-                    "that records it"
-                )
-            if seal:
-                tape.seal()
-            else:
-                tape = view = tape.snapshot() if view is None else view
-        places.append((tape, root.index))
-        asked.setdefault(tape, set()).add(root.index)
+        if tape is not last:
+            last = tape
+            if tape.sealed == 0:
+                if tape is not LOCAL.tape:
+                    raise GraphError(
+                        f"{root!r} lies on the open tape of another thread; evaluate it on the "
+                        "thread that records it"
+                    )
+                if seal:
+                    tape.seal()
+                else:
+                    view = tape.snapshot() if view is None else view
+            source = view if view is not None and tape.sealed == 0 else tape
+            indices = asked.setdefault(source, set())
+        indices.add(root.index)
+        places.append((source, root.index))
     found: list[tuple[Tape, Any, set[int]]] = []
     externals: dict[tuple[Tape, int], None] = {}
     while asked:
@@ -374,8 +380,8 @@ def _number_many(
         for i in tape.unrecorded:
             if numbers_of[i] >= 0:
                 graph.frozen.add(int(numbers_of[i]))
-        for i in wanted:
-            place[i] = int(numbers_of[i])
+        asked = list(wanted)
+        place.update(zip(asked, numbers_of[asked].tolist()))
         indices = np.concatenate([picked, np.array(repeated, np.int64)])
         graph.tapes.append((tape, indices, numbers_of[indices]))
     graph.code = np.concatenate(code_parts)
