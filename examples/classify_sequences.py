@@ -28,7 +28,7 @@ Example = tuple[Any, int]
 
 
 class Classifier:
-    """Bidirectional LSTM, the maximum and mean over time, a linear layer.
+    """Bidirectional LSTM; maximum, mean and final states over time; a linear layer.
 
     Args:
         model: Owns the parameters.
@@ -52,7 +52,7 @@ class Classifier:
         self.encoder = ln.nn.Bidirectional(
             ln.nn.LSTM(model, n_in, hidden), ln.nn.LSTM(model, n_in, hidden)
         )
-        self.head = ln.nn.Linear(model, 4 * hidden, n_classes)
+        self.head = ln.nn.Linear(model, 6 * hidden, n_classes)
         self.dropout = dropout
 
     def scores(self, sequence: Any) -> ln.Expression:
@@ -61,8 +61,8 @@ class Classifier:
             xs = ln.constant(sequence, batched=True)
         else:
             xs = self.embeddings[sequence]
-        ys, _ = self.encoder(ln.dropout(xs, self.dropout))
-        features = ln.concatenate([ln.max_batch(ys), ln.mean_batch(ys)])
+        ys, ((last, _), (first, _)) = self.encoder(ln.dropout(xs, self.dropout))
+        features = ln.concatenate([ln.max_batch(ys), ln.mean_batch(ys), last, first])
         return self.head(ln.dropout(features, self.dropout))
 
     def loss(self, sequence: Any, label: int) -> ln.Expression:

@@ -3,22 +3,22 @@
 A batch is a set of nodes of one kind that do not depend on one another. The graph is contracted to
 its kinds; a kind outside any cycle of that graph runs as one batch. Within a strongly connected
 component the nodes are laid out by depth; where that is not provably the fewest batches, the
-agenda of `_agenda` makes a second plan, and the smaller one is taken. All in linear time.
+agenda makes a second plan, and the smaller one is taken. All in linear time.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
+from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
 from lazynet.collect import Graph, ranges
 from lazynet.kinds import Array, Kind
 
-_CELLS = 32_000_000
-"""Entries of the table of same-kind levels held at once (128 MB)."""
-_NARROW = 12
-"""Nodes of one depth from which on array operations are faster than a loop."""
+_WHOLE = 0.75
+"""Share of a component's nodes beyond which a piece of it is not worth an agenda of its own."""
 
 
 class Schedule:
@@ -63,39 +63,9 @@ class Schedule:
             graph, (src, dst) = self._graph, self._edges
             code = np.asarray(graph.code, np.int64)
             nodes = np.sort(self.order)
-            part = _Part(nodes, code[nodes], *_within(nodes, src, dst, len(code)))
+            part = Part(nodes, code[nodes], *within(nodes, src, dst, len(code)))
             self._lower_bound = _bound(part) + len(self.shared)
         return self._lower_bound
-
-
-class _Part:
-    """Some nodes of the graph, renumbered from 0 in the same order, with the edges among them.
-
-    Edges are sorted by their end.
-    """
-
-    __slots__ = ("code", "dst", "nodes", "src")
-
-    def __init__(self, nodes: Array, code: Array, src: Array, dst: Array) -> None:
-        self.nodes = nodes
-        self.code = code
-        self.src = src
-        self.dst = dst
-
-    def pick(self, mask: Array, code: Array | None = None) -> _Part:
-        """The part of this part where the mask holds."""
-        chosen = np.flatnonzero(mask)
-        src, dst = _within(chosen, self.src, self.dst, len(mask))
-        return _Part(self.nodes[chosen], (self.code if code is None else code)[chosen], src, dst)
-
-
-def _within(nodes: Array, src: Array, dst: Array, n: int) -> tuple[Array, Array]:
-    """The edges among these (ascending) nodes, in their numbering."""
-    number = np.full(n, -1, np.int64)
-    number[nodes] = np.arange(len(nodes))
-    s, d = number[src], number[dst]
-    inside = (s >= 0) & (d >= 0)
-    return s[inside], d[inside]
 
 
 def schedule(graph: Graph, autobatch: bool = True) -> Schedule:
@@ -112,8 +82,8 @@ def schedule(graph: Graph, autobatch: bool = True) -> Schedule:
     outside = np.arange(n) < len(graph.externals)
     result.shared = np.flatnonzero(shared & ~leaf & ~outside).tolist()
     nodes = np.flatnonzero(~(result.alias | shared | leaf | outside))
-    s, d = _within(nodes, src, dst, n)
-    part = _Part(nodes, code[nodes], s, d)
+    s, d = within(nodes, src, dst, n)
+    part = Part(nodes, code[nodes], s, d)
     if not autobatch:
         result.order = nodes
         result.bounds = np.arange(len(nodes) + 1)
@@ -216,7 +186,7 @@ def _ranks(size: int, pairs: Array) -> tuple[Array, Array]:
     return found
 
 
-def _kind_edges(part: _Part, size: int) -> Array:
+def _kind_edges(part: Part, size: int) -> Array:
     pairs = part.code[part.src] * size + part.code[part.dst]
     if size <= 2048:
         present = np.zeros(size * size, bool)
@@ -225,20 +195,12 @@ def _kind_edges(part: _Part, size: int) -> Array:
     return np.unique(pairs)
 
 
-def _compact(code: Array) -> tuple[Array, int]:
-    """The codes renumbered from 0 in order of first appearance."""
-    unique, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    position = np.empty(len(unique), np.int64)
-    position[np.argsort(first, kind="stable")] = np.arange(len(unique))
-    return position[inverse.reshape(-1)], len(unique)
-
-
-def _layout(part: _Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
+def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
     """Batches of a part, in order. `kinds` are given where its codes number them."""
     if not len(part.nodes):
         return []
-    code, size = _compact(part.code)
-    own = _Part(part.nodes, code, part.src, part.dst)
+    code, size = compact(part.code)
+    own = Part(part.nodes, code, part.src, part.dst)
     rank, cyclic = _ranks(size, _kind_edges(own, size))
     ranks = rank[code]
     welded = cyclic[ranks]
@@ -251,21 +213,21 @@ def _layout(part: _Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
     order = np.argsort(key, kind="stable")
     ordered = key[order]
     cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    nodes = part.nodes[order]
+    heads = np.concatenate([[0], cuts])
+    bounds = [*heads.tolist(), len(nodes)]
+    layers = [nodes[a:b] for a, b in itertools.pairwise(bounds)]
     if not cyclic.any():
-        return [part.nodes[b] for b in np.split(order, cuts)]
+        return layers
     batches: list[Array] = []
-    batch_rank = ranks[order[np.concatenate([[0], cuts])]]
-    split = np.split(order, cuts)
+    ends = np.searchsorted(ranks[order[heads]], np.arange(len(cyclic)), side="right").tolist()
     first = 0
-    for r in range(len(cyclic)):
-        last = first
-        while last < len(split) and batch_rank[last] == r:
-            last += 1
-        layers = [part.nodes[b] for b in split[first:last]]
-        if cyclic[r] and len(layers) > 1:
-            layers = _component(part, own, ranks == r, layers, depth, kinds, refine)
-        batches += layers
-        first = last
+    for r, end in enumerate(ends):
+        chosen = layers[first:end]
+        if cyclic[r] and len(chosen) > 1:
+            chosen = _component(part, own, ranks == r, chosen, depth, kinds, refine)
+        batches += chosen
+        first = end
     return batches
 
 
@@ -280,8 +242,8 @@ def _depths(n: int, src: Array, dst: Array) -> Array:
 
 
 def _component(
-    part: _Part,
-    own: _Part,
+    part: Part,
+    own: Part,
     mask: Array,
     layers: list[Array],
     depth: Array,
@@ -292,27 +254,29 @@ def _component(
     inner_depth = depth[mask]
     if len(layers) == int(inner_depth.max()) + 1:
         return layers  # one kind at each depth: the longest path needs every one of these batches
+    if not refine and len(inner_depth) > _WHOLE * len(mask):
+        return layers  # telling kinds apart did not fall it to pieces: the caller's agenda has them
     inner = own.pick(mask)
-    inner.code, size = _compact(inner.code)
-    level, bound = _same_kind_levels(inner, inner_depth, size)
+    inner.code, size = compact(inner.code)
+    level, bound = same_kind_levels(inner, inner_depth, size)
     best = layers
     if refine:
         for codes in _refinements(part.pick(mask), kinds):
             if len(best) == bound:
                 break
-            plan = _layout(_Part(inner.nodes, codes, inner.src, inner.dst), None, refine=False)
+            plan = _layout(Part(inner.nodes, codes, inner.src, inner.dst), None, refine=False)
             if len(plan) < len(best):
                 best = plan
     if len(best) > bound:
-        plan = _agenda(inner, level, size)
+        plan = agenda(inner, inner_depth, level, size)
         if len(plan) < len(best):
             best = plan
     return best
 
 
-def _bound(part: _Part) -> int:
-    code, size = _compact(part.code)
-    own = _Part(part.nodes, code, part.src, part.dst)
+def _bound(part: Part) -> int:
+    code, size = compact(part.code)
+    own = Part(part.nodes, code, part.src, part.dst)
     rank, cyclic = _ranks(size, _kind_edges(own, size))
     total = 0
     for r in range(len(cyclic)):
@@ -320,156 +284,14 @@ def _bound(part: _Part) -> int:
             total += 1
             continue
         inner = own.pick(rank[code] == r)
-        inner.code, count = _compact(inner.code)
+        inner.code, count = compact(inner.code)
         depth = _depths(len(inner.nodes), inner.src, inner.dst)
-        total += _same_kind_levels(inner, depth, count)[1]
+        total += same_kind_levels(inner, depth, count)[1]
     return total
 
 
-def _same_kind_levels(part: _Part, depth: Array, size: int) -> tuple[Array, int]:
-    """Per node, how many nodes of its kind the richest path up to it holds; and the lower bound.
-
-    Exact: a table of counts, nodes by kinds, swept depth by depth.
-    """
-    n = len(depth)
-    level = np.ones(n, np.int64)
-    if size == 1:
-        return depth + 1, int(depth.max()) + 1
-    if n < _NARROW * (int(depth.max()) + 1):
-        return _levels_one_by_one(part, size)
-    by_depth = np.argsort(depth, kind="stable")
-    place = np.empty(n, np.int64)
-    place[by_depth] = np.arange(n)
-    edge_order = np.argsort(place[part.dst], kind="stable")
-    src = place[part.src[edge_order]]
-    dst = place[part.dst[edge_order]]
-    heads = np.flatnonzero(np.concatenate([[True], dst[1:] != dst[:-1]])) if len(dst) else dst
-    ends = dst[heads]
-    code = part.code[by_depth]
-    node_bounds = np.searchsorted(depth[by_depth], np.arange(int(depth.max()) + 2)).tolist()
-    head_bounds = np.searchsorted(ends, node_bounds).tolist()
-    edge_bounds = np.append(heads, len(dst))
-    wide = max(1, _CELLS // n)
-    for low in range(0, size, wide):
-        columns = min(size, low + wide) - low
-        table = np.zeros((n, columns), np.int32)
-        mine = (code >= low) & (code < low + columns)
-        rows = np.flatnonzero(mine)
-        row_bounds = np.searchsorted(rows, node_bounds).tolist()
-        for d in range(len(node_bounds) - 1):
-            a, b = head_bounds[d], head_bounds[d + 1]
-            if b > a:
-                s, e = int(edge_bounds[a]), int(edge_bounds[b])
-                table[ends[a:b]] = np.maximum.reduceat(table[src[s:e]], heads[a:b] - s, axis=0)
-            chosen = rows[row_bounds[d] : row_bounds[d + 1]]
-            table[chosen, code[chosen] - low] += 1
-        level[by_depth[rows]] = table[rows, code[rows] - low]
-    longest = np.zeros(size, np.int64)
-    np.maximum.at(longest, part.code, level)
-    return level, int(longest.sum())
-
-
-def _levels_one_by_one(part: _Part, size: int) -> tuple[Array, int]:
-    """The same where few nodes have the same depth."""
-    n = len(part.nodes)
-    code = part.code.tolist()
-    sources = part.src.tolist()
-    first = np.searchsorted(part.dst, np.arange(n + 1)).tolist()
-    table: list[list[int]] = []
-    level = [0] * n
-    longest = [0] * size
-    for i in range(n):
-        begin = first[i]
-        end = first[i + 1]
-        if begin == end:
-            row = [0] * size
-        else:
-            row = table[sources[begin]].copy()
-            for j in range(begin + 1, end):
-                if sources[j] != sources[j - 1]:
-                    row = list(map(max, row, table[sources[j]]))
-        k = code[i]
-        row[k] += 1
-        level[i] = row[k]
-        if row[k] > longest[k]:
-            longest[k] = row[k]
-        table.append(row)
-    return np.array(level, np.int64), sum(longest)
-
-
-def _agenda(part: _Part, level: Array, size: int) -> list[Array]:
-    """Batches chosen one after another, the last one first, among kinds with waiting nodes.
-
-    A node waits when all that use it are placed. First choice: a kind whose nodes of the highest
-    level left wait in full, since that batch lowers the lower bound of what is left by one. Among
-    those, and else, the kind of which the largest share waits, high levels weighing most: what
-    waits for more of its kind costs the fewest batches. Ties go to the kind recorded first.
-    """
-    n = len(part.nodes)
-    top = int(level.max()) + 1
-    slots = (part.code * top + level).tolist()
-    left = np.bincount(part.code * top + level, minlength=size * top).tolist()
-    weights = ((level / top) ** 4).tolist()
-    rest = np.bincount(part.code, (level / top) ** 4, minlength=size).tolist()
-    code = part.code.tolist()
-    sources = part.src.tolist()
-    first = np.searchsorted(part.dst, np.arange(n + 1)).tolist()
-    missing = np.bincount(part.src, minlength=n).tolist()
-    arrived = [0] * (size * top)  # waiting nodes by kind and level
-    highest = [top * k + top - 1 for k in range(size)]
-    waiting: list[list[int]] = [[] for _ in range(size)]
-    share = [0.0] * size
-    active: list[int] = []  # kinds with waiting nodes
-    ready = [i for i in range(n) if missing[i] == 0]
-    order: list[int] = []
-    cuts: list[int] = []
-    while len(order) < n:
-        for i in ready:
-            k = code[i]
-            if not waiting[k]:
-                active.append(k)
-            waiting[k].append(i)
-            arrived[slots[i]] += 1
-            share[k] += weights[i]
-        best = -1
-        best_full = False
-        best_share = -1.0
-        for k in active:
-            high = highest[k]
-            while left[high] == 0:
-                high -= 1
-            highest[k] = high
-            full = arrived[high] == left[high]
-            if best_full and not full:
-                continue
-            waits = share[k] / rest[k] if rest[k] > share[k] else 1.0
-            if full != best_full or waits > best_share or (waits == best_share and k < best):
-                best = k
-                best_full = full
-                best_share = waits
-        run = waiting[best]
-        run.sort(reverse=True)
-        order += run
-        cuts.append(len(order))
-        active.remove(best)
-        waiting[best] = []
-        rest[best] -= share[best]
-        share[best] = 0.0
-        ready = []
-        for i in run:
-            slot = slots[i]
-            left[slot] -= 1
-            arrived[slot] -= 1
-            for s in sources[first[i] : first[i + 1]]:
-                missing[s] -= 1
-                if missing[s] == 0:
-                    ready.append(s)
-    nodes = part.nodes[np.array(order[::-1], np.int64)]
-    return np.split(nodes, [n - c for c in cuts[-2::-1]])
-
-
-def _refinements(part: _Part, kinds: list[Kind] | None) -> list[Array]:
-    """Finer codes: parameter-free kinds told apart by the kinds that feed them, once and twice.
+def _refinements(part: Part, kinds: list[Kind] | None) -> list[Array]:
+    """Finer codes: parameter-free kinds told apart by the kinds that feed them, twice and once.
 
     Such a kind (a `tanh` in the head and in the recurrence) welds components together that have
     nothing else in common.
@@ -481,7 +303,7 @@ def _refinements(part: _Part, kinds: list[Kind] | None) -> list[Array]:
         return []
     code = part.code
     n = len(code)
-    result = []
+    result: list[Array] = []
     for _ in range(2):
         top = int(code.max()) + 1
         # a sum of mixed products tells sets of feeding kinds apart; should two collide, they are
@@ -489,6 +311,6 @@ def _refinements(part: _Part, kinds: list[Kind] | None) -> list[Array]:
         mixed = (code[part.src] + 1) * 0x9E3779B97F & 0xFFFFFFF
         feeds = np.bincount(part.dst, mixed, minlength=n).astype(np.int64)
         finer = np.where(bare, feeds * top + code, code)
-        code, _ = _compact(finer)
-        result.append(code)
+        code, _ = compact(finer)
+        result.insert(0, code)
     return result

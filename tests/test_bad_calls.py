@@ -172,6 +172,8 @@ def test_targets_that_are_no_numbers(role: str, bad: Any, named: str) -> None:
         (lambda: ln.binary_cross_entropy(V, [0, 1, -1]), RangeError, "got target [0, 1, -1]"),
         (lambda: ln.poisson_nll(V, -1), RangeError, "poisson_nll: got count -1"),
         (lambda: ln.poisson_nll(V, NAN), RangeError, "poisson_nll: got count nan"),
+        (lambda: ln.poisson_nll(V, INF), RangeError, "poisson_nll: got count inf; it must be at "),
+        (lambda: ln.poisson_nll(V, [0, 1, INF]), RangeError, "poisson_nll: got count [0, 1, inf]"),
         (lambda: ln.poisson_nll(V, [0, 1, -2]), RangeError, "got count [0, 1, -2]"),
         (lambda: ln.huber(V, 0, delta=0), SettingError, "huber: delta is 0"),
         (lambda: ln.huber(V, 0, delta=-1), SettingError, "huber: delta is -1"),
@@ -208,9 +210,22 @@ def test_axes_out_of_range_of_reductions(role: str, axis: int) -> None:
 
 
 @pytest.mark.parametrize("role", [*REDUCTIONS, *SOFTMAXES])
-@pytest.mark.parametrize("axis", [0.0, NAN, "a"])
+@pytest.mark.parametrize("axis", [0.0, NAN, "a", False, True, {}, np.array(0), np.array([0])])
 def test_axes_that_are_no_whole_numbers(role: str, axis: Any) -> None:
+    getattr(ln, role)(V, axis=0)  # what is remembered of 0 must not be found for False and 0.0
     refuses(lambda: getattr(ln, role)(V, axis=axis), ArgumentError, f"{role}: got axis {axis!r}")
+
+
+@pytest.mark.parametrize("role", [r for r in REDUCTIONS if r not in ("argmax", "cumsum")])
+@pytest.mark.parametrize("axis", [(0.0,), (False,), ([0],), [[0]], [0.0], ({},), (np.array(0),)])
+def test_axes_among_which_one_is_no_whole_number(role: str, axis: Any) -> None:
+    getattr(ln, role)(V, axis=(0,))
+    refuses(lambda: getattr(ln, role)(V, axis=axis), ArgumentError, f"{role}: got axis {axis!r}")
+
+
+@pytest.mark.parametrize("axis", [1, -1, np.int64(1), (1,), [1], (np.int64(-1),)])
+def test_axes_that_are_whole_numbers(axis: Any) -> None:
+    assert ln.sum(M, axis=axis).shape == (2,)
 
 
 @pytest.mark.parametrize("role", [r for r in REDUCTIONS if r not in ("argmax", "cumsum")])
@@ -356,6 +371,20 @@ def test_settings_of_windows(
         (lambda: ln.k_max_pool(V, "1"), ArgumentError, "k_max_pool: got k '1'"),
         (lambda: ln.k_max_pool(V, (1, 1)), SettingError, "k_max_pool: got k (1, 1)"),
         (lambda: ln.k_max_pool(V, 1, axis=None), ArgumentError, "k_max_pool: got axis None"),
+        (lambda: ln.k_max_pool(V, 1, axis=False), ArgumentError, "k_max_pool: got axis False"),
+        (lambda: ln.k_max_pool(V, True), ArgumentError, "k_max_pool: got k True"),
+        (lambda: ln.max_pool(SERIES, True), ArgumentError, "max_pool: got size True"),
+        (
+            lambda: ln.conv1d(SERIES, FILTERS, padding=True),
+            ArgumentError,
+            "conv1d: got padding True",
+        ),
+        (lambda: ln.conv1d(SERIES, FILTERS, stride=True), ArgumentError, "conv1d: got stride True"),
+        (
+            lambda: ln.conv2d(IMAGE, FILTERS_2D, stride=(1, True)),
+            ArgumentError,
+            "conv2d: got stride (1, True)",
+        ),
         (lambda: ln.k_max_pool(1.0, 1), ShapeError, "k_max_pool: got x () and axis 0"),
         (
             lambda: ln.layer_norm(V, ONES, [1, 2]),
@@ -430,6 +459,49 @@ def test_shapes_of_samples(
     role: str, options: dict[str, Any], error: type[ln.LazynetError], named: str
 ) -> None:
     refuses(lambda: getattr(ln, role)(**options), error, f"{role}: {named}")
+
+
+PARAMETERS = [("normal", "mean"), ("normal", "std"), ("uniform", "low"), ("uniform", "high")]
+PARAMETERS += [("gumbel", "mu"), ("gumbel", "beta")]
+
+
+@pytest.mark.parametrize(("role", "name"), PARAMETERS)
+@pytest.mark.parametrize(
+    ("bad", "error", "named"),
+    [
+        (NAN, SettingError, " is nan; it must be finite"),
+        (INF, SettingError, " is inf; it must be finite"),
+        ("a", ArgumentError, " is 'a'; it must be a number"),
+        (None, ArgumentError, " is None; it must be a number"),
+        (True, ArgumentError, " is True; it must be a number"),
+        ({}, ArgumentError, ": got dict {}"),
+        (["a", "b"], ArgumentError, ": got list ['a', 'b']"),
+        ([[1], [2, 3]], ArgumentError, ": got a ragged list"),
+    ],
+)
+def test_parameters_of_samples(
+    role: str, name: str, bad: Any, error: type[ln.LazynetError], named: str
+) -> None:
+    refuses(lambda: getattr(ln, role)(2, **{name: bad}), error, f"{role}: {name}{named}")
+
+
+@pytest.mark.parametrize("std", [-1, -0.5, np.float32(-1)])
+def test_negative_standard_deviation(std: Any) -> None:
+    refuses(lambda: ln.normal(2, std=std), SettingError, f"normal: got std = {std!r}; it must be 0")
+
+
+def test_bounds_too_far_apart() -> None:
+    refuses(lambda: ln.uniform(2, -1e308, 1e308), SettingError, "uniform: high - low is inf")
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array])
+def test_bounds_for_each_element(make: Any) -> None:
+    low, high = make([0.0, 5.0]), make([1.0, 7.0])
+    for x in (ln.uniform(2, low, high), ln.uniform(2, low, ln.constant(high, dtype="float32"))):
+        first, second = x.value()
+        assert 0 <= first <= 1
+        assert 5 <= second <= 7
+    assert (ln.uniform(2, 4, make([4.0, 5.0])).value() >= 4).all()
 
 
 @pytest.mark.parametrize("role", ["normal", "uniform", "gumbel", "bernoulli"])
@@ -610,7 +682,18 @@ def test_none_for_an_axis(role: str) -> None:
         (lambda: ln.split(V, -1), SettingError, "split: got -1 sections"),
         (lambda: ln.split(V, [1, 1]), ShapeError, "split: got (3,), axis 0 and lengths (1, 1)"),
         (lambda: ln.split(V, [1, 3]), ShapeError, "split: got (3,), axis 0 and lengths (1, 3)"),
-        (lambda: ln.split(V, [-1, 4]), ShapeError, "split: got (3,), axis 0 and lengths (-1, 4)"),
+        (
+            lambda: ln.split(V, [-1, 4]),
+            ShapeError,
+            "split: got (3,), axis 0 and lengths (-1, 4); the length -1 is negative",
+        ),
+        (lambda: ln.split(V, (5, -2)), ShapeError, "lengths (5, -2); the length -2 is negative"),
+        (lambda: ln.split(V, [1.0, 2.0]), ArgumentError, "split: sections: got 1.0 (float)"),
+        (lambda: ln.split(V, [[1], 2]), ArgumentError, "split: sections: got [1] (list)"),
+        (lambda: ln.split(V, {}), ArgumentError, "split: sections: got {} (dict)"),
+        (lambda: ln.split(V, np.array(3)), ArgumentError, "split: sections: got array(3)"),
+        (lambda: ln.split(V, 1, axis=[0]), ArgumentError, "split: axis: got [0] (list)"),
+        (lambda: ln.split(V, 1, axis={}), ArgumentError, "split: axis: got {} (dict)"),  # type: ignore[arg-type]
         (lambda: ln.split(V, []), ShapeError, "split: got (3,), axis 0 and lengths ()"),
         (lambda: ln.split(V, None), ArgumentError, "split: sections: got None"),
         (lambda: ln.split(V, "ab"), ArgumentError, "split: sections: got 'ab'"),
@@ -749,6 +832,14 @@ def test_several_indices(
         (lambda: ln.constant(V)[1.0:], ArgumentError, "x[...]: bounds of a slice: got 1.0"),
         (lambda: ln.constant(V)["a":], ArgumentError, "x[...]: bounds of a slice: got 'a'"),
         (lambda: ln.constant(V)[scalar()], ArgumentError, "x[...]: got an expression as index"),
+        (lambda: ln.constant(V)[[0, 2**64 - 1]], RangeError, "index 18446744073709551615 for 3"),
+        (lambda: ln.constant(V)[[-1, 2**63]], RangeError, "index 9223372036854775808 for 3"),
+        (lambda: ln.pick(batch(2), [0, 2**64 - 1]), RangeError, "pick: got index 184467440737095"),
+        (
+            lambda: ln.pick_rows(batch(3), np.zeros((2, 0), int)),  # type: ignore[arg-type]
+            ShapeError,
+            "pick_rows: got indices for 2 rows and a batch of 3",
+        ),
         (lambda: ln.constant(M)[[0], [1]], ArgumentError, "x[...]: got several lists of indices"),
         (lambda: ln.constant(M)[0, [1]], ArgumentError, "x[...]: got integers beside a list"),
         (lambda: ln.slice(V, NAN, 2), ArgumentError, "slice: bounds of a slice: got nan"),

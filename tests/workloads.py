@@ -6,6 +6,7 @@ or tree node, "by op" one node per operation.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -117,7 +118,12 @@ class Data:
 
 
 def sentence(data: Data) -> int:
-    """A sentence's length in characters: 27 on average, few below 10, one of 100 beyond 75."""
+    """Characters of a sentence: 20 to 60, as many of each length."""
+    return data.integer(20, 60)
+
+
+def corpus_sentence(data: Data) -> int:
+    """Characters of a sentence, with the long tail of a corpus: 27 on average, few beyond 75."""
     return 3 + int(data.rng.gamma(2.0, 12.0))
 
 
@@ -210,50 +216,6 @@ def lattices(
     return roots
 
 
-SHIFT, LEFT, RIGHT = range(3)
-
-
-def arc_standard(words: int, data: Data) -> Iterable[int]:
-    """A random legal transition sequence, balanced between shifting and reducing."""
-    stacked, waiting = 0, words
-    while waiting or stacked > 1:
-        legal = ([SHIFT] if waiting else []) + ([LEFT, RIGHT] if stacked > 1 else [])
-        move = legal[data.integer(0, len(legal) - 1)]
-        yield move
-        stacked += 1 if move == SHIFT else -1
-        waiting -= move == SHIFT
-
-
-def parsers(graphs: int = 32, low: int = 10, high: int = 40, seed: int = 0) -> list[Any]:
-    """Arc-standard parser with stack LSTMs: buffer, stack, composition, a loss per transition."""
-    weights, data = Weights(), Data(seed)
-    buffer_W, stack_W, compose_W = weights("buffer"), weights("stack"), weights("compose")
-    head_W, out_W, out_b = weights("head"), weights("out", 3, WIDTH), weights("bias", 3)
-    losses = []
-    for _ in range(graphs):
-        words = [data.vector() for _ in range(data.integer(low, high))]
-        buffer = [data.zeros()]
-        for x in reversed(words):
-            buffer.append(CELL(buffer_W, x, buffer[-1]))
-        bottom = data.zeros()
-        stack: list[tuple[Any, Any]] = []
-        for move in arc_standard(len(words), data):
-            top = stack[-1][1] if stack else bottom
-            hidden = CELL(head_W, top, buffer[-1])
-            losses.append(ln.cross_entropy(ln.affine(out_b, out_W, hidden), move))
-            if move == SHIFT:
-                item = words[len(words) - len(buffer) + 1]
-                buffer.pop()
-            else:
-                (second, _), (first, _) = stack[-2:]
-                del stack[-2:]
-                head, dependent = (first, second) if move == LEFT else (second, first)
-                item = CELL(compose_W, head, dependent, data.vector())
-            below = stack[-1][1] if stack else bottom
-            stack.append((item, CELL(stack_W, item, below)))
-    return [ln.sum(losses)]
-
-
 # One node per operation
 
 
@@ -279,6 +241,61 @@ def lstm_step(weights: Weights, name: str, x: Any, h: Any, c: Any) -> tuple[Any,
     i, f, o = ln.sigmoid(z[:n]), ln.sigmoid(z[n : 2 * n]), ln.sigmoid(z[2 * n : 3 * n])
     c = f * c + i * ln.tanh(z[3 * n :])
     return o * ln.tanh(c), c
+
+
+SHIFT, LEFT, RIGHT = range(3)
+
+
+def arc_standard(words: int, data: Data) -> Iterable[int]:
+    """A random legal transition sequence, balanced between shifting and reducing."""
+    stacked, waiting = 0, words
+    while waiting or stacked > 1:
+        legal = ([SHIFT] if waiting else []) + ([LEFT, RIGHT] if stacked > 1 else [])
+        move = legal[data.integer(0, len(legal) - 1)]
+        yield move
+        stacked += 1 if move == SHIFT else -1
+        waiting -= move == SHIFT
+
+
+def parsers(graphs: int = 32, low: int = 10, high: int = 40, seed: int = 0) -> list[Any]:
+    """Arc-standard parser with stack LSTMs, one node per operation, with a loss per transition.
+
+    Source: Dyer et al., Transition-based dependency parsing with stack long short-term memory,
+    2015 (without the history of actions).
+    """
+    weights, data = Weights(), Data(seed)
+
+    def layer(name: str, *xs: Any) -> Any:
+        pairs = [part for k, x in enumerate(xs) for part in (weights(f"{name}/{k}"), x)]
+        return ln.tanh(ln.affine(weights(name + "/b", WIDTH), *pairs))
+
+    losses = []
+    for _ in range(graphs):
+        words = [data.vector() for _ in range(data.integer(low, high))]
+        empty = (data.zeros(), data.zeros())
+        buffer = [empty]
+        for x in reversed(words):
+            buffer.append(lstm_step(weights, "buffer", x, *buffer[-1]))
+        stack: list[tuple[Any, tuple[Any, Any]]] = []
+        for move in arc_standard(len(words), data):
+            top = stack[-1][1] if stack else empty
+            logits = ln.affine(
+                weights("out/b", 3),
+                weights("out/W", 3, WIDTH),
+                layer("head", top[0], buffer[-1][0]),
+            )
+            losses.append(ln.cross_entropy(logits, move))
+            if move == SHIFT:
+                item = words[len(words) - len(buffer) + 1]
+                buffer.pop()
+            else:
+                (second, _), (first, _) = stack[-2:]
+                del stack[-2:]
+                head, dependent = (first, second) if move == LEFT else (second, first)
+                item = layer("compose", head, dependent, data.vector())
+            below = stack[-1][1] if stack else empty
+            stack.append((item, lstm_step(weights, "stack", item, *below)))
+    return [ln.sum(losses)]
 
 
 def lattices_by_op(
@@ -516,6 +533,53 @@ def count_agenda(nodes: Nodes) -> int:
         best = min(waiting, key=lambda kind: (mean[kind], kind))
         batches += 1
         for i in waiting.pop(best):
+            for u in users[i]:
+                missing[u] -= 1
+                if not missing[u]:
+                    waiting.setdefault(nodes.kinds[u], []).append(u)
+    return batches
+
+
+def count_in_full(nodes: Nodes) -> int:
+    """Batches of the plain rule of design.md, section 2.4, over true same-kind ancestry.
+
+    Next comes a kind whose lowest level left waits in full, else the kind of the waiting node with
+    the longest path below it.
+    """
+    counts: dict[int, dict[int, int]] = {}
+    level: dict[int, int] = {}
+    height = dict.fromkeys(nodes.sources, 0)
+    users: dict[int, list[int]] = {i: [] for i in nodes.sources}
+    left: dict[int, Counter[int]] = {}
+    for i, sources in nodes.sources.items():
+        kind = nodes.kinds[i]
+        mine = counts[i] = {}
+        for s in sources:
+            users[s].append(i)
+            for k, c in counts[s].items():
+                mine[k] = max(mine.get(k, 0), c)
+        level[i] = mine[kind] = mine.get(kind, 0) + 1
+        left.setdefault(kind, Counter())[level[i]] += 1
+    for i in reversed(list(nodes.sources)):
+        height[i] = max((height[u] + 1 for u in users[i]), default=0)
+    missing = {i: len(sources) for i, sources in nodes.sources.items()}
+    waiting: dict[int, list[int]] = {}
+    for i, count in missing.items():
+        if not count:
+            waiting.setdefault(nodes.kinds[i], []).append(i)
+
+    def urgency(kind: int) -> tuple[bool, int]:
+        run = waiting[kind]
+        lowest = min(k for k, count in left[kind].items() if count)
+        full = sum(level[i] == lowest for i in run) == left[kind][lowest]
+        return full, max(height[i] for i in run)
+
+    batches = 0
+    while waiting:
+        best = max(waiting, key=urgency)
+        batches += 1
+        for i in waiting.pop(best):
+            left[best][level[i]] -= 1
             for u in users[i]:
                 missing[u] -= 1
                 if not missing[u]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from lazynet.errors import ArgumentError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.ops.numeric import integer
 from lazynet.ops.reduce import axis_of
 
 Padding = str | int | tuple[int, ...]
@@ -292,9 +292,9 @@ def _sizes(role: str, name: str, value: Any, axes: int, least: int) -> Shape:
     """One whole number for every axis."""
     try:
         if isinstance(value, (tuple, list)):
-            sizes = tuple(operator.index(n) for n in value)
+            sizes = tuple(integer(n) for n in value)
         else:
-            sizes = (operator.index(value),) * axes
+            sizes = (integer(value),) * axes
     except TypeError:
         raise ArgumentError(
             f"{role}: got {name} {value!r}; it must be a whole number, or one for each axis"

@@ -64,8 +64,10 @@ def all_in_range(values: Any, n: int, role: str, ndim: int = 1) -> Array:
         raise ArgumentError(
             f"{role}: got a ragged list; the indices must form an array of integers"
         ) from error
-    if array.dtype.kind == "O" and array.ndim == 1:  # integers beyond 64 bits, or no integers
-        for v in array:
+    if array.ndim == 1 and (
+        array.dtype.kind == "O" or (array.dtype.kind == "f" and isinstance(values, (list, tuple)))
+    ):  # integers beyond 64 bits, or that have no 64-bit type in common, or no integers
+        for v in values:
             in_range(v, n, role)
     if array.dtype.kind not in "iu":
         raise ArgumentError(
@@ -487,13 +489,13 @@ def pick_rows(x: Any, indices: Sequence[int], axis: int = 0) -> Expression:
         )
     per_row = isinstance(indices, np.ndarray) and indices.ndim == 2 and x.batch is not None
     at = all_in_range(indices, x.shape[k], "pick_rows", 2 if per_row else 1)
-    if not at.shape[-1]:
-        return _window(x, [0] * (k + 1), [*((n, 1) for n in x.shape[:k]), (0, 1)])
     if per_row and len(at) != x.batch:
         raise ShapeError(
             f"pick_rows: got indices for {len(at)} rows and a batch of {x.batch}; give one list "
             "for all, or one per row"
         )
+    if not at.shape[-1]:
+        return _window(x, [0] * (k + 1), [*((n, 1) for n in x.shape[:k]), (0, 1)])
     return record(PickRows(x.shape, k, at.shape[-1]), (x,), at)  # type: ignore[no-any-return]
 
 

@@ -334,14 +334,20 @@ def _short(c: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
+_GREATEST = float(np.finfo(np.float64).max)
+"""All numbers but infinity are at most this."""
+
+
 def _within(role: str, name: str, values: Any, low: float, high: float) -> None:
     """Check numbers known at the time of recording."""
     if isinstance(values, Expression):
         return
     array = as_array(values, np.float64, f"{role}: {name}")
     if not np.all((array >= low) & (array <= high)):
-        bound = f"lie in [{low:g}, {high:g}]" if np.isfinite(high) else f"be at least {low:g}"
-        raise RangeError(f"{role}: got {name} {_short(values)}; it must {bound}, and be a number")
+        bound = f"lie in [{low:g}, {high:g}], and be a number"
+        if high == _GREATEST:
+            bound = f"be at least {low:g} and finite"
+        raise RangeError(f"{role}: got {name} {_short(values)}; it must {bound}")
 
 
 def _setting(role: str, name: str, value: Any, positive: bool = False) -> float:
@@ -523,14 +529,14 @@ def poisson_nll(log_rate: Any, count: Any) -> Expression:
         A scalar for each row: the sum of exp(log_rate) - count log_rate + log(count!).
 
     Raises:
-        RangeError: If a number or array given as count is negative.
+        RangeError: If a number or array given as count is negative or not finite.
         ShapeError: If the shapes differ.
 
     >>> import lazynet as ln
     >>> ln.poisson_nll(ln.constant(0.0), 1).value()
     1.0
     """
-    _within("poisson_nll", "count", count, 0, np.inf)
+    _within("poisson_nll", "count", count, 0, _GREATEST)
     return record(_POISSON_NLL, (log_rate, count))  # type: ignore[no-any-return]
 
 

@@ -7,6 +7,7 @@ wider than one number, cost 3 to 10 times what the same reduction costs as a pro
 from __future__ import annotations
 
 import math
+import operator
 from functools import lru_cache
 from typing import Any
 
@@ -146,6 +147,17 @@ def winners(x: Array, y: Array, offsets: Array) -> Array:
         result: Array = np.minimum.reduce(held, axis=0)[None]
         return result
     return np.minimum.reduceat(held, offsets[:-1], axis=0)
+
+
+def integer(value: Any) -> int:
+    """`operator.index`, which takes booleans and arrays of one integer too: here they are refused.
+
+    Raises:
+        TypeError: If it is no integer.
+    """
+    if isinstance(value, (bool, np.bool_, np.ndarray)):
+        raise TypeError(f"{value!r} is no integer")
+    return operator.index(value)
 
 
 def finite_number(role: str, value: Any) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.convert import as_dtype
+from lazynet.convert import as_array, as_dtype
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
@@ -352,11 +352,22 @@ def _sample(op: type[_Sample], role: str, shape: Any, batch: int | None, dtype: 
     return record(sampler, (), next_key(), _rows(role, batch))  # type: ignore[no-any-return]
 
 
-def _scaled(role: str, x: Expression, scale: Any, offset: Any) -> Expression:
+def _parameter(role: str, value: Any) -> Any:
+    """A parameter of a distribution: an expression, a finite float, or an array of float64."""
+    if type(value) is float or isinstance(value, (str, bytes)):
+        return finite_number(role, value)
+    if isinstance(value, Expression):
+        return value
+    if hasattr(value, "__iter__") and not (isinstance(value, np.ndarray) and not value.ndim):
+        return as_array(value, np.float64, role)
+    return finite_number(role, value)
+
+
+def _scaled(x: Expression, scale: Any, offset: Any) -> Expression:
     """offset + scale x, leaving out what changes nothing."""
-    if isinstance(scale, Expression) or np.ndim(scale) or finite_number(role, scale) != 1:
+    if type(scale) is not float or scale != 1:
         x = x * scale
-    if isinstance(offset, Expression) or np.ndim(offset) or finite_number(role, offset) != 0:
+    if type(offset) is not float or offset != 0:
         x = x + offset
     return x
 
@@ -378,13 +389,19 @@ def normal(
 
     Raises:
         ShapeError: If a length is negative.
+        SettingError: If a number is not finite, or the number `std` negative.
         DtypeError: If the dtype is none of the two.
 
     >>> import lazynet as ln
     >>> ln.normal((2, 3), batch=4).value().shape
     (4, 2, 3)
     """
-    return _scaled("normal", _sample(NormalSample, "normal", shape, batch, dtype), std, mean)
+    offset = _parameter("normal: mean", mean)
+    scale = _parameter("normal: std", std)
+    if type(scale) is float and scale < 0:
+        raise SettingError(f"normal: got std = {std!r}; it must be 0 or more")
+    z = _sample(NormalSample, "normal", shape, batch, dtype)
+    return _scaled(z, scale, offset)
 
 
 def uniform(
@@ -404,6 +421,7 @@ def uniform(
 
     Raises:
         ShapeError: If a length is negative.
+        SettingError: If a number is not finite.
         DtypeError: If the dtype is none of the two.
 
     >>> import lazynet as ln
@@ -411,8 +429,12 @@ def uniform(
     >>> bool(u.min() >= -1 and u.max() < 1)
     True
     """
+    low, high = _parameter("uniform: low", low), _parameter("uniform: high", high)
+    width = high - low
+    if type(width) is float:
+        width = finite_number("uniform: high - low", width)
     u = _sample(UniformSample, "uniform", shape, batch, dtype)
-    return _scaled("uniform", u, high - low, low)
+    return _scaled(u, width, low)
 
 
 def gumbel(
@@ -432,13 +454,17 @@ def gumbel(
 
     Raises:
         ShapeError: If a length is negative.
+        SettingError: If a number is not finite.
         DtypeError: If the dtype is none of the two.
 
     >>> import lazynet as ln
     >>> ln.gumbel(3).value().shape
     (3,)
     """
-    return _scaled("gumbel", _sample(GumbelSample, "gumbel", shape, batch, dtype), beta, mu)
+    offset = _parameter("gumbel: mu", mu)
+    scale = _parameter("gumbel: beta", beta)
+    g = _sample(GumbelSample, "gumbel", shape, batch, dtype)
+    return _scaled(g, scale, offset)
 
 
 def bernoulli(

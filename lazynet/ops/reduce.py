@@ -6,7 +6,6 @@ Where several elements share a maximum or minimum, the first of them gets the wh
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,7 @@ from lazynet.kinds import HOOKS, INT64, Array, Call, Op, Shape
 from lazynet.ops.numeric import (
     exp_difference,
     finite,
+    integer,
     last_max,
     last_sum,
     max_segments,
@@ -352,7 +352,7 @@ def axes_of(role: str, shape: Shape, axis: Any) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     try:
-        given = [operator.index(k) for k in (axis if isinstance(axis, (tuple, list)) else (axis,))]
+        given = [integer(k) for k in (axis if isinstance(axis, (tuple, list)) else (axis,))]
     except TypeError:
         raise ArgumentError(
             f"{role}: got axis {axis!r}; it must be a whole number, a tuple of them, or None"
@@ -377,9 +377,15 @@ def axis_of(role: str, shape: Shape, axis: Any) -> int:
     return axes_of(role, shape, axis)[0]
 
 
-@lru_cache(maxsize=1024, typed=True)
-def _op(op: Any, role: str, shape: Shape, axis: Any) -> Op:
-    """The reduction for this argument, made once: an op looks itself up when it is made."""
+_INTS = frozenset((int,))
+
+
+@lru_cache(maxsize=1024)
+def _op(op: Any, role: str, shape: Shape, axis: Axes) -> Op:
+    """The reduction for this argument, made once: an op looks itself up when it is made.
+
+    The key must hold Python integers only: 0.0 and False would find what 0 has left.
+    """
     axes = axes_of(role, shape, axis)
     made: Op = op(axes, tuple([shape[k] for k in axes])) if issubclass(op, Sum) else op(axes)
     return made
@@ -387,8 +393,9 @@ def _op(op: Any, role: str, shape: Shape, axis: Any) -> Op:
 
 def _record(op: Any, role: str, x: Any, axis: Any) -> Expression:
     x = as_expression(x, role)
-    if isinstance(axis, list):
-        axis = tuple(axis)
+    if axis is not None and type(axis) is not int:
+        plain = type(axis) is tuple and _INTS.issuperset(map(type, axis))
+        axis = axis if plain else axes_of(role, x.shape, axis)
     return record(_op(op, role, x.shape, axis), (x,))  # type: ignore[no-any-return]
 
 

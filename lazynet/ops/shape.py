@@ -383,26 +383,36 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Express
     ([1.0], [2.0, 3.0])
     """
     x = as_expression(x, "split")
-    if isinstance(sections, (tuple, list, np.ndarray)):
-        sections = _sizes(sections, "split")
+    if type(axis) is not int:
+        axis = one_axis(axis, x.ndim, "split")
+    if isinstance(sections, (tuple, list)) or (isinstance(sections, np.ndarray) and sections.ndim):
+        sections = tuple([whole_number(n, "split: sections") for n in sections])
+    elif type(sections) is not int:
+        sections = whole_number(sections, "split: sections")
     op = _split_op(x.shape, sections, axis)
     return (x,) if op is None else record(op, (x,))
 
 
-@lru_cache(maxsize=4096, typed=True)  # else True and 2.0 would be taken for 1 and 2
-def _split_op(shape: Shape, sections: Any, axis: Any) -> Split | None:
+@lru_cache(maxsize=4096)  # of Python integers only: True and 2.0 would be taken for 1 and 2
+def _split_op(shape: Shape, sections: int | Shape, axis: int) -> Split | None:
     """The op that cuts like this; None where there is nothing to cut."""
     k = one_axis(axis, len(shape), "split")
     n = shape[k]
     if isinstance(sections, tuple):
         sizes = sections
-        if not sizes or -1 in sizes or sum(sizes) != n:
+        negative = [size for size in sizes if size < 0]
+        if negative:
+            raise ShapeError(
+                f"split: got {shape}, axis {k} and lengths {sizes}; the length {negative[0]} is "
+                f"negative; give all lengths, 0 or more, which add up to {n}"
+            )
+        if not sizes or sum(sizes) != n:
             raise ShapeError(
                 f"split: got {shape}, axis {k} and lengths {sizes}; they must add up to {n}; "
                 "give the length of each part, not the positions of the cuts"
             )
     else:
-        parts = whole_number(sections, "split: sections")
+        parts = sections
         if parts < 1:
             raise SettingError(f"split: got {parts} sections; there must be at least one")
         if n % parts:
