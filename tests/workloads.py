@@ -541,7 +541,7 @@ def count_agenda(nodes: Nodes) -> int:
 
 
 def count_in_full(nodes: Nodes) -> int:
-    """Batches of the plain rule of design.md, section 2.4, over true same-kind ancestry.
+    """Batches of the plain "waiting in full" rule, over true same-kind ancestry.
 
     Next comes a kind whose lowest level left waits in full, else the kind of the waiting node with
     the longest path below it.
