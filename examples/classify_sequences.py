@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--task", choices=["vowels", "sentiment", "surnames"], default="vowels")
     parser.add_argument("--smoke", action="store_true", help="made-up data, a few updates: seconds")
     parser.add_argument("--epochs", type=int, help="passes over the training data")
-    parser.add_argument("--hidden", type=int, default=50, help="hidden state of each direction")
+    parser.add_argument("--hidden", type=int, help="hidden state of each direction")
     parser.add_argument("--batch", type=int, default=64, help="examples an update")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -175,20 +175,22 @@ def main() -> None:
     if options.task == "vowels":
         read = data.synthetic_sequences if options.smoke else data.japanese_vowels
         train_set, test_set = read()
-        n_in, dropout, rate, epochs = train_set[0][0].shape[1], 0.2, 5e-3, 60
+        n_in, hidden, dropout, rate, epochs = train_set[0][0].shape[1], 50, 0.2, 5e-3, 60
     else:
         if options.task == "sentiment":
             raw = data.synthetic_sentences() if options.smoke else data.sentiment()
-            n_in, dropout, rate, epochs, least = 64, 0.5, 2e-3, 6, 2
+            n_in, hidden, dropout, rate, epochs, least = 64, 50, 0.5, 2e-3, 6, 2
         else:
             raw = data.synthetic_surnames() if options.smoke else data.surnames()
-            n_in, dropout, rate, epochs, least = 32, 0.2, 4e-3, 20, 1
+            n_in, hidden, dropout, rate, epochs, least = 32, 80, 0.3, 4e-3, 20, 1
         train_set, test_set, n_symbols = symbols(*raw, least)
     if options.smoke:
         epochs = 2
         train_set, test_set = train_set[:64], test_set[:64]
     if options.epochs is not None:
         epochs = options.epochs
+    if options.hidden is not None:
+        hidden = options.hidden
     if options.task == "vowels":
         frames = np.concatenate([x for x, _ in train_set])
         mean, spread = frames.mean(axis=0), frames.std(axis=0)
@@ -201,7 +203,7 @@ def main() -> None:
         f"{options.task}: {len(train_set)} training and {len(test_set)} test sequences of "
         f"{min(lengths)} to {max(lengths)} steps, {n_classes} classes"
     )
-    classifier = Classifier(model, n_classes, options.hidden, n_in, n_symbols, dropout)
+    classifier = Classifier(model, n_classes, hidden, n_in, n_symbols, dropout)
     updates = epochs * -(-len(train_set) // options.batch)
     schedule = ln.optim.Cosine(updates)
     optimizer = ln.optim.Adam(model, lr=rate, clip=5.0, schedule=schedule)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -314,22 +314,16 @@ def binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
             e.tape = tape
             e.index = n
             return e
-    result: Expression
     if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
-        result = record(number_op, (a,), float(b))
-    else:
-        result = record(op, (a, b))
-    return result
+        return record(number_op, (a,), float(b))
+    return record(op, (a, b))
 
 
 def _reflected(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
     """Record `b op a` where b is no expression."""
-    result: Expression
     if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
-        result = record(number_op, (a,), float(b))
-    else:
-        result = record(op, (b, a))
-    return result
+        return record(number_op, (a,), float(b))
+    return record(op, (b, a))
 
 
 def unary(op: Op, a: Expression) -> Expression:
@@ -352,8 +346,7 @@ def unary(op: Op, a: Expression) -> Expression:
             e.tape = tape
             e.index = n
             return e
-    result: Expression = record(op, (a,))
-    return result
+    return record(op, (a,))
 
 
 def mark(tape: Tape, index: int) -> None:
@@ -398,7 +391,9 @@ def adopt(tape: Tape, x: Expression) -> int:
     return found
 
 
-def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None = None) -> Any:
+def record(
+    op: Op, args: Sequence[Any], payload: Any = None, batch: int | None = None
+) -> Expression:
     """Record a node of `op`; arguments may be expressions, numbers, arrays.
 
     Args:
@@ -408,7 +403,7 @@ def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None =
         batch: Batch of the result, where it does not follow from the arguments (-1: single row).
 
     Returns:
-        The expression, or a tuple of them for an op with several results.
+        The expression; a tuple of them for an op with several results (see `record_several`).
     """
     tape = LOCAL.tape
     indices: list[int] = []
@@ -471,7 +466,12 @@ def record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None =
     if modes.marks:
         for k in range(n, len(kinds)):
             mark(tape, k)
-    return tuple([handle(tape, k) for k in range(n, n + len(members))])
+    several: Any = tuple([handle(tape, k) for k in range(n, n + len(members))])
+    return several  # type: ignore[no-any-return]  # ops of several results use record_several
+
+
+record_several = cast("Callable[..., tuple[Expression, ...]]", record)
+"""`record`, for an op with several results."""
 
 
 def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:

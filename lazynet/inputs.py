@@ -104,7 +104,7 @@ def rebatch(xs: Sequence[Expression]) -> Expression:
     rows = 0
     for e in entries:
         rows += 1 if e.batch is None else e.batch
-    return record(REBATCH, [_stopped(e) for e in entries], None, rows)  # type: ignore[no-any-return]
+    return record(REBATCH, [_stopped(e) for e in entries], None, rows)
 
 
 def _stopped(x: Any) -> Any:

@@ -213,7 +213,6 @@ def _assign_rows(
     count = np.ones(n, np.int64) if single else np.where(rows == -1, 1, rows)
     first = layout.first = np.zeros(n, np.int64)
     keys: dict[tuple[Any, int], int] = {}
-    sizes: list[int] = []
     arena_of_code = np.array(
         [
             -1 if k.type.shared else keys.setdefault((k.type.dtype, k.type.width), len(keys))
@@ -234,62 +233,80 @@ def _assign_rows(
             sizes[a] += int(count[i])
 
     order = plan.order
-    batches = len(bounds) - 1
-    ordered_counts = count[order]
-    before = np.concatenate([[0], np.cumsum(ordered_counts)])
+    before = np.concatenate([[0], np.cumsum(count[order])])
     batch_rows = before[bounds[1:]] - before[bounds[:-1]]
-    batch_code = code[order[bounds[:-1]]] if batches else np.zeros(0, np.int64)
-    by_kind = np.argsort(batch_code, kind="stable")
-    output_start: list[Array] = []
-    sorted_codes = batch_code[by_kind]
-    sorted_rows = batch_rows[by_kind]
-    cumulated = np.concatenate([[0], np.cumsum(sorted_rows)])
-    heads = (
-        np.flatnonzero(np.concatenate([[True], sorted_codes[1:] != sorted_codes[:-1]]))
-        if (batches)
-        else np.zeros(0, np.int64)
-    )
-    tails = np.append(heads[1:], batches)
-    most = max((len(k.outputs) for k in kinds), default=1)
-    for position in range(most):
-        begin = np.zeros(batches, np.int64)
-        for h, e in zip(heads.tolist(), tails.tolist()):
-            kind = kinds[int(sorted_codes[h])]
-            if position < len(kind.outputs):
-                t = kind.outputs[position]
-                a = keys[(t.dtype, t.width)]
-                begin[by_kind[h:e]] = sizes[a] + cumulated[h:e] - cumulated[h]
-                sizes[a] += int(cumulated[e] - cumulated[h])
-        output_start.append(begin)
-    offset = before[:-1] - np.repeat(before[bounds[:-1]], np.diff(bounds))
-    batch_of = np.repeat(np.arange(batches), np.diff(bounds))
-    first[order] = output_start[0][batch_of] + offset
+    starts_of = _output_starts(kinds, code[order[bounds[:-1]]], batch_rows, keys, sizes)
+    lengths = np.diff(bounds)
+    offset = before[:-1] - np.repeat(before[bounds[:-1]], lengths)
+    batch_of = np.repeat(np.arange(len(lengths)), lengths)
+    first[order] = starts_of[0][batch_of] + offset
     if plan.alias.any():
-        if most > 1:
-            place = np.zeros(n, np.int64)
-            place[order] = np.arange(len(order))
-            for i in np.flatnonzero(plan.alias).tolist():
-                position = kinds[int(code[i])].position
-                if position:
-                    at = int(place[int(plan.pointer[i])])
-                    first[i] = output_start[position][batch_of[at]] + offset[at]
+        position = np.array([k.position for k in kinds], np.int64)[code]
+        place = np.zeros(n, np.int64)
+        place[order] = np.arange(len(order))
+        for p in range(1, len(starts_of)):
+            further = np.flatnonzero(position == p)
+            at = place[plan.pointer[further]]
+            first[further] = starts_of[p][batch_of[at]] + offset[at]
         _resolve_aliases(layout, graph, plan, starts, args)
     layout.arenas = [(d, w, sizes[a]) for (d, w), a in keys.items()]
-    rows_list = batch_rows.tolist()
-    bounds_list = bounds.tolist()
-    codes = batch_code.tolist()
-    begins = [b.tolist() for b in output_start]
-    whole = single or bool((rows[order] == -1).all())
-    for b in range(batches):
-        kind = kinds[codes[b]]
-        step = Step(kind, order[bounds_list[b] : bounds_list[b + 1]])
-        step.rows = rows_list[b]
-        if not whole:
-            nodes_rows = rows[step.nodes]
-            if (nodes_rows != -1).any():
-                step.counts = count[step.nodes]
+    _make_steps(layout, order, bounds, batch_rows, starts_of, None if single else count, keys)
+
+
+def _output_starts(
+    kinds: list[Kind],
+    batch_code: Array,
+    batch_rows: Array,
+    keys: dict[tuple[Any, int], int],
+    sizes: list[int],
+) -> list[Array]:
+    """First row of every batch in its arena, for each result; `sizes` grows accordingly.
+
+    Rows of a kind lie together, batch after batch.
+    """
+    batches = len(batch_code)
+    by_kind = np.argsort(batch_code, kind="stable")
+    codes = batch_code[by_kind]
+    ends = np.concatenate([[0], np.cumsum(batch_rows[by_kind])])
+    heads = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])[:batches]).tolist()
+    result = []
+    for position in range(max((len(k.outputs) for k in kinds), default=1)):
+        begin = np.zeros(batches, np.int64)
+        for head, tail in zip(heads, [*heads[1:], batches]):
+            kind = kinds[int(codes[head])]
+            if position < len(kind.outputs):
+                t = kind.outputs[position]
+                arena = keys[(t.dtype, t.width)]
+                begin[by_kind[head:tail]] = sizes[arena] + ends[head:tail] - ends[head]
+                sizes[arena] += int(ends[tail] - ends[head])
+        result.append(begin)
+    return result
+
+
+def _make_steps(
+    layout: Layout,
+    order: Array,
+    bounds: Array,
+    batch_rows: Array,
+    starts_of: list[Array],
+    count: Array | None,
+    keys: dict[tuple[Any, int], int],
+) -> None:
+    """The batches as steps, without their arguments; `count` is None where all rows are single."""
+    if count is not None and bool((layout.rows[order] == -1).all()):
+        count = None
+    rows = batch_rows.tolist()
+    edges = bounds.tolist()
+    begins = [b.tolist() for b in starts_of]
+    codes = layout.code[order[bounds[:-1]]].tolist()
+    for b, c in enumerate(codes):
+        kind = layout.kinds[c]
+        step = Step(kind, order[edges[b] : edges[b + 1]])
+        step.rows = rows[b]
+        if count is not None and (layout.rows[step.nodes] != -1).any():
+            step.counts = count[step.nodes]
         step.outputs = [
-            (keys[(t.dtype, t.width)], begins[k][b], begins[k][b] + rows_list[b], t.shape)
+            (keys[(t.dtype, t.width)], begins[k][b], begins[k][b] + rows[b], t.shape)
             for k, t in enumerate(kind.outputs)
         ]
         layout.steps.append(step)

@@ -267,7 +267,7 @@ def leaky_relu(x: Any, alpha: float = 0.01) -> Expression:
     >>> ln.leaky_relu([-2.0, 2.0], alpha=0.5).value().tolist()
     [-1.0, 2.0]
     """
-    return record(_LEAKY_RELU, (x,), _slope("leaky_relu", alpha))  # type: ignore[no-any-return]
+    return record(_LEAKY_RELU, (x,), _slope("leaky_relu", alpha))
 
 
 class Elu(Elementwise):
@@ -301,7 +301,7 @@ def elu(x: Any, alpha: float = 1.0) -> Expression:
     >>> round(ln.elu(-1.0).item(), 4)
     -0.6321
     """
-    return record(_ELU, (x,), _slope("elu", alpha))  # type: ignore[no-any-return]
+    return record(_ELU, (x,), _slope("elu", alpha))
 
 
 def _slope(name: str, alpha: float) -> float:

@@ -213,10 +213,10 @@ class MaximumNumber(Elementwise):
 
 def _extremum(op: Op, number_op: Op, a: Any, b: Any) -> Expression:
     if is_number(b):
-        return record(number_op, (a,), float(b))  # type: ignore[no-any-return]
+        return record(number_op, (a,), float(b))
     if is_number(a):
-        return record(number_op, (b,), float(a))  # type: ignore[no-any-return]
-    return record(op, (a, b))  # type: ignore[no-any-return]
+        return record(number_op, (b,), float(a))
+    return record(op, (a, b))
 
 
 def minimum(a: Any, b: Any) -> Expression:
@@ -352,7 +352,7 @@ def where(condition: Any, a: Any, b: Any) -> Expression:
     if isinstance(condition, Expression) and condition.kind.op.differentiable:
         # Zeros sent on to what computed it could meet an infinity there
         condition = stop_gradient(condition)
-    return record(_WHERE, (condition, a, b))  # type: ignore[no-any-return]
+    return record(_WHERE, (condition, a, b))
 
 
 def greater(a: Any, b: Any) -> Expression:
@@ -372,7 +372,7 @@ def greater(a: Any, b: Any) -> Expression:
     >>> ln.greater(ln.constant([1.0, 2.0, 3.0]), 2).value().tolist()
     [0.0, 0.0, 1.0]
     """
-    return record(_GREATER, (a, b))  # type: ignore[no-any-return]
+    return record(_GREATER, (a, b))
 
 
 def less(a: Any, b: Any) -> Expression:
@@ -392,7 +392,7 @@ def less(a: Any, b: Any) -> Expression:
     >>> ln.less(ln.constant([1.0, 2.0, 3.0]), 2).value().tolist()
     [1.0, 0.0, 0.0]
     """
-    return record(_LESS, (a, b))  # type: ignore[no-any-return]
+    return record(_LESS, (a, b))
 
 
 def equal(a: Any, b: Any) -> Expression:
@@ -412,7 +412,7 @@ def equal(a: Any, b: Any) -> Expression:
     >>> ln.equal(ln.constant([1.0, 2.0, 3.0]), 2).value().tolist()
     [0.0, 1.0, 0.0]
     """
-    return record(_EQUAL, (a, b))  # type: ignore[no-any-return]
+    return record(_EQUAL, (a, b))
 
 
 # The same value, another gradient
@@ -509,7 +509,7 @@ def scale_gradient(x: Any, factor: float) -> Expression:
         raise ArgumentError(
             f"scale_gradient: got a factor of type {type(factor).__name__}; it must be a number"
         )
-    return record(_SCALE_GRADIENT, (x,), float(factor))  # type: ignore[no-any-return]
+    return record(_SCALE_GRADIENT, (x,), float(factor))
 
 
 # Dtypes

@@ -344,7 +344,7 @@ def conv1d(
     """
     op = Conv1d(_sizes("conv1d", "stride", stride, 1, 1), _padding("conv1d", padding, 1))
     args = (x, filters) if bias is None else (x, filters, bias)
-    return record(op, args)  # type: ignore[no-any-return]
+    return record(op, args)
 
 
 def conv2d(
@@ -378,7 +378,7 @@ def conv2d(
     """
     op = Conv2d(_sizes("conv2d", "stride", stride, 2, 1), _padding("conv2d", padding, 2))
     args = (x, filters) if bias is None else (x, filters, bias)
-    return record(op, args)  # type: ignore[no-any-return]
+    return record(op, args)
 
 
 def max_pool(
@@ -423,7 +423,7 @@ def max_pool(
             f"max_pool: got padding {padding!r} and size {size!r}; windows of padding alone have "
             "no maximum; the padding must be less than the size"
         )
-    return record(MaxPool(strides, pads, sizes), (x,))  # type: ignore[no-any-return]
+    return record(MaxPool(strides, pads, sizes), (x,))
 
 
 def k_max_pool(x: Any, k: int, axis: int = 0) -> Expression:
@@ -451,7 +451,7 @@ def k_max_pool(x: Any, k: int, axis: int = 0) -> Expression:
     x = as_expression(x, "k_max_pool")
     (count,) = _sizes("k_max_pool", "k", k, 1, 1)
     op = KMaxPool(count, axis_of("k_max_pool", x.shape, axis))
-    return record(op, (x,))  # type: ignore[no-any-return]
+    return record(op, (x,))
 
 
 __all__ = [

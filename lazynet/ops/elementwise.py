@@ -196,4 +196,4 @@ def apply(op: Op, x: Any) -> Expression:
     """Record an op of one argument."""
     if isinstance(x, Expression):
         return unary(op, x)
-    return record(op, (x,))  # type: ignore[no-any-return]
+    return record(op, (x,))

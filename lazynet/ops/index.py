@@ -238,11 +238,11 @@ def _window(x: Expression, starts: list[int], spans: list[Span]) -> Expression:
     if x.type.shared and (kept > 1 or all(count != -1 for count, _ in spans)):
         # a part of a weight that stands for a weight itself: shared by the batch, so no payload
         slices = tuple((s, count, step) for s, (count, step) in zip(starts, spans))
-        return record(FixedWindow(source, slices), (x,))  # type: ignore[no-any-return]
+        return record(FixedWindow(source, slices), (x,))
     place = 0
     for k, n in enumerate(source):
         place = place * n + (starts[k] if k < len(starts) else 0)
-    return record(_window_op(source, tuple(spans)), (x,), place)  # type: ignore[no-any-return]
+    return record(_window_op(source, tuple(spans)), (x,), place)
 
 
 def _span(s: builtins.slice, n: int, role: str) -> tuple[int, Span]:
@@ -279,7 +279,7 @@ def index_expression(x: Expression, index: Any) -> Expression:
             if index < 0:
                 index += n
             op = _window_op(shape, ((-1, 1),))
-            return record(op, (x,), index * (x.type.width // n))  # type: ignore[no-any-return]
+            return record(op, (x,), index * (x.type.width // n))
     entries = list(index) if isinstance(index, tuple) else [index]
     role = "x[...]"
     taken = sum(1 for e in entries if e is not None and e is not Ellipsis)
@@ -410,7 +410,7 @@ def pick(x: Any, index: int | Sequence[int], axis: int = 0) -> Expression:
         )
     places *= prod(x.shape[k + 1 :])
     op = _window_op(x.shape, tuple(spans))
-    return record(op, (x,), places, len(places))  # type: ignore[no-any-return]
+    return record(op, (x,), places, len(places))
 
 
 # Several entries along an axis
@@ -496,7 +496,7 @@ def pick_rows(x: Any, indices: Sequence[int], axis: int = 0) -> Expression:
         )
     if not at.shape[-1]:
         return _window(x, [0] * (k + 1), [*((n, 1) for n in x.shape[:k]), (0, 1)])
-    return record(PickRows(x.shape, k, at.shape[-1]), (x,), at)  # type: ignore[no-any-return]
+    return record(PickRows(x.shape, k, at.shape[-1]), (x,), at)
 
 
 HOOKS.index = index_expression

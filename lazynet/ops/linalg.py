@@ -105,7 +105,7 @@ def matmul(a: Any, b: Any) -> Expression:
     """
     if not (isinstance(a, Expression) and isinstance(b, Expression)):
         a, b = _operands((a, b), "matmul")
-    return record(_MATMUL, (a, b))  # type: ignore[no-any-return]
+    return record(_MATMUL, (a, b))
 
 
 def dot(a: Any, b: Any) -> Expression:
@@ -131,7 +131,7 @@ def dot(a: Any, b: Any) -> Expression:
             f"dot: got {a.shape}, {b.shape}; both must be vectors of the same length; use @ for "
             "matrices, or ln.sum(a * b) for other shapes"
         )
-    return record(_MATMUL, (a, b))  # type: ignore[no-any-return]
+    return record(_MATMUL, (a, b))
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def outer(a: Any, b: Any) -> Expression:
     >>> ln.outer(ln.constant([1, 2]), ln.constant([3, 4])).value().tolist()
     [[3.0, 4.0], [6.0, 8.0]]
     """
-    return record(_OUTER, _operands((a, b), "outer"))  # type: ignore[no-any-return]
+    return record(_OUTER, _operands((a, b), "outer"))
 
 
 # Affine map
@@ -284,7 +284,7 @@ def affine(b: Any, *pairs: Any) -> Expression:
         if not isinstance(a, Expression):
             args = tuple(_operands(args, "affine"))
             break
-    return record(_AFFINE, args)  # type: ignore[no-any-return]
+    return record(_AFFINE, args)
 
 
 # Einstein summation
@@ -419,7 +419,7 @@ def einsum(subscripts: str, a: Any, b: Any) -> Expression:
             "ln.einsum('ij,j->i', a, b)"
         )
     op = _parse(subscripts)
-    return record(op, same_dtype_expressions((a, b), "einsum"))  # type: ignore[no-any-return]
+    return record(op, same_dtype_expressions((a, b), "einsum"))
 
 
 # Square matrices
@@ -476,7 +476,7 @@ def inverse(x: Any) -> Expression:
     >>> ln.inverse(ln.constant([[2, 0], [0, 4]])).value().tolist()
     [[0.5, 0.0], [0.0, 0.25]]
     """
-    return record(_INVERSE, (as_expression(x, "inverse"),))  # type: ignore[no-any-return]
+    return record(_INVERSE, (as_expression(x, "inverse"),))
 
 
 @dataclass(frozen=True)
@@ -523,7 +523,7 @@ def logdet(x: Any) -> Expression:
     >>> round(ln.logdet(ln.constant([[2.0, 0.0], [0.0, 3.0]])).value(), 4)
     1.7918
     """
-    return record(_LOGDET, (as_expression(x, "logdet"),))  # type: ignore[no-any-return]
+    return record(_LOGDET, (as_expression(x, "logdet"),))
 
 
 @dataclass(frozen=True)
@@ -563,7 +563,7 @@ def trace(x: Any) -> Expression:
     5.0
     """
     x = as_expression(x, "trace")
-    return record(Trace(x.shape[0] if x.shape else 0), (x,))  # type: ignore[no-any-return]
+    return record(Trace(x.shape[0] if x.shape else 0), (x,))
 
 
 HOOKS.matmul = matmul

@@ -132,7 +132,7 @@ def lookup(table: Expression, index: Any) -> Expression:
     n = shape[0]
     sparse = table.type.shared != 0  # the gradient of a computed table lies in a dense arena
     if type(index) is int and 0 <= index < n:
-        return record(_rows_op(shape, sparse), (table,), index)  # type: ignore[no-any-return]
+        return record(_rows_op(shape, sparse), (table,), index)
     name = str(getattr(table, "name", "table"))
     role = f"lookup {name}"
     if isinstance(index, Expression):
@@ -141,7 +141,7 @@ def lookup(table: Expression, index: Any) -> Expression:
                 f"{role}: got {index!r} as index; it must be of dtype int64 and shape (), such as "
                 "the result of ln.argmax"
             )
-        return record(LookupAt(shape, sparse, name), (table, index))  # type: ignore[no-any-return]
+        return record(LookupAt(shape, sparse, name), (table, index))
     if isinstance(index, (list, tuple, range)) or (isinstance(index, np.ndarray) and index.ndim):
         if isinstance(index, tuple):
             raise ShapeError(
@@ -149,9 +149,9 @@ def lookup(table: Expression, index: Any) -> Expression:
                 "list for several rows, and table[i][j] for a part of one"
             )
         rows = all_in_range(index, n, role)
-        return record(_rows_op(shape, sparse), (table,), rows, len(rows))  # type: ignore[no-any-return]
+        return record(_rows_op(shape, sparse), (table,), rows, len(rows))
     number = index.item() if isinstance(index, np.ndarray) and index.dtype.kind in "iu" else index
-    return record(_rows_op(shape, sparse), (table,), in_range(number, n, role))  # type: ignore[no-any-return]
+    return record(_rows_op(shape, sparse), (table,), in_range(number, n, role))
 
 
 HOOKS.lookup = lookup

@@ -277,10 +277,10 @@ def _class_loss(op: Op, role: str, x: Any, c: Any) -> Expression:
     x = as_expression(x, role)
     shape = x.shape
     if type(c) is int and len(shape) == 1 and 0 <= c < shape[0]:
-        return record(op, (x,), c)  # type: ignore[no-any-return]
+        return record(op, (x,), c)
     op.shape(shape)
     if not _is_list(c):
-        return record(op, (x,), _class(role, c, shape[0]))  # type: ignore[no-any-return]
+        return record(op, (x,), _class(role, c, shape[0]))
     classes = _class_array(role, c, shape[0])
     rows = x.batch
     if rows is not None and rows != len(classes):
@@ -288,7 +288,7 @@ def _class_loss(op: Op, role: str, x: Any, c: Any) -> Expression:
             f"{role}: got {len(classes)} classes and a batch of {rows} rows; a list holds one "
             "class for each row; give as many, or one class for all"
         )
-    return record(op, (x,), classes, len(classes))  # type: ignore[no-any-return]
+    return record(op, (x,), classes, len(classes))
 
 
 def _is_list(c: Any) -> bool:
@@ -299,13 +299,13 @@ def _is_list(c: Any) -> bool:
 
 def _class(role: str, c: Any, n: int) -> int:
     """One class, checked."""
-    try:
-        k = operator.index(c)
-    except TypeError:
-        k = -1
-        whole = False
-    else:
-        whole = not isinstance(c, (bool, np.bool_))
+    k = -1
+    whole = not isinstance(c, (bool, np.bool_))
+    if whole:
+        try:
+            k = operator.index(c)
+        except TypeError:
+            whole = False
     if not whole:
         raise ArgumentError(
             f"{role}: got class {_short(c)} of {type(c).__name__} for {n} classes; a class is a "
@@ -449,7 +449,7 @@ def binary_cross_entropy(logits: Any, target: Any) -> Expression:
     1.3863
     """
     _within("binary_cross_entropy", "target", target, 0, 1)
-    return record(_BINARY_CROSS_ENTROPY, (logits, target))  # type: ignore[no-any-return]
+    return record(_BINARY_CROSS_ENTROPY, (logits, target))
 
 
 def squared_error(x: Any, y: Any) -> Expression:
@@ -469,7 +469,7 @@ def squared_error(x: Any, y: Any) -> Expression:
     >>> ln.squared_error(ln.constant([1.0, 2.0]), [0.0, 4.0]).value()
     5.0
     """
-    return record(_SQUARED_ERROR, (x, y))  # type: ignore[no-any-return]
+    return record(_SQUARED_ERROR, (x, y))
 
 
 def l1(x: Any, y: Any) -> Expression:
@@ -489,7 +489,7 @@ def l1(x: Any, y: Any) -> Expression:
     >>> ln.l1(ln.constant([1.0, 2.0]), [0.0, 4.0]).value()
     3.0
     """
-    return record(_L1, (x, y))  # type: ignore[no-any-return]
+    return record(_L1, (x, y))
 
 
 def huber(x: Any, y: Any, delta: float = 1.0) -> Expression:
@@ -513,9 +513,7 @@ def huber(x: Any, y: Any, delta: float = 1.0) -> Expression:
     >>> ln.huber(ln.constant([1.0, 3.0]), 0.0).value()
     3.0
     """
-    return record(  # type: ignore[no-any-return]
-        _HUBER, (x, y), _setting("huber", "delta", delta, positive=True)
-    )
+    return record(_HUBER, (x, y), _setting("huber", "delta", delta, positive=True))
 
 
 def poisson_nll(log_rate: Any, count: Any) -> Expression:
@@ -537,7 +535,7 @@ def poisson_nll(log_rate: Any, count: Any) -> Expression:
     1.0
     """
     _within("poisson_nll", "count", count, 0, _GREATEST)
-    return record(_POISSON_NLL, (log_rate, count))  # type: ignore[no-any-return]
+    return record(_POISSON_NLL, (log_rate, count))
 
 
 def pairwise_rank(a: Any, b: Any, margin: float = 1.0) -> Expression:
@@ -559,9 +557,7 @@ def pairwise_rank(a: Any, b: Any, margin: float = 1.0) -> Expression:
     >>> ln.pairwise_rank(ln.constant(2.0), ln.constant(1.5)).value()
     0.5
     """
-    return record(  # type: ignore[no-any-return]
-        _PAIRWISE_RANK, (a, b), _setting("pairwise_rank", "margin", margin)
-    )
+    return record(_PAIRWISE_RANK, (a, b), _setting("pairwise_rank", "margin", margin))
 
 
 __all__ = [

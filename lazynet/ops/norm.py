@@ -149,7 +149,7 @@ def layer_norm(x: Any, gain: Any, bias: Any, eps: float = 1e-5) -> Expression:
     value = finite_number("layer_norm: eps", eps)
     if value < 0:
         raise SettingError(f"layer_norm: eps is {eps!r}; it must be 0 or more")
-    return record(_layer_norm_op(value), (x, gain, bias))  # type: ignore[no-any-return]
+    return record(_layer_norm_op(value), (x, gain, bias))
 
 
 def weight_norm(w: Any, g: Any) -> Expression:
@@ -173,7 +173,7 @@ def weight_norm(w: Any, g: Any) -> Expression:
     >>> ln.weight_norm(ln.constant([3.0, 4.0]), 10.0).value().tolist()
     [6.0, 8.0]
     """
-    return record(_WEIGHT_NORM, (w, g))  # type: ignore[no-any-return]
+    return record(_WEIGHT_NORM, (w, g))
 
 
 __all__ = ["LayerNorm", "WeightNorm", "layer_norm", "weight_norm"]

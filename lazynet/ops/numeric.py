@@ -170,7 +170,8 @@ def finite_number(role: str, value: Any) -> float:
     if type(value) is float and math.isfinite(value):
         return value
     number = None
-    if not isinstance(value, (bool, np.bool_, str, bytes)) and not is_expression(value):
+    refused = isinstance(value, (bool, np.bool_, str, bytes)) or is_expression(value)
+    if not refused and getattr(value, "ndim", 0) == 0:
         try:
             number = float(value)
         except (TypeError, ValueError):

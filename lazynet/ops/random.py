@@ -288,7 +288,7 @@ _noise_op = lru_cache(maxsize=1024)(Noise)
 def _dropout(x: Expression, p: float, tied: tuple[int, ...]) -> Expression:
     if p == 0 or not is_training():
         return x
-    return record(_dropout_op(p, tied), (x,), next_key())  # type: ignore[no-any-return]
+    return record(_dropout_op(p, tied), (x,), next_key())
 
 
 def noise(x: Any, std: float) -> Expression:
@@ -315,7 +315,7 @@ def noise(x: Any, std: float) -> Expression:
         raise SettingError(f"noise: got std = {std!r}; it must be 0 or more")
     if value == 0 or not is_training():
         return e
-    return record(_noise_op(value), (e,), next_key())  # type: ignore[no-any-return]
+    return record(_noise_op(value), (e,), next_key())
 
 
 def _shape(role: str, shape: Any) -> Shape:
@@ -349,7 +349,7 @@ def _rows(role: str, batch: int | None) -> int:
 
 def _sample(op: type[_Sample], role: str, shape: Any, batch: int | None, dtype: Any) -> Expression:
     sampler = op(_shape(role, shape), as_dtype(dtype, floating=True))
-    return record(sampler, (), next_key(), _rows(role, batch))  # type: ignore[no-any-return]
+    return record(sampler, (), next_key(), _rows(role, batch))
 
 
 def _parameter(role: str, value: Any) -> Any:
@@ -504,9 +504,7 @@ def bernoulli(
             f"bernoulli: got p with batch {p.batch} and batch={rows}; they must agree; leave out "
             "batch"
         )
-    return record(  # type: ignore[no-any-return]
-        BernoulliSample(example, precision), (p,), next_key(), rows
-    )
+    return record(BernoulliSample(example, precision), (p,), next_key(), rows)
 
 
 def categorical(logits: Any) -> Expression:
@@ -528,7 +526,7 @@ def categorical(logits: Any) -> Expression:
     1
     """
     x = as_expression(logits, "categorical")
-    return record(_CATEGORICAL, (x,), next_key())  # type: ignore[no-any-return]
+    return record(_CATEGORICAL, (x,), next_key())
 
 
 __all__ = [

@@ -396,7 +396,7 @@ def _record(op: Any, role: str, x: Any, axis: Any) -> Expression:
     if axis is not None and type(axis) is not int:
         plain = type(axis) is tuple and _INTS.issuperset(map(type, axis))
         axis = axis if plain else axes_of(role, x.shape, axis)
-    return record(_op(op, role, x.shape, axis), (x,))  # type: ignore[no-any-return]
+    return record(_op(op, role, x.shape, axis), (x,))
 
 
 def _is_list(x: Any) -> bool:
@@ -411,7 +411,7 @@ def _reduce(op: Any, list_op: Op, role: str, x: Any, axis: Any) -> Expression:
             f"{role}: got a list and axis {axis!r}; a list is reduced elementwise; reduce "
             "ln.stack(xs) to choose an axis"
         )
-    return record(list_op, expression_list(x, role))  # type: ignore[no-any-return]
+    return record(list_op, expression_list(x, role))
 
 
 def sum(x: Expression | Sequence[Any], axis: Axes = None) -> Expression:
@@ -649,7 +649,7 @@ def cumsum(x: Any, axis: int | None = None) -> Expression:
         x = x.reshape(-1)
         axis = 0
     op = Cumsum(axis_of("cumsum", x.shape, axis))
-    return record(op, (x,))  # type: ignore[no-any-return]
+    return record(op, (x,))
 
 
 HOOKS.sum = sum

@@ -301,7 +301,7 @@ def sum_batch(x: Any) -> Expression:
     [4.0, 6.0]
     """
     x = as_expression(x, "sum_batch")
-    return record(_SUM_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_SUM_BATCH, (x,))
 
 
 def mean_batch(x: Any) -> Expression:
@@ -321,7 +321,7 @@ def mean_batch(x: Any) -> Expression:
     [2.0, 3.0]
     """
     x = as_expression(x, "mean_batch")
-    return record(_MEAN_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_MEAN_BATCH, (x,))
 
 
 def max_batch(x: Any) -> Expression:
@@ -341,7 +341,7 @@ def max_batch(x: Any) -> Expression:
     [3.0, 5.0]
     """
     x = as_expression(x, "max_batch")
-    return record(_MAX_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_MAX_BATCH, (x,))
 
 
 def min_batch(x: Any) -> Expression:
@@ -361,7 +361,7 @@ def min_batch(x: Any) -> Expression:
     [1.0, 4.0]
     """
     x = as_expression(x, "min_batch")
-    return record(_MIN_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_MIN_BATCH, (x,))
 
 
 def argmax_batch(x: Any) -> Expression:
@@ -381,7 +381,7 @@ def argmax_batch(x: Any) -> Expression:
     [1, 0]
     """
     x = as_expression(x, "argmax_batch")
-    return record(_ARGMAX_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_ARGMAX_BATCH, (x,))
 
 
 def logsumexp_batch(x: Any) -> Expression:
@@ -401,7 +401,7 @@ def logsumexp_batch(x: Any) -> Expression:
     1.3863
     """
     x = as_expression(x, "logsumexp_batch")
-    return record(_LOGSUMEXP_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_LOGSUMEXP_BATCH, (x,))
 
 
 def std_batch(x: Any) -> Expression:
@@ -421,7 +421,7 @@ def std_batch(x: Any) -> Expression:
     1.0
     """
     x = as_expression(x, "std_batch")
-    return record(_STD_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_STD_BATCH, (x,))
 
 
 def var_batch(x: Any) -> Expression:
@@ -441,7 +441,7 @@ def var_batch(x: Any) -> Expression:
     4.0
     """
     x = as_expression(x, "var_batch")
-    return record(_VAR_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_VAR_BATCH, (x,))
 
 
 def norm_batch(x: Any) -> Expression:
@@ -458,7 +458,7 @@ def norm_batch(x: Any) -> Expression:
     5.0
     """
     x = as_expression(x, "norm_batch")
-    return record(_NORM_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_NORM_BATCH, (x,))
 
 
 def squared_norm_batch(x: Any) -> Expression:
@@ -475,7 +475,7 @@ def squared_norm_batch(x: Any) -> Expression:
     25.0
     """
     x = as_expression(x, "squared_norm_batch")
-    return record(_SQUARED_NORM_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_SQUARED_NORM_BATCH, (x,))
 
 
 def cumsum_batch(x: Any) -> Expression:
@@ -492,7 +492,7 @@ def cumsum_batch(x: Any) -> Expression:
     [1.0, 3.0, 6.0]
     """
     x = as_expression(x, "cumsum_batch")
-    return record(_CUMSUM_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_CUMSUM_BATCH, (x,))
 
 
 def softmax_batch(x: Any) -> Expression:
@@ -509,7 +509,7 @@ def softmax_batch(x: Any) -> Expression:
     [0.25, 0.25, 0.25, 0.25]
     """
     x = as_expression(x, "softmax_batch")
-    return record(_SOFTMAX_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_SOFTMAX_BATCH, (x,))
 
 
 def log_softmax_batch(x: Any) -> Expression:
@@ -526,7 +526,7 @@ def log_softmax_batch(x: Any) -> Expression:
     [0.0]
     """
     x = as_expression(x, "log_softmax_batch")
-    return record(_LOG_SOFTMAX_BATCH, (x,))  # type: ignore[no-any-return]
+    return record(_LOG_SOFTMAX_BATCH, (x,))
 
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.errors import ArgumentError, DtypeError, RangeError, SettingError, ShapeError
-from lazynet.graph import Expression, record
+from lazynet.graph import Expression, record, record_several
 from lazynet.inputs import as_expression, expression_list
 from lazynet.kinds import FLOAT64, FLOATS, HOOKS, Array, Call, Op, Shape
 
@@ -122,7 +122,7 @@ def reshape(x: Any, shape: int | Sequence[int]) -> Expression:
         )
     if target == whole.shape:
         return whole
-    return record(Reshape(whole.shape, target), (whole,))  # type: ignore[no-any-return]
+    return record(Reshape(whole.shape, target), (whole,))
 
 
 def _sizes(shape: Any, role: str) -> Shape:
@@ -235,7 +235,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Expression:
             )
     if order == tuple(range(whole.ndim)):
         return whole
-    return record(Transpose(order), (whole,))  # type: ignore[no-any-return]
+    return record(Transpose(order), (whole,))
 
 
 def _parts(x: Array, sizes: Shape, axis: int) -> tuple[Array, ...]:
@@ -301,7 +301,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Expression:
     if len(entries) == 1:
         return entries[0]
     sizes = tuple(e.shape[k] if k < e.ndim else 0 for e in entries)
-    return record(Concatenate(k, sizes), entries)  # type: ignore[no-any-return]
+    return record(Concatenate(k, sizes), entries)
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Expression:
     """
     entries = same_dtype_expressions(expression_list(xs, "stack"), "stack")
     k = one_axis(axis, entries[0].ndim + 1, "stack")
-    return record(Stack(k), entries)  # type: ignore[no-any-return]
+    return record(Stack(k), entries)
 
 
 @dataclass(frozen=True)
@@ -390,7 +390,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Express
     elif type(sections) is not int:
         sections = whole_number(sections, "split: sections")
     op = _split_op(x.shape, sections, axis)
-    return (x,) if op is None else record(op, (x,))
+    return (x,) if op is None else record_several(op, (x,))
 
 
 @lru_cache(maxsize=4096)  # of Python integers only: True and 2.0 would be taken for 1 and 2
@@ -458,7 +458,7 @@ def flip(x: Any, axis: int = 0) -> Expression:
     [3.0, 2.0, 1.0]
     """
     x = as_expression(x, "flip")
-    return record(Flip(one_axis(axis, x.ndim, "flip")), (x,))  # type: ignore[no-any-return]
+    return record(Flip(one_axis(axis, x.ndim, "flip")), (x,))
 
 
 @dataclass(frozen=True)
@@ -515,7 +515,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Expression:
         )
     if target == whole.shape:
         return whole
-    return record(BroadcastTo(whole.shape, target), (whole,))  # type: ignore[no-any-return]
+    return record(BroadcastTo(whole.shape, target), (whole,))
 
 
 HOOKS.transpose = transpose

@@ -99,7 +99,7 @@ def _record(op: Any, role: str, x: Any, axis: Any) -> Expression:
     x = as_expression(x, role)
     if not isinstance(axis, int):
         axis = axis_of(role, x.shape, axis)
-    return record(_op(op, role, x.shape, axis), (x,))  # type: ignore[no-any-return]
+    return record(_op(op, role, x.shape, axis), (x,))
 
 
 def softmax(x: Any, axis: int = -1) -> Expression:
