@@ -265,7 +265,7 @@ class Walk:
             for need, argument, dx in zip(needs, step.args, grads):
                 if need and dx is not None:
                     if not kind.op.shares:
-                        dx = dx.reshape((-1, *argument.shape)).sum(axis=0)
+                        dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
                     _add(sheet.shared_gradients, argument.start, dx)
         for number, kind, arg_numbers in reversed(evaluation.layout.shared):
             dy_shared = sheet.shared_gradients.get(number)

@@ -718,3 +718,11 @@ def test_stop_gradient_of_what_was_computed_lets_the_history_go() -> None:
     stopped = ln.stop_gradient(y)
     assert stopped.value().tolist() == [2.0, 4.0]
     assert stopped.tape is not y.tape and not stopped.tape.imports
+
+
+def test_a_parameter_of_size_zero_has_a_gradient_of_size_zero() -> None:
+    model = ln.Model()
+    nothing = model.parameter(0, init=0.0)
+    xs = [ln.constant([1.0, 2.0]), ln.constant([3.0, 4.0])]
+    ln.sum([ln.concatenate([nothing, x]).sum() for x in xs]).backward()
+    assert nothing.gradient().shape == (0,)
