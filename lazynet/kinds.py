@@ -171,6 +171,8 @@ class Op:
     differentiable: ClassVar[bool] = True
     """False: the result is a leaf for `backward` (argmax, comparisons)."""
 
+    staged: ClassVar[bool] = False
+    """Whether it is a `Staged` op: one workspace for all batches of a kind."""
     rearranges: ClassVar[bool] = False
     """Derived: the op points at rows, so that a shared argument must become a row first."""
 

@@ -16,7 +16,7 @@ import lazynet as ln
 
 ROOT = Path(ln.__file__).parent
 ORDER = (
-    "errors modes backend kinds leaves convert tape graph inputs randomness collect agenda schedule"
+    "errors modes deferred backend kinds staged leaves convert tape graph inputs randomness collect agenda schedule"
     " layout execute sheet walk differentiate plan init files parameters ops fuse nn optim"
     " gradcheck together dynet inspect"
 ).split()
