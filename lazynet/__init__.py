@@ -21,7 +21,7 @@ from lazynet.errors import (
 from lazynet.execute import (
     values,
 )
-from lazynet.fuse import fuse
+from lazynet.fuse import fuse, scan
 from lazynet.gradcheck import (
     gradcheck,
 )
@@ -295,6 +295,7 @@ __all__ = [
     "reshape",
     "round",
     "scale_gradient",
+    "scan",
     "seed",
     "selu",
     "sigmoid",

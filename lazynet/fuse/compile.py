@@ -47,12 +47,17 @@ class Lowered:
         backward, instructions = self._lower_back(needs)
         reads = self._reads(backward, instructions)
         code = fold_halves(forward.code.instructions, [*reads, *self.outputs])
+        code = self.arranged(code)
         code = merge_elementwise(code)
         code = live(code, [*reads, *self.outputs])
         reuse_operands(code, [*reads, *self.outputs], self.outputs)
         self.instructions = code
         self.kept = reads
         self._first = (needs, backward, instructions)
+
+    def arranged(self, code: list[Instruction]) -> list[Instruction]:
+        """What a kind of program does to the forward half in between."""
+        return code
 
     def _outputs(self) -> list[Value]:
         """The results, each in memory of its own."""

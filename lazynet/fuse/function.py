@@ -74,6 +74,7 @@ class FusedFunction:
         self._tables: dict[bool, dict[Any, Signature]] = {True: {}, False: {}}
         self._bound: dict[int, BoundFunction] = {}
         self._results: int | None = None
+        self.scans: dict[Any, Any] = {}
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
@@ -155,9 +156,7 @@ class FusedFunction:
 
         trace.run(self.function, given, rebuild)
         if before is not None:
-            difference = first_difference(self.name, before.op.trace, trace)
-            if difference is not None:
-                raise difference
+            self.compare(before.op.trace, trace)
             return before
         if self._results is not None and len(trace.outputs) != self._results:
             raise FuseError(
@@ -175,6 +174,12 @@ class FusedFunction:
             signature.entries.clear()
         signature.entries[values] = entry
         return entry
+
+    def compare(self, before: Trace, after: Trace) -> None:
+        """Raise if a second trace is not like the first."""
+        difference = first_difference(self.name, before, after)
+        if difference is not None:
+            raise difference
 
     def __repr__(self) -> str:
         return f"<fused {self.name}>"

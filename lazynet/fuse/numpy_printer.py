@@ -23,8 +23,8 @@ from lazynet.fuse.program import (
 )
 from lazynet.ops.formula import SPECIAL_FUNCTIONS
 
-Form = tuple[int, int, Any]
-"""Planes, width and dtype of an array."""
+Form = tuple[int, int, Any, str]
+"""Planes, width and dtype of a scratch array, and the phase that uses it."""
 
 
 class Names:
@@ -56,10 +56,12 @@ class Names:
 class Printer:
     """Prints one straight piece of code."""
 
-    def __init__(self, names: Names, indent: str = "    ", rows: str = "n") -> None:
+    def __init__(self, names: Names, indent: str = "    ", phase: str = "") -> None:
         self.names = names
         self.indent = indent
-        self.rows = rows
+        self.rows = "n"
+        self.phase = phase
+        self.part = "[a:b]" if phase else ""  # of a payload over all rows
         self.lines: list[str] = []
         self.local: dict[int, str] = {}
         self.taken: dict[int, int] = {}  # scratch by owner
@@ -137,7 +139,7 @@ class Printer:
         return f"{text}.reshape({rows}, {value.planes}, {value.width}).transpose(1, 0, 2)"
 
     def _scratch(self, value: Value) -> str:
-        form = (value.planes, value.width, value.dtype)
+        form = (value.planes, value.width, value.dtype, self.phase)
         slot = self._take(form)
         self.taken[value.number] = slot
         return self._rows_of(slot)
@@ -155,8 +157,9 @@ class Printer:
 
     def temporary(self, planes: int, width: int, dtype: Any) -> str:
         """A scratch array for within one instruction."""
-        slot = self._take((planes, width, dtype))
-        self.free.setdefault((planes, width, dtype), []).append(slot)
+        form = (planes, width, dtype, self.phase)
+        slot = self._take(form)
+        self.free.setdefault(form, []).append(slot)
         name = f"t{slot}"
         self.line(f"{name} = {self._rows_of(slot)}")
         return name
@@ -213,7 +216,9 @@ class Printer:
         z = k.outs[0]
         out = self.name(z)
         scale = tuple(product.scale)
-        first = True
+        # a product that is added to what lies in its place already
+        first = product.addend is None or product.addend.owner() is not z.owner()
+        inside = not first
         for x, weight in zip(k.ins, product.weights):
             key = ("weight", weight.key(), scale)
             w = self.names.prepare(key, ("weight", weight, scale))
@@ -228,9 +233,8 @@ class Printer:
             key = ("bias", tuple(product.biases), scale, z.width)
             b = self.names.prepare(key, ("bias", product.biases, scale, z.width))
             self.line(f"np.add({out}, {b}, {out})")
-        if product.addend is not None:
-            addend = self.name(product.addend)
-            self.line(f"np.add({out}, {addend}, {out})" if not first else f"copyto({out}, {addend})")
+        if product.addend is not None and not inside:
+            self.line(f"np.add({out}, {self.name(product.addend)}, {out})")
 
     def _unproduct(self, k: Instruction) -> None:
         weight = k.info
@@ -283,9 +287,9 @@ class Printer:
         if info.op.payload is None or payload is None:
             return "None"
         if info.slot >= 0:
-            return f"c[{info.slot}]"
+            return f"c[{info.slot}]{self.part}"
         if info.op.payload == "key":
-            return f"c['{'rows' if info.batched else 'nodes'}'][{payload}]"
+            return f"c['{'rows' if info.batched else 'nodes'}'][{payload}]{self.part}"
         if isinstance(payload, np.ndarray):
             return f"broadcast_to(np.array({payload.tolist()!r}), ({self.rows}, {payload.shape[-1]}))"
         dtype = "np.int64" if info.op.payload == "int" else "dtype"

@@ -97,7 +97,7 @@ class Fused(Staged):
         tape = self.trace.tape
         found = [p for p in tape.payloads if isinstance(p, Leaf)]
         object.__setattr__(self, "leaves", tuple(found))
-        object.__setattr__(self, "lowered", Lowered(self.trace))
+        object.__setattr__(self, "lowered", self.lower())
         object.__setattr__(self, "compiled", {})
         places = {i: k for k, i in enumerate(self.trace.inputs) if self.lowered.forward.is_shared(i)}
         at = len(self.trace.inputs)
@@ -111,6 +111,10 @@ class Fused(Staged):
     compiled: Any = field(init=False, repr=False)
     places: Any = field(init=False, repr=False)
     """Which argument a shared node of the trace is."""
+
+    def lower(self) -> Lowered:
+        """The lowered program."""
+        return Lowered(self.trace)
 
     @property
     def name(self) -> str:
@@ -241,7 +245,7 @@ class FusedRows(Fused):
         dtype = self.lowered.forward.code.dtype
         names = code.names
         keep = [allocate(rows, v.planes, v.width, v.dtype) for v in names.keep]
-        scratch = [allocate(largest, *form) for form in names.scratch]
+        scratch = [allocate(largest, *form[:3]) for form in names.scratch]
         joined: dict[int, Array] = {}
         if rows != largest:
             for v in self.lowered.kept:
@@ -307,7 +311,7 @@ class FusedRows(Fused):
         key = id(code)
         scratch = back.scratch.get(key)
         if scratch is None:
-            scratch = back.scratch[key] = [allocate(work.largest, *f) for f in names.scratch]
+            scratch = back.scratch[key] = [allocate(work.largest, *f[:3]) for f in names.scratch]
             dtype = self.lowered.forward.code.dtype
             back.prepared[key] = prepare(names.prepared_specs, work.shared, dtype)
         if not back.residues:

@@ -103,20 +103,29 @@ class Trace:
 
     # Running
 
-    def run(self, function: Callable[..., Any], given: list[Any], rebuild: Callable[..., Any]) -> None:
+    def run(
+        self,
+        function: Callable[..., Any],
+        given: list[Any],
+        rebuild: Callable[..., Any],
+        single: bool = False,
+    ) -> None:
         """Trace a call.
 
         Args:
             function: The function.
             given: Its arguments, flattened; expressions are replaced by inputs of their type.
             rebuild: Makes positional and keyword arguments of the flattened ones.
+            single: Whether the function sees single rows, whatever the batch of its arguments.
         """
         outer = LOCAL.tape
         stream = Stream(0)
         LOCAL.tape = self.tape
         try:
             with tracing(), using_stream(stream):
-                args, keywords = rebuild([self._inside(k, a) for k, a in enumerate(given)])
+                args, keywords = rebuild(
+                    [self._inside(k, a, single) for k, a in enumerate(given)]
+                )
                 result = function(*args, **keywords)
         finally:
             LOCAL.tape = outer
@@ -135,13 +144,13 @@ class Trace:
             raise FuseError(f"{self.name}: it returned no expression; it has to return at least one")
         self.outputs = [x.index for x in found]
 
-    def _inside(self, position: int, a: Any) -> Any:
+    def _inside(self, position: int, a: Any, single: bool) -> Any:
         if isinstance(a, Leaf) or not isinstance(a, (Expression, Payload)):
             return a
         if isinstance(a, Payload):
             return stands_for(self, position, a.value, a.listed)
         rows = a.tape.rows[a.index]
-        return self.place(a.type, rows != -1)
+        return self.place(a.type, rows != -1 and not single)
 
     def place(self, t: Type, batched: bool) -> Expression:
         """An input of this type."""
