@@ -202,7 +202,7 @@ def print_backward(lowered: Lowered, forward: Compiled, needs: Needs) -> Compile
         names.given[seed.number] = f"d{k}[a:b]"
     residues = [g.cotangent for g in backward.shared if g.cotangent is not None]
     printer = Printer(names)
-    printer.print(instructions, residues, "r")
+    printer.print(instructions, residues, "r", backward.inputs)
     results = [printer.name(v) if v is not None else "None" for v in backward.inputs]
     head = "def run_rows(back, a, b, x, y, k, d, r, m, g):"
     body = [

@@ -299,7 +299,7 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
 
 
 def _whole(a: list[Any]) -> bool:
-    return bool(a) and all(isinstance(x, (int, np.integer)) and not isinstance(x, bool) for x in a)
+    return all(isinstance(x, (int, np.integer)) and not isinstance(x, bool) for x in a)
 
 
 def _rebuilt(form: Any, entries: Any) -> Any:

@@ -73,6 +73,7 @@ class Printer:
         instructions: Sequence[Instruction],
         keep: Iterable[Value],
         prefix: str,
+        results: Iterable[Value | None] = (),
     ) -> None:
         """Print instructions.
 
@@ -80,6 +81,7 @@ class Printer:
             instructions: In order.
             keep: Values of which all rows are to be kept, beyond those already named.
             prefix: First letter of the names of kept arrays.
+            results: Values that are read after the last instruction.
         """
         for value in keep:
             owner = value.owner()
@@ -92,6 +94,9 @@ class Printer:
         for at, k in enumerate(instructions):
             for v in [*k.reads(), *k.outs]:
                 last[v.owner().number] = at
+        for result in results:
+            if result is not None:
+                last[result.owner().number] = len(instructions)
         for at, k in enumerate(instructions):
             self._instruction(k)
             for v in [*k.reads(), *k.outs]:
@@ -183,7 +188,9 @@ class Printer:
     def _ufunc(self, k: Instruction) -> None:
         module = "special" if k.info in SPECIAL_FUNCTIONS.values() else "np"
         operands = ", ".join([self.operand(x) for x in k.ins])
-        self.line(f"{module}.{k.info}({operands}, {self.name(k.outs[0])})")
+        # NumPy wants the keyword for these two
+        out = "out=" if k.info in ("maximum", "minimum") else ""
+        self.line(f"{module}.{k.info}({operands}, {out}{self.name(k.outs[0])})")
 
     def _select(self, k: Instruction) -> None:
         operands = ", ".join([self.operand(x) for x in k.ins])

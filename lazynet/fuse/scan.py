@@ -302,7 +302,7 @@ def print_scan_back(lowered: LoweredScan, forward: Compiled, needs: Needs) -> Co
     for phase, part in zip(_PHASES, parts):
         printer = Printer(names, "        " if phase == "loop" else "    ", phase)
         _reading(lowered, names, phase)
-        printer.print(part, keep, "r")
+        printer.print(part, keep, "r", backward.inputs)
         if phase == "loop":
             body += [
                 _LOOP.format("reversed(list(enumerate(steps)))"),

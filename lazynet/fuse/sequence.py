@@ -68,11 +68,12 @@ def scan(
             "outside"
         )
     inputs, listed = _inputs(xs)
+    dtype = (inputs[0] if isinstance(inputs, tuple) else inputs).dtype
     states: list[Expression] = []
-    form = _flatten(init, states, "init")
-    fixed = [_single(as_expression(c, "scan: constants"), "constants") for c in constants]
+    form = _flatten(init, states, dtype)
+    fixed = [_single(as_expression(c, "scan: constants", dtype), "constants") for c in constants]
     if not MODES.get().fuse:
-        ys, state = _step_by_step(cell, inputs, init, reverse, fixed)
+        ys, state = _step_by_step(cell, inputs, _unflatten(form, iter(states)), reverse, fixed)
     else:
         ys, state = _record(_fused(cell), inputs, states, form, reverse, fixed)
     if listed:
@@ -126,12 +127,12 @@ def _single(x: Expression, role: str) -> Expression:
     return x
 
 
-def _flatten(state: Any, found: list[Expression], role: str) -> Any:
+def _flatten(state: Any, found: list[Expression], dtype: Any) -> Any:
     if isinstance(state, (tuple, list)) and any(
         isinstance(s, (Expression, tuple, list, np.ndarray)) for s in state
     ):
-        return tuple([_flatten(s, found, role) for s in state])
-    x = _single(as_expression(state, f"scan: {role}"), role)
+        return tuple([_flatten(s, found, dtype) for s in state])
+    x = _single(as_expression(state, "scan: init", dtype), "init")
     if x.type.shared:
         x = record(UNSHARE, (x,))  # a parameter as the initial state is a row of its own here
     found.append(x)
@@ -275,7 +276,7 @@ def _shown(structure: Any) -> str:
 
 
 def _step_by_step(
-    cell: Any, inputs: Any, init: Any, reverse: bool, fixed: list[Expression]
+    cell: Any, inputs: Any, state: Any, reverse: bool, fixed: list[Expression]
 ) -> tuple[Any, Any]:
     """The same, one operation at a time."""
     function = cell.function if isinstance(cell, FusedFunction) else cell
@@ -283,9 +284,6 @@ def _step_by_step(
         steps: list[Any] = list(zip(*[unbatch(x) for x in inputs]))
     else:
         steps = unbatch(inputs)
-    states: list[Expression] = []
-    form = _flatten(init, states, "init")
-    state = _unflatten(form, iter(states))
     ys: list[Any] = []
     for x in reversed(steps) if reverse else steps:
         y, state = function(x, state, *fixed)
