@@ -386,6 +386,22 @@ class Task:
     note: str = ""
 
 
+def packed(sequences: list[list[int]]) -> Any:
+    """Sequences of whole numbers, packed step by step for `torch.nn.LSTM`."""
+    rows = [torch.tensor(s) for s in sequences]
+    return torch.nn.utils.rnn.pack_sequence(rows, enforce_sorted=False)
+
+
+def with_data(packed: Any, data: Any) -> Any:
+    """Other rows in the places of a packed sequence."""
+    return torch.nn.utils.rnn.PackedSequence(data, *packed[1:])
+
+
 def steps(lengths: list[int]) -> list[int]:
-    """How many sequences are still running at each step."""
-    return [sum(n > t for n in lengths) for t in range(max(lengths))]
+    """How many sequences are still running at each step after the first, whose state is zeros."""
+    return [sum(n > t for n in lengths) for t in range(1, max(lengths))]
+
+
+def lstm_products(n_in: int, n: int, lengths: list[int]) -> list[Product]:
+    """Those of an LSTM along sequences: the inputs' in one, the state's step by step."""
+    return [Product(n_in, 4 * n, [sum(lengths)]), Product(n, 4 * n, steps(lengths))]
