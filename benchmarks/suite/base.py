@@ -62,6 +62,7 @@ class Sizes:
         examples: In a minibatch.
         embedding: Of a word.
         words: Entries of the table of words.
+        signs: Entries of the table of Chinese characters.
         frequent: Words below this number are read as a whole, the others by their characters.
         characters: Entries of the table of characters.
         tags: Classes of a tagger.
@@ -76,6 +77,7 @@ class Sizes:
     examples: int = 64
     embedding: int = 128
     words: int = 20_000
+    signs: int = 3_000
     frequent: int = 5_700
     characters: int = 60
     tags: int = 9
@@ -386,10 +388,10 @@ class Task:
     note: str = ""
 
 
-def packed(sequences: list[list[int]]) -> Any:
-    """Sequences of whole numbers, packed step by step for `torch.nn.LSTM`."""
+def packed(sequences: list[list[int]], ordered: bool = False) -> Any:
+    """Sequences of whole numbers, packed step by step for `torch.nn.LSTM`; ordered: the longest first."""
     rows = [torch.tensor(s) for s in sequences]
-    return torch.nn.utils.rnn.pack_sequence(rows, enforce_sorted=False)
+    return torch.nn.utils.rnn.pack_sequence(rows, enforce_sorted=ordered)
 
 
 def with_data(packed: Any, data: Any) -> Any:
