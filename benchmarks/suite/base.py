@@ -389,7 +389,12 @@ class Task:
 
 
 def packed(sequences: list[list[int]], ordered: bool = False) -> Any:
-    """Sequences of whole numbers, packed step by step for `torch.nn.LSTM`; ordered: the longest first."""
+    """Sequences of whole numbers, packed step by step for `torch.nn.LSTM`.
+
+    Args:
+        sequences: Of any lengths.
+        ordered: Whether they come with the longest first, to be kept in this order.
+    """
     rows = [torch.tensor(s) for s in sequences]
     return torch.nn.utils.rnn.pack_sequence(rows, enforce_sorted=ordered)
 

@@ -39,8 +39,17 @@ class Scheduling:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._originals: dict[str, Any] = {}
+
+    def __enter__(self) -> Scheduling:
         for name in ("collect", "layout_of"):
-            setattr(lazynet.execute, name, self._timed(getattr(lazynet.execute, name)))
+            self._originals[name] = original = getattr(lazynet.execute, name)
+            setattr(lazynet.execute, name, self._timed(original))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for name, original in self._originals.items():
+            setattr(lazynet.execute, name, original)
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -103,10 +112,19 @@ def prepare(threads: int) -> None:
 
 
 def run(config: dict[str, Any]) -> dict[str, Any]:
-    task = TASKS[config["task"]]
-    sizes = Sizes(hidden=config["hidden"], trees=config["trees"])
-    rounds = config["rounds"]
+    """Measure one setting, as `driver.settings` describes it."""
     prepare(config["threads"])
+    try:
+        with Scheduling() as scheduling:
+            return measure(config, scheduling)
+    finally:
+        gc.unfreeze()
+
+
+def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
+    task = TASKS[config["task"]]
+    sizes = Sizes(hidden=config["hidden"], trees=config["trees"], **config.get("sizes", {}))
+    rounds = config["rounds"]
     weights = task.weights(sizes)
     batches = task.batches(sizes, np.random.default_rng(1), WARM_UP + rounds)
     wanted = {
@@ -114,7 +132,6 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         for name, make in systems_of(task).items()
         if not config["systems"] or any(s in name.lower() for s in config["systems"])
     }
-    scheduling = Scheduling()
     systems: dict[str, System] = {}
     results: dict[str, dict[str, Any]] = {}
     left: dict[str, int] = {}
