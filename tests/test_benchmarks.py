@@ -78,7 +78,7 @@ def test_every_predicted_item_is_in_the_products(name: str) -> None:
 
 
 def test_a_run_and_its_report() -> None:
-    config = {"task": "tree", "hidden": 5, "threads": 1, "rounds": 2, "slow": 1.0}
+    config = {"task": "tree", "hidden": 5, "threads": 1, "rounds": 2}
     config |= {"systems": ["lazynet"], "trees": None, "sizes": SMALL}
     result = run(config)
     assert set(result["systems"]) == {"lazynet", "lazynet op by op"}

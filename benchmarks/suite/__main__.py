@@ -29,8 +29,6 @@ def main() -> None:
     parser.add_argument("--hidden", default="50,256", help="default: %(default)s")
     parser.add_argument("--threads", default="1,2", help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
-    parser.add_argument("--slow", type=float, default=0.6, help="systems that take longer for an "
-                        "update, in seconds, run 3 rounds only; default: %(default)s")  # fmt: skip
     parser.add_argument("--systems", default="", help="parts of names, such as lazynet,batched")
     parser.add_argument("--trees", help="file of trees, one s-expression a line; default: drawn")
     parser.add_argument("--quick", action="store_true", help="hidden 50, one thread, 3 rounds")
