@@ -156,7 +156,7 @@ def _sealed(tape: Tape) -> int:
 
 def _contains(ordered: Array, i: int) -> bool:
     k = int(np.searchsorted(ordered, i))
-    return k < len(ordered) and ordered[k] == i
+    return k < len(ordered) and bool(ordered[k] == i)
 
 
 def _needed(tape: Tape, asked: list[int]) -> tuple[Any, list[int]]:

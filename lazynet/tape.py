@@ -6,7 +6,6 @@ next goes to a fresh one. Handles (`Expression`) and imports keep a tape alive.
 
 from __future__ import annotations
 
-import threading
 from itertools import count
 from operator import attrgetter
 from sys import getrefcount
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.kinds import Array, Kind
+from lazynet.native import Local
 
 _seal_orders = count(1)
 _NONE = np.zeros(0, np.int32)
@@ -153,15 +153,11 @@ class Tape:
         return self.evaluations[int(self.done[i])], int(self.local[i])
 
 
-class _Local(threading.local):
-    tape: Tape
-
-
 NO_TAPE = Tape()
 """Stands for "no open tape" and for the tape of a parameter, which lies on none."""
 NO_TAPE.sealed = -1
-_Local.tape = NO_TAPE
-LOCAL = _Local()
+
+LOCAL = Local(NO_TAPE)
 
 
 def open_tape() -> Tape:
