@@ -113,7 +113,7 @@ class BuildExtensions(build_ext):
         try:
             super().run()
         except Exception as error:  # no C compiler, or one that fails
-            give_up(error)
+            give_up(f"{str(error)[:60]}... (what the C compiler said stands above)")
             for path in self.get_outputs():
                 with suppress(FileNotFoundError):
                     Path(path).unlink()

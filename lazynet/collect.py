@@ -207,7 +207,7 @@ def _sweep(tape: Tape, asked: list[int]) -> tuple[Array, list[int]]:
         freed = np.unique(freed)
         dead = freed[(uses[freed] == 0) & keep[freed] & ~wanted[freed]]
     if tape.several:  # the results of a node are computed together
-        _, first, inverse = _unique(tape.columns()[0])
+        _, first, inverse = unique(tape.columns()[0])
         results = np.array([len(tape.kinds[i].members) for i in first.tolist()])[inverse]
         nodes = np.flatnonzero(keep & (results > 1))
         for k in range(1, int(results.max())):
@@ -357,7 +357,7 @@ def _number_many(
         numbers_of[picked] = numbers
         ids, rows = tape.columns()
         lengths = starts[picked + 1] - starts[picked]
-        _, first, inverse = _unique(ids[picked])
+        _, first, inverse = unique(ids[picked])
         table = [codes.setdefault(tape.kinds[i], len(codes)) for i in picked[first].tolist()]
         own_code = np.array(table, np.int64)[inverse]
         code_parts.append(own_code)
@@ -398,13 +398,25 @@ def ranges(first: Array, lengths: Array) -> Array:
     return numbers
 
 
-def _unique(ids: Array) -> tuple[Array, Array, Array]:
+def stable_order(keys: Array) -> Array:
+    """`np.argsort(keys, kind="stable")` of whole numbers >= 0: by 16 bits at a time, where few."""
+    highest = int(keys.max()) if len(keys) else 0
+    if highest >> 32:
+        return np.argsort(keys, kind="stable")
+    result: Array = np.argsort(keys.astype(np.uint16), kind="stable")
+    if highest >> 16:
+        high = (keys >> 16).astype(np.uint16)[result]
+        result = result[np.argsort(high, kind="stable")]
+    return result
+
+
+def unique(ids: Array) -> tuple[Array, Array, Array]:
     """Distinct values ascending, where each first stands, and which one each entry is."""
     low = int(ids.min()) if len(ids) else 0
     span = int(ids.max()) - low + 1 if len(ids) else 0
     if span > 4 * len(ids) + 65536:
-        unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-        return unique, first, inverse.reshape(-1)
+        values, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+        return values, first, inverse.reshape(-1)
     shifted = ids - low
     where = np.full(span, -1, np.int64)
     where[shifted[::-1]] = np.arange(len(ids) - 1, -1, -1)

@@ -28,7 +28,7 @@ from lazynet.tape import LOCAL, Tape, open_tape, tape_for_input
 _modes = MODES.get
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Expression:
     """One value of the computation graph, computed when asked for.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.collect import Graph, ranges
+from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule
 
@@ -265,7 +265,7 @@ def _output_starts(
     Rows of a kind lie together, batch after batch.
     """
     batches = len(batch_code)
-    by_kind = np.argsort(batch_code, kind="stable")
+    by_kind = stable_order(batch_code)
     codes = batch_code[by_kind]
     ends = np.concatenate([[0], np.cumsum(batch_rows[by_kind])])
     heads = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])[:batches]).tolist()

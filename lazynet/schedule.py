@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
-from lazynet.collect import Graph, ranges
+from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind
 
 _WHOLE = 0.75
@@ -210,7 +210,7 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
         depth = _depths(len(code), own.src[inner], own.dst[inner])
     span = int(depth.max()) + 1
     key = (ranks * span + depth) * size + code
-    order = np.argsort(key, kind="stable")
+    order = stable_order(key)
     ordered = key[order]
     cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
     nodes = part.nodes[order]
@@ -234,7 +234,9 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
 def _depths(n: int, src: Array, dst: Array) -> Array:
     """Longest path to each node along these edges, which are sorted by their end."""
     depth = [0] * n
-    for s, d in zip(src.tolist(), dst.tolist()):
+    starts: list[int] = src.tolist()
+    ends: list[int] = dst.tolist()
+    for s, d in zip(starts, ends):
         below = depth[s] + 1
         if below > depth[d]:
             depth[d] = below
