@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.collect import Graph, ranges
+from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
+from lazynet.native import mypyc_attr
 from lazynet.schedule import Schedule, schedule
 
 SLICE, TAKE, SAME, SHARED = range(4)
 
 
+@mypyc_attr(acyclic=True)  # many are made at once: keeps the garbage collector asleep
 class Argument:
     """Where a batch finds one of its arguments.
 
@@ -61,6 +63,7 @@ class Argument:
         return np.arange(self.start, self.stop)
 
 
+@mypyc_attr(acyclic=True)
 class Step:
     """One batch, ready to run.
 
@@ -267,7 +270,7 @@ def _output_starts(
     Rows of a kind lie together, batch after batch.
     """
     batches = len(batch_code)
-    by_kind = np.argsort(batch_code, kind="stable")
+    by_kind = stable_order(batch_code)
     codes = batch_code[by_kind]
     ends = np.concatenate([[0], np.cumsum(batch_rows[by_kind])])
     heads = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])[:batches]).tolist()
@@ -300,7 +303,10 @@ def _make_steps(
     rows = batch_rows.tolist()
     edges = bounds.tolist()
     begins = [b.tolist() for b in starts_of]
-    codes = layout.code[order[bounds[:-1]]].tolist()
+    codes: list[int] = layout.code[order[bounds[:-1]]].tolist()
+    places = [
+        [(keys.get((t.dtype, t.width), -1), t.shape) for t in k.outputs] for k in layout.kinds
+    ]
     for b, c in enumerate(codes):
         kind = layout.kinds[c]
         step = Step(kind, order[edges[b] : edges[b + 1]])
@@ -308,8 +314,8 @@ def _make_steps(
         if count is not None and (layout.rows[step.nodes] != -1).any():
             step.counts = count[step.nodes]
         step.outputs = [
-            (keys[(t.dtype, t.width)], begins[k][b], begins[k][b] + rows[b], t.shape)
-            for k, t in enumerate(kind.outputs)
+            (arena, begins[k][b], begins[k][b] + rows[b], shape)
+            for k, (arena, shape) in enumerate(places[c])
         ]
         layout.steps.append(step)
 

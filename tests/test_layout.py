@@ -16,8 +16,9 @@ import lazynet as ln
 
 ROOT = Path(ln.__file__).parent
 ORDER = (
-    "errors modes deferred backend kinds staged leaves convert tape graph inputs randomness collect agenda schedule"
-    " layout execute sheet walk differentiate plan init files parameters ops fuse nn optim"
+    "errors native modes deferred backend kinds staged leaves convert tape graph inputs randomness"
+    " calls collect agenda schedule layout execute sheet walk differentiate plan init files"
+    " parameters ops fuse nn optim"
     " gradcheck together dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
