@@ -4,38 +4,58 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from lazynet.backend import run_blocks, take_rows
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
 from lazynet.kinds import Array
-from lazynet.optim.gradient import Gradient, block_height, gradient_of, table
+from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, block_size, chunk_of, cut, scratch
+from lazynet.optim.gradient import Gradient, block_height, gradient_of, norm, table
 from lazynet.optim.schedules import Schedule
 from lazynet.parameters import Model, Parameter
 
+SMALL = 1 << 15
+"""Elements up to which parameters are gathered in chunks: more are as quick by themselves."""
+THREADED = 1 << 20
+"""Elements from which an update may use several threads (see `lazynet.backend.threads`)."""
+
 
 @dataclass
-class State:
-    """What an optimiser remembers of one parameter.
+class Work:
+    """Parameters that are updated together: one, or those of a chunk.
 
     Attributes:
-        updates: How many updates the parameter has had.
-        slots: Arrays shaped like the parameter's values, by name.
+        parameters: These.
+        states: What is remembered of them.
+        gradient: Of a parameter by itself.
+        chunk: Of several.
     """
 
-    updates: int
-    slots: dict[str, Array]
+    parameters: list[Parameter]
+    states: list[State]
+    gradient: Gradient | None = None
+    chunk: Chunk | None = None
+
+    def norm(self) -> float:
+        """Euclidean norm of the gradients."""
+        if self.chunk is not None:
+            return norm(self.chunk.gradient)
+        assert self.gradient is not None
+        return self.gradient.norm()
 
 
 class Optimizer(ABC):
     """Base of the optimisers: `step` applies the gradients of a model's parameters and clears them.
 
     A rule is a subclass with `slots`, the names of the arrays it keeps per parameter, and `update`,
-    which works element by element on whatever part of a parameter it is given. Parameters that are
-    frozen, or that the loss did not depend on, are left alone with all their state.
+    which works element by element on whatever part of the parameters it is given: a vector of many
+    small ones, or a piece of a large one. Parameters that are frozen, or that the loss did not
+    depend on, are left alone with all their state.
 
     **Lookup tables.** Their gradients cover the rows that were looked up. Where a row without a
     gradient would not change at all (SGD without momentum, Adagrad; no weight decay), only the
@@ -68,6 +88,16 @@ class Optimizer(ABC):
     """Names of the arrays, shaped like the values and zero at first, that the rule keeps."""
     decoupled: ClassVar[bool] = False
     """Whether weight decay shrinks the values directly instead of adding to the gradient."""
+    rests: ClassVar[bool] = False
+    """Whether elements with a gradient of zero and slots of zero stay as they are."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "update" in cls.__dict__:  # what holds for the rule that it replaces need not hold now
+            if "idle" not in cls.__dict__:
+                cls.idle = Optimizer.idle  # type: ignore[method-assign]
+            if "rests" not in cls.__dict__:
+                cls.rests = False
 
     def __init__(
         self,
@@ -111,15 +141,24 @@ class Optimizer(ABC):
     def update(
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
-        """Update some elements of a parameter in place.
+        """Update some elements of one parameter, or of several, in place.
+
+        Large parameters are updated by several threads at once where LAZYNET_NUM_THREADS says so:
+        do not leave anything in `self`.
 
         Args:
             x: Values.
             gradient: Their gradient, clipped and with weight decay; not to be changed.
             state: Array of each slot for the same elements, to be updated in place.
             lr: Learning rate.
-            count: Number of updates of the parameter, this one included: 1, 2, ...
+            count: Number of updates of the parameters, this one included: 1, 2, ...
         """
+
+    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
+        """`update` for elements whose gradient is zero; override it where that saves work."""
+        gradient = scratch(x, GRADIENT)
+        gradient.fill(0)
+        self.update(x, gradient, state, lr, count)
 
     @property
     def still(self) -> bool:
@@ -151,11 +190,7 @@ class Optimizer(ABC):
         """
         with LOCK, np.errstate(all="ignore"):
             parameters = self.model.parameters()
-            work = []
-            for p in parameters:
-                gradient = gradient_of(p) if p.trainable else None
-                if gradient is not None:
-                    work.append((p, gradient))
+            work = self._work(parameters)
             if not work:
                 raise GradientError(
                     f"{type(self).__name__}.step: no trainable parameter of the model has a "
@@ -164,13 +199,18 @@ class Optimizer(ABC):
             norm = self._norm(work)
             scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
             lr = self.lr
-            states = [self._state(p) for p, _ in work]
-            for (p, gradient), state in zip(work, states):
+            for item in work:
                 try:
-                    self._apply(p, gradient, state, lr, scale)
+                    for state in item.states:
+                        state.updates += 1
+                    if item.chunk is not None:
+                        self._apply_chunk(item, item.chunk, lr, scale)
+                    else:
+                        self._apply(item, lr, scale)
                 finally:  # interrupted, the step can be repeated: no gradient counts twice
-                    p.changed()
-                    p.clear_gradient()
+                    for p in item.parameters:
+                        p.changed()
+                        p.clear_gradient()
             for p in parameters:
                 p.clear_gradient()
             self.gradient_norm = norm
@@ -285,18 +325,44 @@ class Optimizer(ABC):
             )
         return float(factor)
 
-    def _norm(self, work: list[tuple[Parameter, Gradient]]) -> float:
-        norms = []
-        for p, gradient in work:
-            norm = gradient.norm()
-            if not math.isfinite(norm):
+    def _work(self, parameters: list[Parameter]) -> list[Work]:
+        """Share out the parameters that have a gradient; changes none."""
+        work = []
+        groups: dict[tuple[str, int], tuple[list[Parameter], list[State]]] = {}
+        some_rows = self._some_rows()
+        for p in parameters:
+            if not p.trainable or not p.has_gradient():
+                continue
+            state = self._state(p)
+            size = p.values.size
+            if size > SMALL or (some_rows and p.pending is None and size):
+                work.append(Work([p], [state], gradient_of(p)))
+            else:
+                key = p.values.dtype.char, state.updates
+                group = groups.setdefault(key, ([], []))
+                group[0].append(p)
+                group[1].append(state)
+        for members, states in groups.values():
+            for part in cut(members, block_size(members[0].values.dtype)):
+                chunk = chunk_of(members[part], states[part])
+                gradients = [p.gradient() if p.pending_rows else p.pending for p in members[part]]
+                np.concatenate(gradients, axis=None, out=chunk.gradient)  # type: ignore[arg-type]
+                work.append(Work(members[part], states[part], chunk=chunk))
+        return work
+
+    def _norm(self, work: list[Work]) -> float:
+        norms = [item.norm() for item in work]
+        result = math.hypot(*norms)
+        if math.isfinite(result):
+            return result
+        for p in (p for item in work for p in item.parameters):
+            if not math.isfinite(gradient_of(p).norm()):
                 raise GradientError(
                     f"{type(self).__name__}.step: the gradient of parameter {p.name} holds NaN or "
                     "infinity; nothing was updated; call model.zero_gradients() to leave this "
                     "step out, or lower the learning rate"
                 )
-            norms.append(norm)
-        return math.hypot(*norms)
+        return result
 
     def _state(self, p: Parameter) -> State:
         state = self._states.get(p.name)
@@ -305,46 +371,124 @@ class Optimizer(ABC):
             state = self._states[p.name] = State(0, slots)
         return state
 
-    def _apply(
-        self, p: Parameter, gradient: Gradient, state: State, lr: float, scale: float
-    ) -> None:
-        state.updates += 1
+    def _some_rows(self) -> bool:
+        """Whether only the rows of a table that have a gradient are updated."""
+        return self.sparse == "lazy" or (self.still and self.weight_decay == 0)
+
+    def _apply_chunk(self, item: Work, chunk: Chunk, lr: float, scale: float) -> None:
+        chunk.read(item.parameters)
+        if scale != 1.0:
+            chunk.gradient *= scale
+        self._update(chunk.x, chunk.gradient, chunk.slots, lr, 1.0, item.states[0].updates)
+        chunk.write(item.parameters)
+
+    def _apply(self, item: Work, lr: float, scale: float) -> None:
+        p, state, gradient = item.parameters[0], item.states[0], item.gradient
+        assert gradient is not None
         x = table(p, p.values)
         slots = {slot: table(p, array) for slot, array in state.slots.items()}
-        few = self.sparse == "lazy" or (self.still and self.weight_decay == 0)
-        if few and gradient.dense is None and gradient.rows is not None:
-            rows = gradient.rows
-            x_rows = x[rows]
-            slot_rows = {slot: array[rows] for slot, array in slots.items()}
-            assert gradient.values is not None
-            self._update(x_rows, gradient.values, slot_rows, lr, scale, state.updates)
-            x[rows] = x_rows
-            for slot, array in slots.items():
-                array[rows] = slot_rows[slot]
+        rows, some_rows = gradient.rows, self._some_rows()
+        if rows is None or gradient.dense is not None or (not some_rows and 4 * len(rows) > len(x)):
+
+            def update(start: int, stop: int) -> None:
+                parts = {slot: array[start:stop] for slot, array in slots.items()}
+                part = x[start:stop]
+                dx = gradient.block(start, stop, part)
+                self._update(part, dx, parts, lr, scale, state.updates)
+
+            if state.moved is not None:
+                state.moved[:] = True
+            _by_block(update, x)
             return
+        updated = []
         height = block_height(x)
-        for start in range(0, len(x), height):
-            stop = start + height
-            block = x[start:stop]
+        for start in range(0, len(rows), height):
+            some = rows[start : start + height]
+            part, parts = _take(x, slots, some)
+            assert gradient.values is not None
+            dx = gradient.values[start : start + height]
+            self._update(part, dx, parts, lr, scale, state.updates)
+            if some_rows:
+                _put(x, slots, some, part, parts)
+            else:
+                updated.append((some, part, parts))
+        if some_rows:
+            state.moved = None
+        else:
+            self._apply_idle(x, slots, state, rows, lr)
+            for some, part, parts in updated:
+                _put(x, slots, some, part, parts)
+
+    def _apply_idle(
+        self, x: Array, slots: dict[str, Array], state: State, rows: Array, lr: float
+    ) -> None:
+        """Update a table as if no row had a gradient; `rows` are overwritten after that."""
+        if state.moved is None:
+            state.moved = np.zeros(len(x), bool)
+            for array in slots.values():
+                state.moved |= array.any(axis=1)
+        moving = np.flatnonzero(state.moved)
+        state.moved[rows] = True
+        if self.rests and not self.weight_decay and 4 * len(moving) < len(x):
+            height = block_height(x)
+            for start in range(0, len(moving), height):
+                some = moving[start : start + height]
+                part, parts = _take(x, slots, some)
+                self._update(part, None, parts, lr, 1.0, state.updates)
+                _put(x, slots, some, part, parts)
+            return
+
+        def update(start: int, stop: int) -> None:
             parts = {slot: array[start:stop] for slot, array in slots.items()}
-            dx = gradient.block(start, stop, block)
-            self._update(block, dx, parts, lr, scale, state.updates)
+            self._update(x[start:stop], None, parts, lr, 1.0, state.updates)
+
+        _by_block(update, x)
 
     def _update(
         self,
         x: Array,
-        gradient: Array,
+        gradient: Array | None,
         slots: dict[str, Array],
         lr: float,
         scale: float,
         count: int,
     ) -> None:
-        """Clipping and weight decay, then the rule."""
+        """Clipping and weight decay, then the rule; a gradient of None is zero."""
+        if self.weight_decay and self.decoupled:
+            x *= 1 - lr * self.weight_decay
+        elif self.weight_decay:
+            decay = np.multiply(x, self.weight_decay, out=scratch(x, DECAY))
+            if gradient is not None:
+                if scale != 1.0:
+                    gradient = np.multiply(gradient, scale, out=scratch(x, GRADIENT))
+                decay += gradient
+            self.update(x, decay, slots, lr, count)
+            return
+        if gradient is None:
+            self.idle(x, slots, lr, count)
+            return
         if scale != 1.0:
-            gradient = gradient * scale
-        if self.weight_decay:
-            if self.decoupled:
-                x *= 1 - lr * self.weight_decay
-            else:
-                gradient = gradient + self.weight_decay * x
+            gradient = np.multiply(gradient, scale, out=scratch(x, GRADIENT))
         self.update(x, gradient, slots, lr, count)
+
+
+def _by_block(update: Callable[[int, int], None], x: Array) -> None:
+    """Call ``update(start, stop)`` for blocks of rows of a table; large ones by several threads."""
+    height = block_height(x)
+    if x.size >= THREADED:
+        run_blocks(update, len(x), height)
+        return
+    for start in range(0, len(x), height):
+        update(start, min(len(x), start + height))
+
+
+def _take(x: Array, slots: dict[str, Array], rows: Array) -> tuple[Array, dict[str, Array]]:
+    return take_rows(x, rows), {slot: take_rows(array, rows) for slot, array in slots.items()}
+
+
+def _put(
+    x: Array, slots: dict[str, Array], rows: Array, new_x: Array, new_slots: dict[str, Array]
+) -> None:
+    x[rows] = new_x
+    for slot, array in slots.items():
+        array[rows] = new_slots[slot]

@@ -1,4 +1,8 @@
-"""The update rules. x are values, g their gradient; all is element by element, in place."""
+"""The update rules. x are values, g their gradient; all is element by element, in place.
+
+Every line is one pass over arrays that lie in a core's cache, without temporaries: results go to
+`scratch` arrays. A rule's time is the number of its passes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.kinds import Array
+from lazynet.optim.flat import scratch
 from lazynet.optim.optimizer import Optimizer
 from lazynet.parameters import Model
 
@@ -29,6 +34,8 @@ class SGD(Optimizer):
     Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum
     in deep learning", ICML 2013, equations 1-4.
     """
+
+    rests = True
 
     def __init__(
         self,
@@ -52,7 +59,7 @@ class SGD(Optimizer):
     def update(
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
-        step = lr * gradient
+        step = np.multiply(gradient, lr, out=scratch(x, 0))
         if self.momentum == 0:
             x -= step
             return
@@ -60,10 +67,19 @@ class SGD(Optimizer):
         velocity *= self.momentum
         velocity -= step
         if self.nesterov:
-            x += self.momentum * velocity
             x -= step
+            x += np.multiply(velocity, self.momentum, out=step)
         else:
             x += velocity
+
+    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
+        if self.momentum == 0:
+            return
+        velocity = state["velocity"]
+        velocity *= self.momentum
+        if self.nesterov:
+            velocity = np.multiply(velocity, self.momentum, out=scratch(x, 0))
+        x += velocity
 
 
 class Adagrad(Optimizer):
@@ -80,6 +96,7 @@ class Adagrad(Optimizer):
     """
 
     slots = ("squares",)
+    rests = True
 
     def __init__(self, model: Model, lr: float = 0.01, eps: float = 1e-10, **settings: Any) -> None:
         super().__init__(model, lr, **settings)
@@ -94,8 +111,10 @@ class Adagrad(Optimizer):
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
         squares = state["squares"]
-        squares += gradient * gradient
-        x -= lr * gradient / (np.sqrt(squares) + self.eps)
+        step = np.multiply(gradient, gradient, out=scratch(x, 0))
+        squares += step
+        _divided(gradient, squares, self.eps, lr, step)
+        x -= step
 
 
 class Adadelta(Optimizer):
@@ -113,6 +132,7 @@ class Adadelta(Optimizer):
     """
 
     slots = ("squares", "squared_steps")
+    rests = True
 
     def __init__(
         self,
@@ -132,10 +152,19 @@ class Adadelta(Optimizer):
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
         squares, squared_steps = state["squares"], state["squared_steps"]
-        _average(squares, gradient * gradient, self.rho)
-        step = gradient * np.sqrt(squared_steps + self.eps) / np.sqrt(squares + self.eps)
-        _average(squared_steps, step * step, self.rho)
-        x -= lr * step
+        step, spare = scratch(x, 0), scratch(x, 1)
+        _average(squares, np.multiply(gradient, gradient, out=step), self.rho)
+        np.add(squared_steps, self.eps, out=step)
+        np.sqrt(step, out=step)
+        step *= gradient
+        np.add(squares, self.eps, out=spare)
+        step /= np.sqrt(spare, out=spare)
+        x -= np.multiply(step, lr, out=spare)
+        _average(squared_steps, np.multiply(step, step, out=step), self.rho)
+
+    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
+        for mean in state.values():
+            mean *= self.rho
 
 
 class RMSProp(Optimizer):
@@ -153,6 +182,7 @@ class RMSProp(Optimizer):
     """
 
     slots = ("squares",)
+    rests = True
 
     def __init__(
         self,
@@ -172,8 +202,13 @@ class RMSProp(Optimizer):
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
         squares = state["squares"]
-        _average(squares, gradient * gradient, self.rho)
-        x -= lr * gradient / (np.sqrt(squares) + self.eps)
+        step = scratch(x, 0)
+        _average(squares, np.multiply(gradient, gradient, out=step), self.rho)
+        _divided(gradient, squares, self.eps, lr, step)
+        x -= step
+
+    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
+        state["squares"] *= self.rho
 
 
 class Adam(Optimizer):
@@ -196,6 +231,7 @@ class Adam(Optimizer):
     """
 
     slots: tuple[str, ...] = ("first_moment", "second_moment")
+    rests = True
 
     def __init__(
         self,
@@ -216,20 +252,29 @@ class Adam(Optimizer):
     def update(
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
-        first = state["first_moment"]
-        _average(first, gradient, self.beta1)
-        rate = lr / (1 - self.beta1**count)
-        correction = math.sqrt(1 - self.beta2**count)
-        root = np.sqrt(self._second(gradient, state))
-        root /= correction
-        root += self.eps
-        x -= rate * first / root
+        first, second = state["first_moment"], state["second_moment"]
+        spare = scratch(x, 0)
+        first *= self.beta1
+        first += np.multiply(gradient, 1 - self.beta1, out=spare)
+        _average(second, np.multiply(gradient, gradient, out=spare), self.beta2)
+        self._move(x, first, self._divisor(state), lr, count)
 
-    def _second(self, gradient: Array, state: dict[str, Array]) -> Array:
-        """Update the second moment; returns the one to divide by."""
-        second = state["second_moment"]
-        _average(second, gradient * gradient, self.beta2)
-        return second
+    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
+        state["first_moment"] *= self.beta1
+        state["second_moment"] *= self.beta2
+        self._move(x, state["first_moment"], self._divisor(state), lr, count)
+
+    def _move(self, x: Array, first: Array, second: Array, lr: float, count: int) -> None:
+        # lr m / (1 - beta1^t) / (sqrt(v) / c + eps) = lr c / (1 - beta1^t) m / (sqrt(v) + c eps)
+        correction = math.sqrt(1 - self.beta2**count)
+        rate = lr * correction / (1 - self.beta1**count)
+        step = scratch(x, 0)
+        _divided(first, second, self.eps * correction, rate, step)
+        x -= step
+
+    def _divisor(self, state: dict[str, Array]) -> Array:
+        """The second moment to divide by, from that of this step."""
+        return state["second_moment"]
 
 
 class AdamW(Adam):
@@ -268,14 +313,21 @@ class AMSGrad(Adam):
 
     slots = ("first_moment", "second_moment", "largest_second_moment")
 
-    def _second(self, gradient: Array, state: dict[str, Array]) -> Array:
-        second = super()._second(gradient, state)
+    def _divisor(self, state: dict[str, Array]) -> Array:
         largest = state["largest_second_moment"]
-        np.maximum(largest, second, out=largest)
-        return largest
+        return np.maximum(largest, state["second_moment"], out=largest)
 
 
 def _average(mean: Array, value: Array, decay: float) -> None:
-    """mean = decay mean + (1 - decay) value, in place."""
+    """mean = decay mean + (1 - decay) value; overwrites `value` as well."""
     mean *= decay
-    mean += (1 - decay) * value
+    value *= 1 - decay
+    mean += value
+
+
+def _divided(top: Array, square: Array, eps: float, factor: float, out: Array) -> None:
+    """out = factor top / (sqrt(square) + eps)."""
+    np.sqrt(square, out=out)
+    out += eps
+    np.divide(top, out, out=out)
+    out *= factor
