@@ -256,6 +256,8 @@ class Model:
 
     def parameters(self) -> list[Parameter]:
         """The parameters of this model and its sub-models, in the order of creation."""
+        if self._root is self:
+            return list(self._entries.values())
         return [p for _, p in self.items()]
 
     def __iter__(self) -> Iterator[Parameter]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lazynet.backend import run_blocks, take_rows
+from lazynet.backend import run_blocks, take_rows, workers
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
 from lazynet.kinds import Array
@@ -187,6 +187,7 @@ class Optimizer(ABC):
         Raises:
             GradientError: If no parameter has a gradient, or one is not finite; nothing is changed
                 then.
+            SettingError: If LAZYNET_NUM_THREADS is no number of threads; nothing is changed either.
         """
         with LOCK, np.errstate(all="ignore"):
             parameters = self.model.parameters()
@@ -199,6 +200,7 @@ class Optimizer(ABC):
             norm = self._norm(work)
             scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
             lr = self.lr
+            workers()  # where its setting is bad, nothing has been changed yet
             for item in work:
                 try:
                     for state in item.states:
@@ -212,7 +214,8 @@ class Optimizer(ABC):
                         p.changed()
                         p.clear_gradient()
             for p in parameters:
-                p.clear_gradient()
+                if p.has_gradient():  # of a frozen one, from before
+                    p.clear_gradient()
             self.gradient_norm = norm
             self.steps += 1
 
@@ -428,7 +431,8 @@ class Optimizer(ABC):
             for array in slots.values():
                 state.moved |= array.any(axis=1)
         moving = np.flatnonzero(state.moved)
-        state.moved[rows] = True
+        decays = bool(self.weight_decay) and not self.decoupled  # into the slots of all rows
+        state.moved[slice(None) if decays else rows] = True
         if self.rests and not self.weight_decay and 4 * len(moving) < len(x):
             height = block_height(x)
             for start in range(0, len(moving), height):
