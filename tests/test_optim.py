@@ -652,7 +652,7 @@ def test_many_parameters_equal_one_at_a_time(rule, decay):
         parameters[5].trainable = step not in (2, 3)
         given = {}
         for i, p in enumerate(parameters):
-            if i in (3, 6) and step % 3 == 1 or (i == 7 and step in (0, 5)):
+            if (i in (3, 6) and step % 3 == 1) or (i == 7 and step in (0, 5)):
                 continue  # no gradient in this step
             g = np.array(rng.standard_normal(p.shape))
             if p in tables and (step % 4 or p is tables[1]):

@@ -55,28 +55,28 @@ def test_several_threads_work_and_blocks_within_blocks_stay_in_theirs(
 
 
 @THREADS
+@pytest.mark.parametrize("bad", [0, 99])
 def test_an_error_is_raised_when_no_thread_works_any_more(
-    threads: str, monkeypatch: pytest.MonkeyPatch
+    bad: int, threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAZYNET_NUM_THREADS", threads)
-    for bad in (0, 99):
-        running = [0]
-        lock = threading.Lock()
+    running = [0]
+    lock = threading.Lock()
 
-        def block(start: int, stop: int, bad: int = bad) -> None:
+    def block(start: int, stop: int) -> None:
+        with lock:
+            running[0] += 1
+        try:
+            time.sleep(0.0005)
+            if start == bad:
+                raise KeyError("bad luck")
+        finally:
             with lock:
-                running[0] += 1
-            try:
-                time.sleep(0.0005)
-                if start == bad:
-                    raise KeyError("bad luck")
-            finally:
-                with lock:
-                    running[0] -= 1
+                running[0] -= 1
 
-        with pytest.raises(KeyError, match="bad luck"):
-            run_blocks(block, 100, 1)
-        assert running == [0]
+    with pytest.raises(KeyError, match="bad luck"):
+        run_blocks(block, 100, 1)
+    assert running == [0]
     done: list[int] = []
     run_blocks(lambda start, stop: done.append(start), 4, 1)
     assert len(done) == 4
@@ -112,9 +112,9 @@ RULES = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_updates_are_the_same_bit_for_bit(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lazynet.optim.optimizer.THREADED", 1000)
+    monkeypatch.setattr("lazynet.optim.work.THREADED", 1000)
     monkeypatch.setattr("lazynet.optim.flat.BLOCK_BYTES", 4000)
-    monkeypatch.setattr("lazynet.optim.optimizer.SMALL", 100)
+    monkeypatch.setattr("lazynet.optim.work.SMALL", 100)
     found = []
     for threads in ("1", "2", "3"):
         monkeypatch.setenv("LAZYNET_NUM_THREADS", threads)

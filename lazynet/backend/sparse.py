@@ -21,7 +21,7 @@ def coalesce(rows: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], ND
     Returns:
         The distinct rows, ascending, and the sum of the values of each, in the order of mention.
     """
-    order = np.argsort(rows, kind="stable")
+    order = _stable_order(rows)
     ordered = rows[order]
     changes = np.empty(len(rows), bool)
     changes[:1] = True
@@ -37,6 +37,13 @@ def coalesce(rows: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], ND
     ends = np.append(first, len(rows))
     ones = np.ones(len(rows), values.dtype)
     return ordered[first], csr_array((ones, order, ends), (len(first), len(rows))) @ values
+
+
+def _stable_order(rows: NDArray[Any]) -> NDArray[Any]:
+    # NumPy sorts 16 bits by radix: 20,000 rows in 70 us, where it takes 800 for 64 bits
+    if len(rows) > 500 and rows.max() < 1 << 16 and rows.min() >= 0:
+        rows = rows.astype(np.uint16)
+    return np.argsort(rows, kind="stable")
 
 
 class SparseRows:

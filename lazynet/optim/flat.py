@@ -24,8 +24,8 @@ BLOCK_BYTES = 1 << 18
 the slots and of the scratch arrays it stays in a core's cache, and no update needs memory in
 proportion to a large parameter."""
 
-RULE, GRADIENT, DECAY = 0, 8, 9
-"""Numbers of scratch arrays: the first of a rule's own, and those of `Optimizer`."""
+SUM, GRADIENT, DECAY = -1, -2, -3
+"""Numbers of the scratch arrays of `Gradient` and `Optimizer`; rules count theirs from 0."""
 
 
 def block_size(dtype: np.dtype[Any]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lazynet.kinds import Array
-from lazynet.optim.flat import block_size
+from lazynet.optim.flat import SUM, block_size, scratch
 from lazynet.parameters import Lookup, Parameter
 
 
@@ -31,7 +31,8 @@ class Gradient:
         if self.rows is None or self.values is None:
             assert self.dense is not None
             return self.dense[start:stop]
-        block = np.zeros_like(like) if self.dense is None else self.dense[start:stop].copy()
+        block = scratch(like, SUM)
+        block[...] = 0 if self.dense is None else self.dense[start:stop]
         first, last = np.searchsorted(self.rows, (start, stop))
         block[self.rows[first:last] - start] += self.values[first:last]
         return block

@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lazynet.backend import run_blocks, take_rows, workers
+from lazynet.backend import workers
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
 from lazynet.kinds import Array
-from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, block_size, chunk_of, cut, scratch
-from lazynet.optim.gradient import Gradient, block_height, gradient_of, norm, table
+from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, scratch
+from lazynet.optim.gradient import block_height, gradient_of
 from lazynet.optim.schedules import Schedule
+from lazynet.optim.work import Table, Work, share_out, table_of
 from lazynet.parameters import Model, Parameter
-
-SMALL = 1 << 15
-"""Elements up to which parameters are gathered in chunks: more are as quick by themselves."""
-THREADED = 1 << 20
-"""Elements from which an update may use several threads (see `lazynet.backend.threads`)."""
-
-
-@dataclass
-class Work:
-    """Parameters that are updated together: one, or those of a chunk.
-
-    Attributes:
-        parameters: These.
-        states: What is remembered of them.
-        gradient: Of a parameter by itself.
-        chunk: Of several.
-    """
-
-    parameters: list[Parameter]
-    states: list[State]
-    gradient: Gradient | None = None
-    chunk: Chunk | None = None
-
-    def norm(self) -> float:
-        """Euclidean norm of the gradients."""
-        if self.chunk is not None:
-            return norm(self.chunk.gradient)
-        assert self.gradient is not None
-        return self.gradient.norm()
 
 
 class Optimizer(ABC):
@@ -91,14 +61,6 @@ class Optimizer(ABC):
     rests: ClassVar[bool] = False
     """Whether elements with a gradient of zero and slots of zero stay as they are."""
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        if "update" in cls.__dict__:  # what holds for the rule that it replaces need not hold now
-            if "idle" not in cls.__dict__:
-                cls.idle = Optimizer.idle  # type: ignore[method-assign]
-            if "rests" not in cls.__dict__:
-                cls.rests = False
-
     def __init__(
         self,
         model: Model,
@@ -136,6 +98,8 @@ class Optimizer(ABC):
         """Euclidean norm of all gradients at the last step, before clipping."""
         self._base = float(lr)
         self._states: dict[str, State] = {}
+        self._idles = _suits(type(self), "idle")
+        self._rests = self.rests and _suits(type(self), "rests")
 
     @abstractmethod
     def update(
@@ -156,9 +120,7 @@ class Optimizer(ABC):
 
     def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
         """`update` for elements whose gradient is zero; override it where that saves work."""
-        gradient = scratch(x, GRADIENT)
-        gradient.fill(0)
-        self.update(x, gradient, state, lr, count)
+        raise NotImplementedError
 
     @property
     def still(self) -> bool:
@@ -191,7 +153,7 @@ class Optimizer(ABC):
         """
         with LOCK, np.errstate(all="ignore"):
             parameters = self.model.parameters()
-            work = self._work(parameters)
+            work = share_out(parameters, self._state, self._some_rows())
             if not work:
                 raise GradientError(
                     f"{type(self).__name__}.step: no trainable parameter of the model has a "
@@ -328,31 +290,6 @@ class Optimizer(ABC):
             )
         return float(factor)
 
-    def _work(self, parameters: list[Parameter]) -> list[Work]:
-        """Share out the parameters that have a gradient; changes none."""
-        work = []
-        groups: dict[tuple[str, int], tuple[list[Parameter], list[State]]] = {}
-        some_rows = self._some_rows()
-        for p in parameters:
-            if not p.trainable or not p.has_gradient():
-                continue
-            state = self._state(p)
-            size = p.values.size
-            if size > SMALL or (some_rows and p.pending is None and size):
-                work.append(Work([p], [state], gradient_of(p)))
-            else:
-                key = p.values.dtype.char, state.updates
-                group = groups.setdefault(key, ([], []))
-                group[0].append(p)
-                group[1].append(state)
-        for members, states in groups.values():
-            for part in cut(members, block_size(members[0].values.dtype)):
-                chunk = chunk_of(members[part], states[part])
-                gradients = [p.gradient() if p.pending_rows else p.pending for p in members[part]]
-                np.concatenate(gradients, axis=None, out=chunk.gradient)  # type: ignore[arg-type]
-                work.append(Work(members[part], states[part], chunk=chunk))
-        return work
-
     def _norm(self, work: list[Work]) -> float:
         norms = [item.norm() for item in work]
         result = math.hypot(*norms)
@@ -386,67 +323,63 @@ class Optimizer(ABC):
         chunk.write(item.parameters)
 
     def _apply(self, item: Work, lr: float, scale: float) -> None:
-        p, state, gradient = item.parameters[0], item.states[0], item.gradient
+        state, gradient = item.states[0], item.gradient
         assert gradient is not None
-        x = table(p, p.values)
-        slots = {slot: table(p, array) for slot, array in state.slots.items()}
-        rows, some_rows = gradient.rows, self._some_rows()
-        if rows is None or gradient.dense is not None or (not some_rows and 4 * len(rows) > len(x)):
-
-            def update(start: int, stop: int) -> None:
-                parts = {slot: array[start:stop] for slot, array in slots.items()}
-                part = x[start:stop]
-                dx = gradient.block(start, stop, part)
-                self._update(part, dx, parts, lr, scale, state.updates)
-
+        whole = table_of(item.parameters[0], state)
+        rows, values, n = gradient.rows, gradient.values, len(whole.x)
+        some_rows = self._some_rows()
+        if gradient.dense is not None or (not some_rows and rows is not None and 4 * len(rows) > n):
             if state.moved is not None:
                 state.moved[:] = True
-            _by_block(update, x)
+
+            def update(start: int, stop: int) -> None:
+                part = whole.part(start, stop)
+                dx = gradient.block(start, stop, part.x)
+                self._update(part.x, dx, part.slots, lr, scale, state.updates)
+
+            whole.by_block(update)
             return
-        updated = []
-        height = block_height(x)
-        for start in range(0, len(rows), height):
-            some = rows[start : start + height]
-            part, parts = _take(x, slots, some)
-            assert gradient.values is not None
-            dx = gradient.values[start : start + height]
-            self._update(part, dx, parts, lr, scale, state.updates)
-            if some_rows:
-                _put(x, slots, some, part, parts)
-            else:
-                updated.append((some, part, parts))
+        assert rows is not None and values is not None
         if some_rows:
             state.moved = None
-        else:
-            self._apply_idle(x, slots, state, rows, lr)
-            for some, part, parts in updated:
-                _put(x, slots, some, part, parts)
+        updated = []
+        height = block_height(whole.x)
+        for start in range(0, len(rows), height):
+            some, dx = rows[start : start + height], values[start : start + height]
+            part = whole.take(some)
+            self._update(part.x, dx, part.slots, lr, scale, state.updates)
+            if some_rows:
+                whole.put(some, part)
+            else:
+                updated.append((some, part))
+        if not some_rows:
+            self._apply_idle(whole, state, rows, lr)
+            for some, part in updated:
+                whole.put(some, part)
 
-    def _apply_idle(
-        self, x: Array, slots: dict[str, Array], state: State, rows: Array, lr: float
-    ) -> None:
+    def _apply_idle(self, whole: Table, state: State, rows: Array, lr: float) -> None:
         """Update a table as if no row had a gradient; `rows` are overwritten after that."""
         if state.moved is None:
-            state.moved = np.zeros(len(x), bool)
-            for array in slots.values():
+            state.moved = np.zeros(len(whole.x), bool)
+            for array in whole.slots.values():
                 state.moved |= array.any(axis=1)
         moving = np.flatnonzero(state.moved)
         decays = bool(self.weight_decay) and not self.decoupled  # into the slots of all rows
         state.moved[slice(None) if decays else rows] = True
-        if self.rests and not self.weight_decay and 4 * len(moving) < len(x):
-            height = block_height(x)
+        if self._rests and not self.weight_decay and 4 * len(moving) < len(whole.x):
+            height = block_height(whole.x)
             for start in range(0, len(moving), height):
                 some = moving[start : start + height]
-                part, parts = _take(x, slots, some)
-                self._update(part, None, parts, lr, 1.0, state.updates)
-                _put(x, slots, some, part, parts)
+                part = whole.take(some)
+                self._update(part.x, None, part.slots, lr, 1.0, state.updates)
+                whole.put(some, part)
             return
 
         def update(start: int, stop: int) -> None:
-            parts = {slot: array[start:stop] for slot, array in slots.items()}
-            self._update(x[start:stop], None, parts, lr, 1.0, state.updates)
+            part = whole.part(start, stop)
+            self._update(part.x, None, part.slots, lr, 1.0, state.updates)
 
-        _by_block(update, x)
+        whole.by_block(update)
 
     def _update(
         self,
@@ -468,31 +401,22 @@ class Optimizer(ABC):
                 decay += gradient
             self.update(x, decay, slots, lr, count)
             return
-        if gradient is None:
+        if gradient is None and self._idles:
             self.idle(x, slots, lr, count)
             return
-        if scale != 1.0:
+        if gradient is None:
+            gradient = scratch(x, GRADIENT)
+            gradient.fill(0)
+        elif scale != 1.0:
             gradient = np.multiply(gradient, scale, out=scratch(x, GRADIENT))
         self.update(x, gradient, slots, lr, count)
 
 
-def _by_block(update: Callable[[int, int], None], x: Array) -> None:
-    """Call ``update(start, stop)`` for blocks of rows of a table; large ones by several threads."""
-    height = block_height(x)
-    if x.size >= THREADED:
-        run_blocks(update, len(x), height)
-        return
-    for start in range(0, len(x), height):
-        update(start, min(len(x), start + height))
-
-
-def _take(x: Array, slots: dict[str, Array], rows: Array) -> tuple[Array, dict[str, Array]]:
-    return take_rows(x, rows), {slot: take_rows(array, rows) for slot, array in slots.items()}
-
-
-def _put(
-    x: Array, slots: dict[str, Array], rows: Array, new_x: Array, new_slots: dict[str, Array]
-) -> None:
-    x[rows] = new_x
-    for slot, array in slots.items():
-        array[rows] = new_slots[slot]
+def _suits(kind: type, name: str) -> bool:
+    """Whether an attribute was written for the rule: no earlier than the `update` it goes with."""
+    for part in kind.__mro__:
+        if name in vars(part):
+            return part is not Optimizer
+        if "update" in vars(part):
+            return False
+    return False
