@@ -802,28 +802,90 @@ def test_rules_of_the_users_own_on_vectors_and_tables():
         np.testing.assert_allclose(*tables)
 
 
-@pytest.mark.parametrize("rule", ["adam", "momentum"])
-def test_rows_of_large_tables_that_never_had_a_gradient(rule):
-    """They are passed over; what has moved goes on moving, also after another way of updating."""
-    model = ln.Model(seed=0, dtype="float64")
-    table = model.lookup(40000, 2, init=0.25)
-    opt = make(rule, model)
-    x, s = np.full((40000, 2), 0.25), {}
-    for step in range(8):
-        g = np.zeros((40000, 2))
-        rows = np.array([step, step + 100, 39999])
-        g[rows] = numbers(step, 3, 2)
-        if step == 3:
-            table.pending = g.copy()
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@rules
+def test_tables_over_many_steps_of_different_kinds(rule, dtype, monkeypatch):
+    """Rows without a gradient decay by a factor kept aside, or rest; then comes another update."""
+    monkeypatch.setattr("lazynet.optim.work.SMALL", 0)
+    monkeypatch.setattr("lazynet.optim.flat.BLOCK_BYTES", 64)
+    model = ln.Model(seed=0, dtype=dtype)
+    table = model.lookup(60, 2, init=0.25)
+    settings = {"weight_decay": 0.0} if rule == "adamw" else {}
+    opt = make(rule, model, lr=0.01, **settings)
+    x, s = np.full((60, 2), 0.25), {}
+    close = {"rtol": 1e-10, "atol": 1e-13} if dtype == "float64" else {"rtol": 3e-4, "atol": 3e-5}
+    for step in range(300):
+        rng = np.random.default_rng(step)
+        g = np.zeros((60, 2))
+        rows = np.unique(rng.integers(0, 4 if step < 40 else 25, 10))
+        g[rows] = rng.standard_normal((len(rows), 2))
+        if step % 50 == 43:
+            table.pending = g.astype(dtype)
         else:
-            table.pending_rows = [(rows, g[rows])]
-        if step == 5:  # known no longer which rows have moved
+            table.pending_rows = [(rows, g[rows].astype(dtype))]
+        if step % 50 == 45:  # known no longer which rows have moved
             opt.load_state_dict(opt.state_dict())
-        opt.weight_decay = 0.1 if step == 6 else 0.0
+        opt.weight_decay = 0.1 if step in (46, 47) else 0.0
         opt.step()
-        x = written_out(rule, x, g, s, 0.1, step + 1, opt.weight_decay)
-        np.testing.assert_allclose(table.value(), x, rtol=1e-12, atol=1e-14)
-    assert table.value()[39998, 0] != 0.25  # decayed
+        if rule == "adamw":
+            x *= 1 - 0.01 * opt.weight_decay
+            x = written_out("adam", x, g, s, 0.01, step + 1)
+        else:
+            x = written_out(rule, x, g, s, 0.01, step + 1, opt.weight_decay)
+        np.testing.assert_allclose(table.value(), x, **close)
+    state = opt.state_dict()
+    for slot, name in {
+        "velocity": "v",
+        "first_moment": "m",
+        "second_moment": "v",
+        "largest_second_moment": "max",
+        "squares": "G" if rule == "adagrad" else "s",
+        "squared_steps": "u",
+    }.items():
+        if slot in opt.slots:
+            np.testing.assert_allclose(state[f"{table.name}:{slot}"], s[name], **close)
+    assert table.value()[59, 0] != 0.25  # by the decay of the values
+
+
+@pytest.mark.parametrize("settings", [{"beta1": 0.0}, {"beta2": 0.0}, {"beta1": 0.01}])
+def test_moments_that_decay_at_once(settings, monkeypatch):
+    monkeypatch.setattr("lazynet.optim.work.SMALL", 0)
+    tables = []
+    for whole in (True, False):
+        model = ln.Model(seed=0, dtype="float64")
+        table = model.lookup(60, 2, init=0.25)
+        opt = ln.optim.Adam(model, **settings)
+        for step in range(20):
+            rows, g = np.array([step % 7, 50]), numbers(step, 2, 2)
+            if whole:
+                table.pending = np.zeros((60, 2))
+                table.pending[rows] = g
+            else:
+                table.pending_rows = [(rows, g)]
+            opt.step()
+        tables.append(table.array)
+    np.testing.assert_allclose(*tables, rtol=1e-11)
+
+
+@pytest.mark.parametrize("rule", ["rmsprop", "adadelta", "adam"])
+def test_exact_steps_touch_no_row_that_rests(rule, monkeypatch):
+    """Counted in elements, not timed."""
+    model = ln.Model(seed=0)
+    table = model.lookup(20000, 2)
+    opt = make(rule, model)
+    kind, sizes = type(opt), []
+    for method in ("update", "drift"):
+        original = getattr(kind, method)
+
+        def counted(self, x, *rest, original=original):
+            sizes.append(x.size)
+            original(self, x, *rest)
+
+        monkeypatch.setattr(kind, method, counted)
+    for _ in range(3):
+        pull_rows(table, [5, 900, 5], np.ones((3, 2)))
+        opt.step()
+    assert sum(sizes) <= 24
 
 
 @rules

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ proportion to a large parameter."""
 SUM, GRADIENT, DECAY = -1, -2, -3
 """Numbers of the scratch arrays of `Gradient` and `Optimizer`; rules count theirs from 0."""
 
+SMALLEST_SCALE = 1e-6
+"""Of `State.scales`: quotients stay within the range of float32."""
+
 
 def block_size(dtype: np.dtype[Any]) -> int:
     """Elements of a block."""
@@ -39,16 +42,41 @@ class State:
 
     Attributes:
         updates: How many updates the parameter has had.
-        slots: Arrays shaped like the parameter's values, by name.
+        slots: Arrays shaped like the parameter's values, by name. Those of `scales` hold quotients.
         chunk: The flat buffers that the slots are views of, if any.
         moved: Of a table with row gradients, for each row whether a slot may be other than zero;
             None where that is not known.
+        scales: Factors that slots of a table are still to be multiplied by. All rows decay in a
+            step, though few have a gradient: it is the factor that decays, and no array.
     """
 
     updates: int
     slots: dict[str, Array]
     chunk: Chunk | None = None
     moved: Array | None = None
+    scales: dict[str, float] = field(default_factory=dict)
+
+    def decay(self, factors: dict[str, float]) -> None:
+        """Multiply slots by factors."""
+        for slot, factor in factors.items():
+            self.scales[slot] = self.scales.get(slot, 1.0) * factor
+            if self.scales[slot] < SMALLEST_SCALE:
+                self._settle(slot)
+
+    def settle(self) -> None:
+        """Have the slots hold their values."""
+        for slot in list(self.scales):
+            self._settle(slot)
+
+    def _settle(self, slot: str) -> None:
+        self.slots[slot] *= self.scales.pop(slot)
+
+    def copies(self) -> dict[str, Array]:
+        """The values of the slots."""
+        return {
+            slot: array * self.scales[slot] if slot in self.scales else array.copy()
+            for slot, array in self.slots.items()
+        }
 
 
 class Chunk:

@@ -58,8 +58,6 @@ class Optimizer(ABC):
     """Names of the arrays, shaped like the values and zero at first, that the rule keeps."""
     decoupled: ClassVar[bool] = False
     """Whether weight decay shrinks the values directly instead of adding to the gradient."""
-    rests: ClassVar[bool] = False
-    """Whether elements with a gradient of zero and slots of zero stay as they are."""
 
     def __init__(
         self,
@@ -98,8 +96,8 @@ class Optimizer(ABC):
         """Euclidean norm of all gradients at the last step, before clipping."""
         self._base = float(lr)
         self._states: dict[str, State] = {}
-        self._idles = _suits(type(self), "idle")
-        self._rests = self.rests and _suits(type(self), "rests")
+        self._decays = _written_for(type(self), "decays")
+        self._drifts = _written_for(type(self), "drift")
 
     @abstractmethod
     def update(
@@ -118,8 +116,28 @@ class Optimizer(ABC):
             count: Number of updates of the parameters, this one included: 1, 2, ...
         """
 
-    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
-        """`update` for elements whose gradient is zero; override it where that saves work."""
+    def decays(self) -> dict[str, float]:
+        """By slot, the factor that `update` with a gradient of zero comes to; none where that is 1.
+
+        A rule whose slots change in another way leaves this out: rows of tables that have no
+        gradient are then updated with zeros.
+        """
+        raise NotImplementedError
+
+    def drift(
+        self, x: Array, state: dict[str, Array], scales: dict[str, float], lr: float, count: int
+    ) -> None:
+        """What `update` with a gradient of zero does to the values; a rule with `decays` has it.
+
+        Values whose slots are zero stay as they are.
+
+        Args:
+            x: Values.
+            state: Array of each slot, after its decay, but for a factor; to be read only.
+            scales: The factor of each; 1 where there is none.
+            lr: Learning rate.
+            count: Number of updates, this one included.
+        """
         raise NotImplementedError
 
     @property
@@ -193,8 +211,8 @@ class Optimizer(ABC):
             known = self._states.get(p.name)
             state[f"{name}:updates"] = np.array(0 if known is None else known.updates)
             if known is not None and known.updates:
-                for slot, array in known.slots.items():
-                    state[f"{name}:{slot}"] = array.copy()
+                for slot, array in known.copies().items():
+                    state[f"{name}:{slot}"] = array
         return state
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
@@ -331,6 +349,7 @@ class Optimizer(ABC):
         if gradient.dense is not None or (not some_rows and rows is not None and 4 * len(rows) > n):
             if state.moved is not None:
                 state.moved[:] = True
+            state.settle()
 
             def update(start: int, stop: int) -> None:
                 part = whole.part(start, stop)
@@ -342,44 +361,67 @@ class Optimizer(ABC):
         assert rows is not None and values is not None
         if some_rows:
             state.moved = None
+            state.settle()
         updated = []
         height = block_height(whole.x)
         for start in range(0, len(rows), height):
             some, dx = rows[start : start + height], values[start : start + height]
             part = whole.take(some)
+            for slot, factor in state.scales.items():
+                part.slots[slot] *= factor
             self._update(part.x, dx, part.slots, lr, scale, state.updates)
             if some_rows:
                 whole.put(some, part)
             else:
                 updated.append((some, part))
-        if not some_rows:
-            self._apply_idle(whole, state, rows, lr)
-            for some, part in updated:
-                whole.put(some, part)
+        if some_rows:
+            return
+        self._apply_idle(whole, state, rows, lr)
+        for some, part in updated:
+            for slot, factor in state.scales.items():
+                part.slots[slot] /= factor
+            whole.put(some, part)
 
     def _apply_idle(self, whole: Table, state: State, rows: Array, lr: float) -> None:
         """Update a table as if no row had a gradient; `rows` are overwritten after that."""
+        count = state.updates
+        if not self._decays or (self.weight_decay and not self.decoupled):
+            state.moved = None
+            state.settle()
+
+            def update(start: int, stop: int) -> None:
+                part = whole.part(start, stop)
+                self._update(part.x, None, part.slots, lr, 1.0, count)
+
+            whole.by_block(update)
+            return
+        state.decay(self.decays())
         if state.moved is None:
             state.moved = np.zeros(len(whole.x), bool)
             for array in whole.slots.values():
                 state.moved |= array.any(axis=1)
         moving = np.flatnonzero(state.moved)
-        decays = bool(self.weight_decay) and not self.decoupled  # into the slots of all rows
-        state.moved[slice(None) if decays else rows] = True
-        if self._rests and not self.weight_decay and 4 * len(moving) < len(whole.x):
+        state.moved[rows] = True
+        if not self._drifts and not self.weight_decay:
+            return
+        scales = {slot: state.scales.get(slot, 1.0) for slot in self.slots}
+        if not self.weight_decay and 4 * len(moving) < len(whole.x):
             height = block_height(whole.x)
             for start in range(0, len(moving), height):
                 some = moving[start : start + height]
                 part = whole.take(some)
-                self._update(part.x, None, part.slots, lr, 1.0, state.updates)
-                whole.put(some, part)
+                self.drift(part.x, part.slots, scales, lr, count)
+                whole.x[some] = part.x
             return
 
-        def update(start: int, stop: int) -> None:
+        def drift(start: int, stop: int) -> None:
             part = whole.part(start, stop)
-            self._update(part.x, None, part.slots, lr, 1.0, state.updates)
+            if self.weight_decay:
+                part.x *= 1 - lr * self.weight_decay
+            if self._drifts:
+                self.drift(part.x, part.slots, scales, lr, count)
 
-        whole.by_block(update)
+        whole.by_block(drift)
 
     def _update(
         self,
@@ -401,9 +443,6 @@ class Optimizer(ABC):
                 decay += gradient
             self.update(x, decay, slots, lr, count)
             return
-        if gradient is None and self._idles:
-            self.idle(x, slots, lr, count)
-            return
         if gradient is None:
             gradient = scratch(x, GRADIENT)
             gradient.fill(0)
@@ -412,8 +451,8 @@ class Optimizer(ABC):
         self.update(x, gradient, slots, lr, count)
 
 
-def _suits(kind: type, name: str) -> bool:
-    """Whether an attribute was written for the rule: no earlier than the `update` it goes with."""
+def _written_for(kind: type, name: str) -> bool:
+    """Whether a method was written for the rule's `update`: by a class that is no base of its."""
     for part in kind.__mro__:
         if name in vars(part):
             return part is not Optimizer

@@ -7,7 +7,7 @@ Every line is one pass over arrays that lie in a core's cache, without temporari
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,8 +34,6 @@ class SGD(Optimizer):
     Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum
     in deep learning", ICML 2013, equations 1-4.
     """
-
-    rests = True
 
     def __init__(
         self,
@@ -72,14 +70,15 @@ class SGD(Optimizer):
         else:
             x += velocity
 
-    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
-        if self.momentum == 0:
-            return
-        velocity = state["velocity"]
-        velocity *= self.momentum
-        if self.nesterov:
-            velocity = np.multiply(velocity, self.momentum, out=scratch(x, 0))
-        x += velocity
+    def decays(self) -> dict[str, float]:
+        return {"velocity": self.momentum} if self.momentum else {}
+
+    def drift(
+        self, x: Array, state: dict[str, Array], scales: dict[str, float], lr: float, count: int
+    ) -> None:
+        if self.momentum:
+            factor = scales["velocity"] * (self.momentum if self.nesterov else 1.0)
+            x += np.multiply(state["velocity"], factor, out=scratch(x, 0))
 
 
 class Adagrad(Optimizer):
@@ -96,7 +95,6 @@ class Adagrad(Optimizer):
     """
 
     slots = ("squares",)
-    rests = True
 
     def __init__(self, model: Model, lr: float = 0.01, eps: float = 1e-10, **settings: Any) -> None:
         super().__init__(model, lr, **settings)
@@ -132,7 +130,6 @@ class Adadelta(Optimizer):
     """
 
     slots = ("squares", "squared_steps")
-    rests = True
 
     def __init__(
         self,
@@ -162,9 +159,8 @@ class Adadelta(Optimizer):
         x -= np.multiply(step, lr, out=spare)
         _average(squared_steps, np.multiply(step, step, out=step), self.rho)
 
-    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
-        for mean in state.values():
-            mean *= self.rho
+    def decays(self) -> dict[str, float]:
+        return {"squares": self.rho, "squared_steps": self.rho}
 
 
 class RMSProp(Optimizer):
@@ -182,7 +178,6 @@ class RMSProp(Optimizer):
     """
 
     slots = ("squares",)
-    rests = True
 
     def __init__(
         self,
@@ -207,8 +202,8 @@ class RMSProp(Optimizer):
         _divided(gradient, squares, self.eps, lr, step)
         x -= step
 
-    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
-        state["squares"] *= self.rho
+    def decays(self) -> dict[str, float]:
+        return {"squares": self.rho}
 
 
 class Adam(Optimizer):
@@ -231,7 +226,7 @@ class Adam(Optimizer):
     """
 
     slots: tuple[str, ...] = ("first_moment", "second_moment")
-    rests = True
+    divides_by: ClassVar[str] = "second_moment"
 
     def __init__(
         self,
@@ -257,24 +252,33 @@ class Adam(Optimizer):
         first *= self.beta1
         first += np.multiply(gradient, 1 - self.beta1, out=spare)
         _average(second, np.multiply(gradient, gradient, out=spare), self.beta2)
-        self._move(x, first, self._divisor(state), lr, count)
+        self._move(x, first, self._divisor(state), 1.0, 1.0, lr, count)
 
-    def idle(self, x: Array, state: dict[str, Array], lr: float, count: int) -> None:
-        state["first_moment"] *= self.beta1
-        state["second_moment"] *= self.beta2
-        self._move(x, state["first_moment"], self._divisor(state), lr, count)
+    def decays(self) -> dict[str, float]:
+        return {"first_moment": self.beta1, "second_moment": self.beta2}
 
-    def _move(self, x: Array, first: Array, second: Array, lr: float, count: int) -> None:
+    def drift(
+        self, x: Array, state: dict[str, Array], scales: dict[str, float], lr: float, count: int
+    ) -> None:
+        by = self.divides_by
+        self._move(
+            x, state["first_moment"], state[by], scales["first_moment"], scales[by], lr, count
+        )
+
+    def _move(
+        self, x: Array, m: Array, v: Array, m_scale: float, v_scale: float, lr: float, count: int
+    ) -> None:
         # lr m / (1 - beta1^t) / (sqrt(v) / c + eps) = lr c / (1 - beta1^t) m / (sqrt(v) + c eps)
         correction = math.sqrt(1 - self.beta2**count)
-        rate = lr * correction / (1 - self.beta1**count)
+        root = math.sqrt(v_scale)
+        rate = lr * correction / (1 - self.beta1**count) * m_scale / root
         step = scratch(x, 0)
-        _divided(first, second, self.eps * correction, rate, step)
+        _divided(m, v, self.eps * correction / root, rate, step)
         x -= step
 
     def _divisor(self, state: dict[str, Array]) -> Array:
         """The second moment to divide by, from that of this step."""
-        return state["second_moment"]
+        return state[self.divides_by]
 
 
 class AdamW(Adam):
@@ -312,6 +316,7 @@ class AMSGrad(Adam):
     """
 
     slots = ("first_moment", "second_moment", "largest_second_moment")
+    divides_by = "largest_second_moment"  # which does not decay
 
     def _divisor(self, state: dict[str, Array]) -> Array:
         largest = state["largest_second_moment"]
