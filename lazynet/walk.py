@@ -379,6 +379,8 @@ def _owned(leaves: dict[Leaf, Any], leaf: Leaf) -> Array:
     keeps. What backward has just made has one reference here and, where it is a view of what a
     product returned, one of it to that. (No local names below: each would be one more.)
     """
+    if type(leaves[leaf]) is not np.ndarray:
+        return np.array(leaves[leaf])
     alone = getrefcount(leaves[leaf]) <= 2 and (
         leaves[leaf].base is None
         or (getrefcount(leaves[leaf].base) <= 2 and _same_memory(leaves[leaf].base, leaves[leaf]))

@@ -95,6 +95,14 @@ def test_a_gradient_that_somebody_holds_is_copied(hold: str) -> None:
     assert p.pending is not None and not np.shares_memory(p.pending, held)
 
 
+@pytest.mark.parametrize("found", [2.5, np.float64(2.5), [2.5]])
+def test_a_gradient_that_is_no_array_becomes_one(found: Any) -> None:
+    p = ln.Model(dtype="float64").parameter(np.shape(found))
+    accumulate({p: found})
+    assert isinstance(p.pending, np.ndarray) and p.pending.flags.writeable
+    np.testing.assert_array_equal(p.gradient(), np.array(found))
+
+
 def test_gradients_of_several_backwards_and_of_inner_nodes_stay_apart() -> None:
     model = ln.Model(dtype="float64")
     W, b = model.parameter((3, 3), init=numbers(3, 3)), model.parameter(3, init=numbers(3))

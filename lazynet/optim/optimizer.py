@@ -24,8 +24,12 @@ class Optimizer(ABC):
 
     A rule is a subclass with `slots`, the names of the arrays it keeps per parameter, and `update`,
     which works element by element on whatever part of the parameters it is given: a vector of many
-    small ones, or a piece of a large one. Parameters that are frozen, or that the loss did not
-    depend on, are left alone with all their state.
+    small ones, or a piece of a large one. With `decays` and `drift` it can say how to save work on
+    tables. Parameters that are frozen, or that the loss did not depend on, are left alone with all
+    their state.
+
+    Updates of parameters of a million elements and more use as many threads as the environment
+    variable LAZYNET_NUM_THREADS says (without it: one), with the same results.
 
     **Lookup tables.** Their gradients cover the rows that were looked up. Where a row without a
     gradient would not change at all (SGD without momentum, Adagrad; no weight decay), only the
@@ -33,7 +37,8 @@ class Optimizer(ABC):
 
     * ``sparse="exact"``: the same result as if the gradient were dense. Moments of all rows decay
       at every step, and rows that were not looked up go on moving by their momentum. The work
-      grows with the table.
+      grows with the number of rows that were ever looked up; not so for RMSProp and Adadelta,
+      whose values rest without a gradient, unless there is weight decay.
     * ``sparse="lazy"``: rows that were not looked up, and their moments, stay as they are until
       they are looked up again. The work grows with the rows looked up. A rare row keeps its full
       momentum until it returns and is not moved (nor decayed by `weight_decay`) meanwhile;
