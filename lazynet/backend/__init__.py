@@ -10,6 +10,17 @@ from lazynet.backend.host import (
     segment_sum,
     take_rows,
 )
-from lazynet.backend.sparse import SparseRows
+from lazynet.backend.sparse import SparseRows, coalesce
+from lazynet.backend.threads import run_blocks, workers
 
-__all__ = ["SparseRows", "scatter_add", "segment_ids", "segment_max", "segment_sum", "take_rows"]
+__all__ = [
+    "SparseRows",
+    "coalesce",
+    "run_blocks",
+    "scatter_add",
+    "segment_ids",
+    "segment_max",
+    "segment_sum",
+    "take_rows",
+    "workers",
+]
