@@ -7,10 +7,13 @@ from typing import Any
 from lazynet.graph import Expression, Leaf, adopt, handle, mark
 from lazynet.kinds import Kind
 from lazynet.modes import MODES, Modes
+from lazynet.native import mypyc_attr
 from lazynet.randomness import next_key
 from lazynet.tape import LOCAL, Tape, tape_for_input
 
 _modes = MODES.get
+LISTED = -(1 << 62)
+"""In the key of a call, stands for a list of whole numbers, one for each row."""
 
 
 class Program:
@@ -83,6 +86,36 @@ class Signature:
         self.programs: dict[Any, Program] = {}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Caller:
+    """What is called to record a node of a fused function.
+
+    Attributes:
+        function: The function itself.
+        training, evaluating: Its signatures, by what tells calls apart, in the two modes.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.training: dict[Any, Signature] = {}
+        self.evaluating: dict[Any, Signature] = {}
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        modes = _modes()
+        if not modes.fuse or LOCAL.tape.trace is not None:
+            return self.function(*args, **keywords)
+        if not keywords and not modes.debug:
+            table = self.training if modes.training else self.evaluating
+            result = fast_call(table, args, modes)
+            if result is not None:
+                return result
+        return self.general(args, keywords, modes)
+
+    def general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
+        """Record any call, also one not met before."""
+        raise TypeError(f"{type(self).__name__} records no calls")
+
+
 def fast_call(table: dict[Any, Signature], args: tuple[Any, ...], modes: Modes) -> Any:
     """Record a call whose arguments are expressions and ints; None for a call not met before."""
     tape = LOCAL.tape
@@ -112,6 +145,13 @@ def fast_call(table: dict[Any, Signature], args: tuple[Any, ...], modes: Modes) 
                 indices.append(-1)
         elif type(a) is int:
             ids.append(0)
+        elif type(a) is list and a and type(a[0]) is int:
+            ids.append(LISTED)
+            n = len(a)
+            if n != rows:
+                if rows != -1:
+                    return None
+                rows = n
         else:
             return None
     signature = table.get(tuple(ids))
@@ -185,4 +225,4 @@ def structured(structure: Any, results: list[Expression], at: list[int]) -> Any:
     return tuple([structured(part, results, at) for part in structure])
 
 
-__all__ = ["Program", "Signature", "append", "fast_call", "structured"]
+__all__ = ["LISTED", "Caller", "Program", "Signature", "append", "fast_call", "structured"]

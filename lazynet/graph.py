@@ -422,6 +422,39 @@ def record(
     return result
 
 
+def record_together(op: Op, xs: list[Any]) -> Expression | None:
+    """Record an n-ary op that puts the rows of its arguments one after the other.
+
+    None where they are not all single rows of one type on the open tape.
+    """
+    tape = LOCAL.tape
+    if not xs or tape.sealed != 0 or tape.trace is not None:
+        return None
+    kinds = tape.kinds
+    rows = tape.rows
+    indices: list[int] = []
+    first: Type | None = None
+    for x in xs:
+        if type(x) is not Expression or x.tape is not tape:
+            return None
+        i = x.index
+        t = kinds[i].type
+        if first is None:
+            first = t
+        if t is not first or rows[i] != -1:
+            return None
+        indices.append(i)
+    if first is None or first.shared:
+        return None
+    kind = op.kinds.get(first)
+    if kind is None:
+        return None
+    n = tape.append(kind, indices, len(indices), None)
+    if _modes().marks:
+        mark(tape, n)
+    return handle(tape, n)
+
+
 def record_several(
     op: Op, args: Sequence[Any], payload: Any = None, batch: int | None = None
 ) -> tuple[Expression, ...]:

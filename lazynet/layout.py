@@ -340,8 +340,12 @@ def _resolve_aliases(
         if kind.position or i < len(graph.externals):
             continue
         if kind.op.nary:
-            sources = args[starts[i] : starts[i + 1]].tolist()
-            layout.rebatched[i] = np.concatenate([layout.node_rows(s) for s in sources])
+            several = args[starts[i] : starts[i + 1]]
+            if (layout.rows[several] == -1).all():  # single rows: an alias of one is resolved
+                layout.rebatched[i] = first[several]
+            else:
+                rows = [layout.node_rows(s) for s in several.tolist()]
+                layout.rebatched[i] = np.concatenate(rows)
             first[i] = -1
         else:
             source = int(args[starts[i]])

@@ -122,11 +122,12 @@ def _edges(
                 break
             pointer = further
         for i in np.flatnonzero(several).tolist():
-            parts = [
-                result.rebatched.get(a, None) if a in result.rebatched else np.array([a])
-                for a in pointer[args[starts[i] : starts[i + 1]]].tolist()
-            ]
-            result.rebatched[i] = np.concatenate([p for p in parts if p is not None])
+            sources = pointer[args[starts[i] : starts[i + 1]]]
+            if not several[sources].any():
+                result.rebatched[i] = sources
+                continue
+            parts = [result.rebatched.get(int(a), np.array([a])) for a in sources]
+            result.rebatched[i] = np.concatenate(parts)
         real = ~result.alias[dst]
         src, dst = pointer[src[real]], dst[real]
         if result.rebatched:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.calls import Program, Signature, append, fast_call
+from lazynet.calls import LISTED, Caller, Program, Signature, append
 from lazynet.errors import ArgumentError, FuseError
 from lazynet.fuse.rows import FusedRows
 from lazynet.fuse.trace import Payload, Trace, first_difference
@@ -29,16 +29,15 @@ def program_of(op: Any) -> Program:
     return Program(op, op.kind(), list(op.leaves), op.trace.structure)
 
 
-class FusedFunction:
+class FusedFunction(Caller):
     """What `ln.fuse` returns: called like the function, it records one node."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
             raise ArgumentError(f"fuse: got {function!r}; it takes a function or a method")
+        super().__init__(function)
         functools.update_wrapper(self, function)
-        self.function = function
         self.name = getattr(function, "__qualname__", repr(function)).replace("<locals>.", "")
-        self._tables: dict[bool, dict[Any, Signature]] = {True: {}, False: {}}
         self._bound: dict[int, BoundFunction] = {}
         self._results: int | None = None
         self.scans: dict[Any, Any] = {}
@@ -51,24 +50,14 @@ class FusedFunction:
             found = BoundFunction(self, instance, self._bound)
         return found
 
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        modes = MODES.get()
-        if not modes.fuse or LOCAL.tape.trace is not None:
-            return self.function(*args, **keywords)
-        if not keywords and not modes.debug:
-            result = fast_call(self._tables[modes.training], args, modes)
-            if result is not None:
-                return result
-        return self._general(args, keywords, modes)
-
     # Everything but plain expressions and ints, and whatever was not met before
 
-    def _general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
+    def general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
         given: list[Any] = []
         key: list[Any] = []
         form = _flatten((args, keywords), given, key, self.name)
         plain = form == ("tuple", (("tuple", (0,) * len(args)), ("dict", (), ())))
-        table = self._tables[modes.training]
+        table = self.training if modes.training else self.evaluating
         full = tuple(key) if plain else (*key, form)
         signature = table.get(full)
         if signature is None:
@@ -177,7 +166,7 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
         return _flatten(constant(a, role=name), given, key, name)
     if isinstance(a, list) or (isinstance(a, np.ndarray) and a.dtype.kind in "iu" and a.ndim == 1):
         given.append(Payload(a, True))
-        key.append("rows")
+        key.append(LISTED)
         return 0
     if isinstance(a, (int, np.integer)) and not isinstance(a, bool):
         given.append(Payload(int(a), False))
