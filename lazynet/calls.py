@@ -14,6 +14,9 @@ from lazynet.tape import LOCAL, Tape, tape_for_input
 _modes = MODES.get
 LISTED = -(1 << 62)
 """In the key of a call, stands for a list of whole numbers, one for each row."""
+OPEN = -(1 << 61)
+CLOSE = -(1 << 60)
+"""Around what is in a tuple."""
 
 
 class Program:
@@ -111,65 +114,108 @@ class Caller:
                 return result
         return self.general(args, keywords, modes)
 
+    def fast(self, *args: Any) -> Any:
+        """Record a call like one met before; None for any other."""
+        modes = _modes()
+        if not modes.fuse or modes.debug or LOCAL.tape.trace is not None:
+            return None
+        return fast_call(self.training if modes.training else self.evaluating, args, modes)
+
     def general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
         """Record any call, also one not met before."""
         raise TypeError(f"{type(self).__name__} records no calls")
 
 
+class Arguments:
+    """The arguments of a call, as far as they have been looked at.
+
+    Attributes:
+        ids: The key of the call.
+        expressions: The expressions.
+        others: Whole numbers and lists of them, at their positions; None for expressions.
+        rows: The batch, -1 for single rows.
+    """
+
+    __slots__ = ("expressions", "ids", "others", "rows")
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.expressions: list[Expression] = []
+        self.others: list[Any] = []
+        self.rows = -1
+
+    def take(self, args: tuple[Any, ...]) -> bool:
+        """Add arguments; False where one is neither expression nor int nor a tuple of such."""
+        ids = self.ids
+        for a in args:
+            if type(a) is Expression:
+                source = a.tape
+                n = source.rows[a.index]
+                t = source.kinds[a.index].type
+                if n == -1:
+                    ids.append(t.id)
+                else:
+                    ids.append(-t.id)
+                    if n != self.rows:
+                        if self.rows != -1:
+                            return False
+                        self.rows = n
+                self.expressions.append(a)
+                self.others.append(None)
+            elif type(a) is int:
+                ids.append(0)
+                self.others.append(a)
+            elif type(a) is tuple:
+                ids.append(OPEN)
+                if not self.take(a):
+                    return False
+                ids.append(CLOSE)
+            elif type(a) is list and len(a) > 0 and type(a[0]) is int:
+                ids.append(LISTED)
+                self.others.append(a)
+                n = len(a)
+                if n != self.rows:
+                    if self.rows != -1:
+                        return False
+                    self.rows = n
+            else:
+                return False
+        return True
+
+
 def fast_call(table: dict[Any, Signature], args: tuple[Any, ...], modes: Modes) -> Any:
     """Record a call whose arguments are expressions and ints; None for a call not met before."""
-    tape = LOCAL.tape
-    ids: list[int] = []
-    indices: list[int] = []
-    foreign = False
-    own = False
-    rows = -1
-    for a in args:
-        if type(a) is Expression:
-            source = a.tape
-            i = a.index
-            n = source.rows[i]
-            if n == -1:
-                ids.append(source.kinds[i].type.id)
-            else:
-                ids.append(-source.kinds[i].type.id)
-                if n != rows:
-                    if rows != -1:
-                        return None
-                    rows = n
-            if source is tape:
-                own = True
-                indices.append(i)
-            else:
-                foreign = True
-                indices.append(-1)
-        elif type(a) is int:
-            ids.append(0)
-        elif type(a) is list and a and type(a[0]) is int:
-            ids.append(LISTED)
-            n = len(a)
-            if n != rows:
-                if rows != -1:
-                    return None
-                rows = n
-        else:
-            return None
-    signature = table.get(tuple(ids))
+    arguments = Arguments()
+    if not arguments.take(args):
+        return None
+    signature = table.get(tuple(arguments.ids))
     if signature is None:
         return None
+    others = arguments.others
     if signature.static:
-        program = signature.programs.get(tuple([args[k] for k in signature.static]))
+        seen = [others[k] for k in signature.static]
+        program = signature.programs.get(tuple([tuple(v) if type(v) is list else v for v in seen]))
     else:
         program = signature.programs.get(())
     if program is None:
         return None
-    payload = program.payload(args)
+    payload = program.payload(others)
+    tape = LOCAL.tape
+    indices: list[int] = []
+    own = False
+    foreign = False
+    for x in arguments.expressions:
+        if x.tape is tape:
+            own = True
+            indices.append(x.index)
+        else:
+            foreign = True
     if not own or tape.sealed != 0:
         tape = tape_for_input()
         foreign = True
     if foreign:
-        indices = [adopt(tape, a) for a in args if type(a) is Expression]
-    return append(tape, program, indices, rows, payload, modes)
+        indices = [adopt(tape, x) for x in arguments.expressions]
+    return append(tape, program, indices, arguments.rows, payload, modes)
 
 
 def append(
@@ -225,4 +271,4 @@ def structured(structure: Any, results: list[Expression], at: list[int]) -> Any:
     return tuple([structured(part, results, at) for part in structure])
 
 
-__all__ = ["LISTED", "Caller", "Program", "Signature", "append", "fast_call", "structured"]
+__all__ = ["CLOSE", "LISTED", "OPEN", "Caller", "Program", "Signature", "append", "fast_call", "structured"]

@@ -435,9 +435,14 @@ def record_together(op: Op, xs: list[Any]) -> Expression | None:
     indices: list[int] = []
     first: Type | None = None
     for x in xs:
-        if type(x) is not Expression or x.tape is not tape:
+        if type(x) is Expression and x.tape is tape:
+            i = x.index
+        elif isinstance(x, Expression):
+            i = adopt(tape, x)
+        else:
             return None
-        i = x.index
+        if kinds[i].type.shared:
+            i = _unshare(tape, i)
         t = kinds[i].type
         if first is None:
             first = t

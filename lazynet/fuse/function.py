@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.calls import LISTED, Caller, Program, Signature, append
+from lazynet.calls import CLOSE, LISTED, OPEN, Caller, Program, Signature, append
 from lazynet.errors import ArgumentError, FuseError
 from lazynet.fuse.rows import FusedRows
 from lazynet.fuse.trace import Payload, Trace, first_difference
@@ -56,9 +56,10 @@ class FusedFunction(Caller):
         given: list[Any] = []
         key: list[Any] = []
         form = _flatten((args, keywords), given, key, self.name)
-        plain = form == ("tuple", (("tuple", (0,) * len(args)), ("dict", (), ())))
+        plain = not keywords and _tuples_only(form[1][0])
         table = self.training if modes.training else self.evaluating
-        full = tuple(key) if plain else (*key, form)
+        # the key of `fast_call`: of the arguments, without what encloses all of them
+        full = tuple(key[2:-2]) if plain else (*key, form)
         signature = table.get(full)
         if signature is None:
             if len(table) >= TABLE_LIMIT // 10:
@@ -157,8 +158,10 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
             key.append(a.type.id if a.tape.rows[a.index] == -1 else -a.type.id)
         return 0
     if isinstance(a, tuple) or (isinstance(a, list) and not _whole(a)):
+        key.append(OPEN)
         parts = tuple([_flatten(x, given, key, name) for x in a])
-        return (type(a).__name__ if type(a) in (tuple, list) else "tuple", parts)
+        key.append(CLOSE)
+        return ("list" if isinstance(a, list) else "tuple", parts)
     if isinstance(a, dict):
         names = tuple(a)
         return ("dict", names, tuple([_flatten(a[k], given, key, name) for k in names]))
@@ -182,6 +185,11 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
     given.append(a)
     key.append(("static", type(a), a))
     return 0
+
+
+def _tuples_only(form: Any) -> bool:
+    """Whether a structure has no lists and dicts, so that the key tells all of it."""
+    return form == 0 or (form[0] == "tuple" and all(map(_tuples_only, form[1])))
 
 
 def _whole(a: list[Any]) -> bool:

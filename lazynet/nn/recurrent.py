@@ -137,6 +137,11 @@ class Recurrent:
         Returns:
             The output, shape ``(n_hidden,)``, and the state after.
         """
+        if self.layers == 1 and not self.dropout and masks is None:
+            fast: Any = self.cells[0].step
+            result: tuple[Expression, Any] | None = fast.fast(x, state)
+            if result is not None:  # a call like one that was checked before
+                return result
         y = vector_of(x, self.n_in, type(self).__name__, self.model.dtype)
         states = self._unpack(state)
         if masks is None:
