@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import scatter_add
 from lazynet.collect import Graph, ranges
 from lazynet.kinds import Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule
@@ -51,6 +52,15 @@ class Argument:
             ordered = np.sort(self.index)
             self._distinct = bool((ordered[1:] != ordered[:-1]).all())
         return self._distinct
+
+    def mark_distinct(self) -> None:
+        """Note that no row of `index` occurs twice."""
+        self._distinct = True
+
+    def scatter(self, target: Array, values: Array) -> None:
+        """``target[index[k]] += values[k]`` for every k, repeated rows included."""
+        assert self.index is not None
+        scatter_add(target, self.index, values)
 
     def indices(self) -> Array:
         """The rows as an index array."""

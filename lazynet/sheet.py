@@ -20,16 +20,20 @@ class Sheet:
     """Backward's working space for one evaluation."""
 
     __slots__ = (
+        "covered",
         "evaluation",
         "gradients",
+        "mixed",
         "needed",
         "opened",
+        "partial",
         "ran",
         "reached",
         "shared_gradients",
         "shared_needed",
         "step_needs",
         "stopped",
+        "writes",
     )
 
     def __init__(self, evaluation: Evaluation) -> None:
@@ -43,14 +47,35 @@ class Sheet:
         self.step_needs: list[tuple[bool, ...]] = []
         self.stopped: dict[int, Array] = {}  # per step, rows through which no gradient flows
         self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
+        self.mixed = False  # whether only some rows of a batch need a gradient
+        self.partial: set[int] = set()  # arenas with rows that need none
+        self.writes: list[list[bool]] | None = None  # see `whole`, and for the next
+        self.covered: list[Array] = []
 
     def open(self) -> None:
-        """Zero gradients, nothing reached."""
+        """Gradients of which nothing is reached: what is not reached is not zeroed yet."""
         self.opened = True
         self.gradients = [
-            np.zeros(a.shape, a.dtype) if a.dtype in FLOATS else a for a in self.evaluation.arenas
+            np.empty(a.shape, a.dtype) if a.dtype in FLOATS else a for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
+
+    def give(self, arena: int, index: Array, rows: Array) -> None:
+        """Add to the gradients of rows from outside, before the walk through this evaluation."""
+        gradients, reached = self.gradients[arena], self.reached[arena]
+        gradients[index[~reached[index]]] = 0
+        scatter_add(gradients, index, rows)
+        reached[index] = True
+
+    def zero_unreached(self) -> None:
+        """Zero the gradients of all rows that are not reached."""
+        for gradients, reached in zip(self.gradients, self.reached):
+            if gradients.dtype not in FLOATS:
+                continue
+            if reached.any():
+                gradients[~reached] = 0
+            else:
+                gradients.fill(0)
 
 
 def by_segment(part: Array, step: Step) -> Array:
@@ -151,6 +176,8 @@ def add_to_argument(
     index = argument.index if rows is None else argument.index[rows]
     if argument.distinct():
         target[index] += dx
+    elif rows is None:
+        argument.scatter(target, dx)
     else:
         scatter_add(target, index, dx)
     reached[index] = True

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows, scatter_add
+from lazynet.backend import SparseRows
 from lazynet.errors import GradientError
 from lazynet.execute import Evaluation
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Step
 from lazynet.sheet import Sheet, add_to_argument, by_segment, together, view
+from lazynet.whole import find_writes, mark_reached, write
 
 Seed = tuple[Evaluation, int]
 
@@ -89,10 +90,7 @@ class Walk:
     def _give(self, sheet: Sheet, number: int, rows: Array) -> None:
         """Add to the gradient of a node."""
         layout = sheet.evaluation.layout
-        index = layout.node_rows(number)
-        arena = int(layout.arena[number])
-        scatter_add(sheet.gradients[arena], index, rows)
-        sheet.reached[arena][index] = True
+        sheet.give(int(layout.arena[number]), layout.node_rows(number), rows)
 
     # What needs a gradient
 
@@ -124,6 +122,8 @@ class Walk:
                 rows = source.layout.node_rows(there)
                 needs = theirs.needed[int(source.layout.arena[there])][rows]
                 needed[arena][layout.node_rows(number)] = needs
+                if not needs.all():
+                    sheet.partial.add(arena)
         for number, kind, args in layout.shared:
             sheet.shared_needed[number] = number in wanted or (
                 kind.op.differentiable
@@ -136,6 +136,7 @@ class Walk:
             if arena >= 0:
                 mask = marked.setdefault(arena, np.zeros(len(needed[arena]), bool))
                 mask[layout.node_rows(i)] = True
+                sheet.mixed = True
         for k, step in enumerate(layout.steps):
             sheet.step_needs.append(self._step_needs(sheet, k, step, marked))
 
@@ -151,6 +152,8 @@ class Walk:
             for argument in step.args:
                 if argument.mode == SHARED:
                     mine: Any = sheet.shared_needed.get(argument.start, False)
+                elif argument.arena not in sheet.partial:
+                    mine = bool(argument.rows)
                 elif argument.mode == SAME:
                     mine = bool(needed[argument.arena][argument.start])
                 else:
@@ -168,6 +171,9 @@ class Walk:
                     if rows is False or mine is True
                     else (rows if rows is True or mine is False else rows | mine)
                 )
+        if rows is not True:
+            sheet.partial.update([arena for arena, _, _, _ in step.outputs])
+            sheet.mixed |= rows is not False
         if rows is not False:
             frozen = sheet.evaluation.frozen
             for arena, start, stop, _ in step.outputs:
@@ -186,19 +192,28 @@ class Walk:
             marked = np.repeat(stopped, counts)
             rows = np.flatnonzero(marked)
             sheet.stopped[k] = marked
+            sheet.mixed = True
             for arena, start, _, _ in step.outputs:
                 sheet.needed[arena][start + rows] = False
+                sheet.partial.add(arena)
 
     # The walk
 
     def _reverse(self, sheet: Sheet) -> None:
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
+        sheet.writes = find_writes(sheet)
+        if sheet.writes is None:
+            sheet.zero_unreached()
         for k in range(len(steps) - 1, -1, -1):
             needs = sheet.step_needs[k]
             if True not in needs:
                 continue
             step = steps[k]
+            if sheet.writes is not None:
+                if step.rows:
+                    self._step(sheet, k, step, needs, None)
+                continue
             active: Any = False
             for arena, start, stop, _ in step.outputs:
                 mask = sheet.reached[arena][start:stop] & sheet.needed[arena][start:stop]
@@ -216,6 +231,8 @@ class Walk:
                 if not len(selected):
                     continue
             self._step(sheet, k, step, needs, selected)
+        if sheet.writes is not None:
+            mark_reached(sheet)
 
     def _step(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
@@ -232,6 +249,9 @@ class Walk:
         grads = step.op.backward(call, dy, y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)
+        if sheet.writes is not None:
+            write(sheet, k, step, now, call.shared, grads)
+            return
         for need, argument, shared, dx, rows in zip(now, step.args, call.shared, grads, arg_rows):
             if need and dx is not None:
                 add_to_argument(sheet, argument, shared, dx, rows)
@@ -321,10 +341,7 @@ class Walk:
                 self._open(theirs, agenda)
                 index = source.layout.node_rows(there)[mask]
                 their_arena = int(source.layout.arena[there])
-                scatter_add(
-                    theirs.gradients[their_arena], index, sheet.gradients[arena][rows[mask]]
-                )
-                theirs.reached[their_arena][index] = True
+                theirs.give(their_arena, index, sheet.gradients[arena][rows[mask]])
 
 
 def _changed(leaf: Leaf, kind: Kind) -> GradientError:
