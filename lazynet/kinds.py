@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,24 @@ class Call:
     def column(self, ndim: int) -> Any:
         """The payload shaped to broadcast against rows of `ndim` example axes: (rows, 1, ...)."""
         return self.payload.reshape((-1,) + (1,) * ndim)
+
+
+class RowRule(NamedTuple):
+    """What an op does to each row, for batches that run as part of a chain (see `chains`).
+
+    Rows come flattened, ``(rows, width)``, or ``(1, width)`` where all are the same.
+
+    Attributes:
+        forward: ``f(op, c, out, *args)`` fills `out`, whose width all arguments have; `c` is the
+            payload, one number or a column. None for an op that cuts its argument up.
+        derivatives: For each argument ``f(op, c, dy, y, *args, out=None)``, which returns its
+            gradient, in `out` if given; None for a gradient of zero.
+        columns: For an op that cuts its one argument up, the columns that each result is.
+    """
+
+    forward: Callable[..., Array] | None = None
+    derivatives: tuple[Callable[..., Array] | None, ...] = ()
+    columns: tuple[tuple[int, int], ...] = ()
 
 
 class Op:
@@ -241,6 +259,10 @@ class Op:
     def backward(self, call: Call, dy: Any, y: Any, *args: Array) -> Any:
         """Gradients of the arguments from that of the result."""
         raise TypeError(f"{type(self).__name__} defines no backward")
+
+    def row_rule(self, *shapes: Shape) -> RowRule | None:
+        """How to run the op in a chain, on examples of these shapes; None if it cannot."""
+        return None
 
     def __call__(self, *args: Any, payload: Any = None) -> Any:
         """Record a node of this op; returns an expression, or a tuple for several results."""
@@ -398,6 +420,7 @@ __all__ = [
     "Call",
     "Kind",
     "Op",
+    "RowRule",
     "Shape",
     "Type",
     "is_expression",

@@ -108,6 +108,7 @@ class Layout:
         first: Per node, its first row; for an alias of several nodes see `rebatched`.
         rebatched: Rows of aliases of several nodes.
         kinds, code, rows: As in the graph.
+        runs: Batches that run together, in order (see `chains`); None: not looked for yet.
         lower_bound: Function that computes the least possible number of batches.
     """
 
@@ -120,6 +121,7 @@ class Layout:
         "lower_bound",
         "rebatched",
         "rows",
+        "runs",
         "shared",
         "steps",
     )
@@ -135,6 +137,7 @@ class Layout:
         self.shared: list[tuple[int, Kind, list[int]]] = []
         self.arenas: list[tuple[Any, int, int]] = []
         self.rebatched: dict[int, Array] = {}
+        self.runs: list[Any] | None = None
 
     def node_rows(self, i: int) -> Array:
         """Rows of node i in its arena."""
@@ -150,8 +153,8 @@ class Layout:
         return self.kinds[int(self.code[i])].type
 
 
-def lay_out(graph: Graph, plan: Schedule) -> Layout:
-    """Assign rows and build the index arrays of every batch."""
+def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
+    """Assign rows and build the index arrays of every batch; without `chains` none run together."""
     code, starts, args, rows = graph.arrays()
     layout = Layout()
     layout.kinds = graph.kinds
@@ -163,6 +166,8 @@ def lay_out(graph: Graph, plan: Schedule) -> Layout:
     bounds = _split_by_shared(graph, plan, code, starts, args)
     _assign_rows(layout, graph, plan, bounds, starts, args)
     _connect(layout, starts, args)
+    if not chains:
+        layout.runs = []
     return layout
 
 
@@ -492,11 +497,11 @@ _CACHED_NODES = 256
 def layout_of(graph: Graph, autobatch: bool) -> Layout:
     """The layout of a graph; those of small graphs are remembered by structure."""
     if len(graph) > _CACHED_NODES:
-        return lay_out(graph, schedule(graph, autobatch))
+        return lay_out(graph, schedule(graph, autobatch), autobatch)
     key = (graph.key(), autobatch)
     found = _cache.get(key)
     if found is None:
         if len(_cache) >= 1024:
             _cache.clear()
-        found = _cache[key] = lay_out(graph, schedule(graph, autobatch))
+        found = _cache[key] = lay_out(graph, schedule(graph, autobatch), autobatch)
     return found

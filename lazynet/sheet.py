@@ -49,7 +49,7 @@ class Sheet:
         self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
         self.mixed = False  # whether only some rows of a batch need a gradient
         self.partial: set[int] = set()  # arenas with rows that need none
-        self.writes: list[list[bool]] | None = None  # see `whole`, and for the next
+        self.writes: list[tuple[bool, ...]] | None = None  # see `whole`, and for the next
         self.covered: list[Array] = []
 
     def open(self) -> None:
@@ -96,9 +96,8 @@ def view(
     The last result is, per argument, which of its rows take part (None: all).
     """
     evaluation = sheet.evaluation
-    kept = evaluation.calls[k]
-    assert kept is not None
-    args: list[Any] = evaluation.arguments[k] if reads else [None] * len(step.args)
+    kept = evaluation.call(k)
+    args: list[Any] = evaluation.fetched(k) if reads else [None] * len(step.args)
     if selected is None:
         rows = step.rows
         dy = _outputs(sheet.gradients, step, None)
@@ -208,10 +207,10 @@ def together(
             args.append(value if kind.op.shares else np.broadcast_to(value, shape))
         else:
             args.append(_gathered(sheet, [(steps[k], s) for k, s in runs], position))
-    calls = [evaluation.calls[k] for k, _ in runs]
+    calls = [evaluation.call(k) for k, _ in runs]
     payload = None
     keep = None
-    parts = [(c.payload, c.keep, s) for c, (_, s) in zip(calls, runs) if c is not None]
+    parts = [(c.payload, c.keep, s) for c, (_, s) in zip(calls, runs)]
     if parts[0][0] is not None:
         payload = np.concatenate([p if s is None else p[s] for p, _, s in parts])
     if parts[0][1] is not None:

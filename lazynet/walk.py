@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend import SparseRows
+from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
 from lazynet.execute import Evaluation
 from lazynet.graph import Leaf
@@ -205,7 +206,16 @@ class Walk:
         sheet.writes = find_writes(sheet)
         if sheet.writes is None:
             sheet.zero_unreached()
-        for k in range(len(steps) - 1, -1, -1):
+        runs = list(evaluation.layout.runs or ())
+        k = len(steps)
+        while k:
+            if runs and runs[-1].end == k:
+                run = runs.pop()
+                if sheet.writes is not None:
+                    self._run(sheet, run)
+                    k = run.first
+                    continue
+            k -= 1
             needs = sheet.step_needs[k]
             if True not in needs:
                 continue
@@ -234,13 +244,37 @@ class Walk:
         if sheet.writes is not None:
             mark_reached(sheet)
 
-    def _step(
+    def _run(self, sheet: Sheet, run: Run) -> None:
+        """Batches that ran as one function, which all take part in all rows."""
+        assert sheet.writes is not None
+        evaluation = sheet.evaluation
+        factors = []
+        for k, step in enumerate(run.steps, run.first):
+            if SHARED in [a.mode for a in step.args]:
+                needs = sheet.step_needs[k]
+                if True in needs:
+                    self._values(sheet, step)
+                    self._defer(sheet, k, step, needs, None)
+            if step.op.payload is not None:
+                factors.append(factor(evaluation.payloads[k]))
+        needs_of = tuple(sheet.step_needs[run.first : run.end])
+        backward = run.backward(needs_of, tuple(sheet.writes[run.first : run.end]))
+        backward(evaluation.arenas, sheet.gradients, evaluation.shared, run.places, factors)
+
+    def _defer(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
-    ) -> None:
+    ) -> list[bool]:
+        """Put off gradients of shared values; says which those are."""
         deferred = [n and a.mode == SHARED for n, a in zip(needs, step.args)]
         if True in deferred:
             key = (step.kind, tuple([a.start for a in step.args if a.mode == SHARED]))
             sheet.ran.setdefault(key, []).append((k, selected))
+        return deferred
+
+    def _step(
+        self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
+    ) -> None:
+        deferred = self._defer(sheet, k, step, needs, selected)
         now = tuple([n and not d for n, d in zip(needs, deferred)])
         if True not in now:
             return

@@ -22,7 +22,7 @@ _ROUNDS = 2
 """How many further uses of rows are told apart at once; beyond, each argument is looked at."""
 
 
-def find_writes(sheet: Sheet) -> list[list[bool]] | None:
+def find_writes(sheet: Sheet) -> list[tuple[bool, ...]] | None:
     """Per batch and argument, whether it is the first to write its gradient; None: not all whole.
 
     Where it is the first for some of its rows only, they are zeroed here.
@@ -117,7 +117,7 @@ class _Slots:
         counts: Array = np.diff(total[ends], prepend=0)
         return counts
 
-    def writes(self) -> list[list[bool]]:
+    def writes(self) -> list[tuple[bool, ...]]:
         counts = self._counts(self.mine, self.ends)
         first = counts == self.lengths
         self._zero((counts > 0) & ~first)
@@ -125,7 +125,7 @@ class _Slots:
         for (k, position, _), writes in zip(self.owners, first.tolist()):
             result[k][position] = writes
         self._distinct(first)
-        return result
+        return [tuple(flags) for flags in result]
 
     def _zero(self, partly: Array) -> None:
         if not partly.any():
@@ -166,7 +166,7 @@ def write(
 ) -> None:
     """Hand on the gradients of a batch of which all rows take part."""
     assert sheet.writes is not None
-    writes: list[bool] | None = sheet.writes[k]
+    writes: tuple[bool, ...] | None = sheet.writes[k]
     for position in range(len(now) - 1, -1, -1):  # from the last mention of a row to the first
         if not now[position]:
             continue
