@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import take_rows
+from lazynet.backend import take_rows, uninitialised
 from lazynet.chains import Run, factor, find_runs
 from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
@@ -153,7 +153,7 @@ class Evaluation:
 
 def _allocate(rows: int, width: int, dtype: Any) -> Array:
     try:
-        return np.empty((rows, width), dtype)
+        return uninitialised(rows, width, dtype)
     except (MemoryError, ValueError) as error:
         size = rows * width * np.dtype(dtype).itemsize
         raise OutOfMemoryError(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import scatter_add
+from lazynet.backend import scatter_add, uninitialised
 from lazynet.collect import ranges
 from lazynet.execute import Evaluation
 from lazynet.kinds import FLOATS, Array, Call, Kind
@@ -56,7 +56,7 @@ class Sheet:
         """Gradients of which nothing is reached: what is not reached is not zeroed yet."""
         self.opened = True
         self.gradients = [
-            np.empty(a.shape, a.dtype) if a.dtype in FLOATS else a for a in self.evaluation.arenas
+            uninitialised(*a.shape, a.dtype) if a.dtype in FLOATS else a for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
 

@@ -10,6 +10,15 @@ from lazynet.backend.host import (
     segment_sum,
     take_rows,
 )
+from lazynet.backend.pool import uninitialised
 from lazynet.backend.sparse import SparseRows
 
-__all__ = ["SparseRows", "scatter_add", "segment_ids", "segment_max", "segment_sum", "take_rows"]
+__all__ = [
+    "SparseRows",
+    "scatter_add",
+    "segment_ids",
+    "segment_max",
+    "segment_sum",
+    "take_rows",
+    "uninitialised",
+]
