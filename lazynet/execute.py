@@ -133,7 +133,6 @@ class Evaluation:
         assert argument.index is not None
         return take_rows(arena, argument.index).reshape((argument.rows, *shape))
 
-
     def call(self, k: int) -> Call:
         """What forward of batch k saw and kept."""
         known = self.calls[k]

@@ -56,7 +56,8 @@ class Sheet:
         """Gradients of which nothing is reached: what is not reached is not zeroed yet."""
         self.opened = True
         self.gradients = [
-            uninitialised(*a.shape, a.dtype) if a.dtype in FLOATS else a for a in self.evaluation.arenas
+            uninitialised(*a.shape, a.dtype) if a.dtype in FLOATS else a
+            for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
 

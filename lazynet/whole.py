@@ -207,7 +207,12 @@ def _leave(sheet: Sheet, k: int, lost: int) -> None:
     for j in range(len(evaluation.layout.steps) - 1, k - 1, -1):
         step = evaluation.layout.steps[j]
         for position, (need, argument) in enumerate(zip(sheet.step_needs[j], step.args)):
-            if not need or argument.mode == SHARED or not step.rows or (j == k and position <= lost):
+            if (
+                not need
+                or argument.mode == SHARED
+                or not step.rows
+                or (j == k and position <= lost)
+            ):
                 continue
             rows: Any = argument.index
             if rows is None:
