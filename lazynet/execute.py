@@ -23,6 +23,7 @@ from lazynet.kinds import HOOKS, Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
+from lazynet.pieces import gather, pieces_of
 from lazynet.randomness import ROW_STEP
 
 LOCK = threading.RLock()
@@ -298,6 +299,11 @@ def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Ar
     payload = None
     if op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
+    if op.pieces:
+        cut = pieces_of(step, payload, None)
+        if cut is not None:
+            gather(arenas[step.args[0].arena], *cut, out)
+            return Call(step.rows, payload, step.shared, (), None), []
     shares = op.shares
     args = [evaluation.fetch(a, shares, step.rows) for a in step.args]
     call = Call(step.rows, payload, step.shared, (), out, step.segments)

@@ -189,6 +189,9 @@ class Op:
     differentiable: ClassVar[bool] = True
     """False: the result is a leaf for `backward` (argmax, comparisons)."""
 
+    pieces: ClassVar[bool] = False
+    """Whether `piece` may find something."""
+
     rearranges: ClassVar[bool] = False
     """Derived: the op points at rows, so that a shared argument must become a row first."""
 
@@ -262,6 +265,15 @@ class Op:
 
     def row_rule(self, *shapes: Shape) -> RowRule | None:
         """How to run the op in a chain, on examples of these shapes; None if it cannot."""
+        return None
+
+    def piece(self, payload: Any) -> tuple[int, Array] | None:
+        """For an op whose result is a piece of its one argument's row, as told by the payload.
+
+        Returns:
+            Number of elements of a piece, of which a row has a whole number, and for each row of
+            the payload which of them; None if these rows are not of this kind.
+        """
         return None
 
     def __call__(self, *args: Any, payload: Any = None) -> Any:

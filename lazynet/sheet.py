@@ -56,7 +56,7 @@ class Sheet:
         """Gradients of which nothing is reached: what is not reached is not zeroed yet."""
         self.opened = True
         self.gradients = [
-            uninitialised(*a.shape, a.dtype) if a.dtype in FLOATS else a
+            uninitialised(len(a), a.shape[1], a.dtype) if a.dtype in FLOATS else a
             for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]

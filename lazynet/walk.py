@@ -19,8 +19,9 @@ from lazynet.execute import Evaluation
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Step
+from lazynet.pieces import pieces_of
 from lazynet.sheet import Sheet, add_to_argument, by_segment, together, view
-from lazynet.whole import find_writes, mark_reached, write
+from lazynet.whole import find_writes, mark_reached, put_pieces, write
 
 Seed = tuple[Evaluation, int]
 
@@ -278,6 +279,11 @@ class Walk:
         now = tuple([n and not d for n, d in zip(needs, deferred)])
         if True not in now:
             return
+        if step.op.pieces:
+            cut = pieces_of(step, sheet.evaluation.call(k).payload, selected)
+            if cut is not None:
+                put_pieces(sheet, k, step, selected, *cut)
+                return
         call, dy, y, args, arg_rows = view(sheet, k, step, selected, self._values(sheet, step))
         call.needs = now
         grads = step.op.backward(call, dy, y, *args)

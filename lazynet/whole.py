@@ -16,6 +16,7 @@ import numpy as np
 
 from lazynet.kinds import Array
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
+from lazynet.pieces import add, rows_of
 from lazynet.sheet import Sheet, add_to_argument
 
 _ROUNDS = 2
@@ -198,6 +199,22 @@ def _put(target: Array, argument: Argument, shared: bool, dx: Array, first: bool
         target[rows] = dx
     else:
         target[rows] += dx
+
+
+def put_pieces(
+    sheet: Sheet, k: int, step: Step, selected: Array | None, size: int, pieces: Array
+) -> None:
+    """Hand on the gradient of a batch that took pieces of rows."""
+    argument = step.args[0]
+    rows = rows_of(step, selected)
+    gradients = sheet.gradients[argument.arena]
+    if sheet.writes is None:
+        sheet.reached[argument.arena][rows] = True
+    elif sheet.writes[k][0]:
+        gradients[rows] = 0  # what the pieces leave of the rows
+    ((arena, start, stop, _),) = step.outputs
+    dy = sheet.gradients[arena][start:stop]
+    add(gradients, size, pieces, dy if selected is None else dy[selected])
 
 
 def _leave(sheet: Sheet, k: int, lost: int) -> None:

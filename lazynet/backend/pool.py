@@ -53,7 +53,8 @@ def uninitialised(rows: int, width: int, dtype: Any) -> NDArray[Any]:
         _make_room(len(found))
     if sum([len(buffer) for buffer in _buffers]) + len(found) <= KEPT:
         _buffers.append(found)  # the most recently used last
-    return found[:size].view(dtype).reshape(rows, width)
+    array: NDArray[Any] = found[:size].view(dtype)
+    return array.reshape(rows, width)
 
 
 def _make_room(size: int) -> None:

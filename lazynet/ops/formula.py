@@ -174,7 +174,8 @@ def numpy_function(
 
     Returns:
         For a derivative, ``f(op, c, dy, y, *arguments, out=None)``, which fills `out`, or without
-        it returns a new array (or `dy` itself for the formula "dy"); otherwise ``f(op, c, out, *arguments)``, which fills `out`.
+        it returns a new array (or `dy` itself for the formula "dy"); otherwise
+        ``f(op, c, out, *arguments)``, which fills `out`.
 
     Raises:
         SettingError: If the formula holds something unknown.
