@@ -7,8 +7,9 @@ evaluations to earlier evaluations, nothing refers back: the last handle frees e
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -319,7 +320,7 @@ def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Ar
     return call, args
 
 
-def assemble(form: str, parts: list[Any], step: Step) -> Array:
+def assemble(form: str, parts: Sequence[Any], step: Step) -> Array:
     """The payloads of a batch as one array with an entry per row."""
     dtype: Any = np.int64
     if form == "float":
@@ -355,8 +356,12 @@ def _payloads(graph: Graph) -> Any:
         place[numbers] = indices
         payloads = tape.payloads
 
-        def single(nodes: Array) -> list[Any]:
-            return [payloads[i] for i in place[nodes].tolist()]
+        def single(nodes: Array) -> Sequence[Any]:
+            indices = place[nodes].tolist()
+            if len(indices) < 2:
+                return [payloads[i] for i in indices]
+            found: tuple[Any, ...] = itemgetter(*indices)(payloads)
+            return found
 
         return single
     table: list[Any] = [None] * n

@@ -47,7 +47,7 @@ class _Slots:
 
     Attributes:
         sheet: Whose.
-        owners: (batch, position, argument) of each.
+        owners: Them, in order of execution.
         lengths: Rows of each.
         ends: Where each ends in `rows`.
         rows: Their rows.
@@ -61,14 +61,14 @@ class _Slots:
         self.base = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         base = self.base.tolist()
         iota = np.arange(max(sizes, default=0))
-        self.owners: list[tuple[int, int, Argument]] = []
+        self.owners: list[Argument] = []
         parts: list[Array] = []
         offsets: list[int] = []
-        for k, (step, needs) in enumerate(zip(sheet.evaluation.layout.steps, sheet.step_needs)):
+        for step, needs in zip(sheet.evaluation.layout.steps, sheet.step_needs):
             if True in needs and step.rows:
-                for position, argument in enumerate(step.args):
-                    if needs[position] and argument.mode != SHARED:
-                        self.owners.append((k, position, argument))
+                for argument, need in zip(step.args, needs):
+                    if need and argument.mode != SHARED:
+                        self.owners.append(argument)
                         index = argument.index
                         parts.append(
                             iota[argument.start : argument.stop] if index is None else index
@@ -122,11 +122,15 @@ class _Slots:
         counts = self._counts(self.mine, self.ends)
         first = counts == self.lengths
         self._zero((counts > 0) & ~first)
-        result = [[False] * len(s.args) for s in self.sheet.evaluation.layout.steps]
-        for (k, position, _), writes in zip(self.owners, first.tolist()):
-            result[k][position] = writes
         self._distinct(first)
-        return [tuple(flags) for flags in result]
+        flags = iter(first.tolist())
+        sheet = self.sheet
+        return [
+            tuple([n and a.mode != SHARED and next(flags) for n, a in zip(needs, step.args)])
+            if True in needs and step.rows
+            else ()
+            for step, needs in zip(sheet.evaluation.layout.steps, sheet.step_needs)
+        ]
 
     def _zero(self, partly: Array) -> None:
         if not partly.any():
@@ -138,7 +142,7 @@ class _Slots:
 
     def _distinct(self, done: Array) -> None:
         """Note which arguments hold no row twice, as far as that is cheap to see."""
-        for (_, _, argument), known in zip(self.owners, done.tolist()):
+        for argument, known in zip(self.owners, done.tolist()):
             if known:
                 argument.mark_distinct()
         left = ~done
@@ -153,7 +157,7 @@ class _Slots:
             found = counts == lengths
             chosen = np.flatnonzero(left)
             for slot in chosen[found].tolist():
-                self.owners[slot][2].mark_distinct()
+                self.owners[slot].mark_distinct()
             left[chosen[found]] = False
 
 
