@@ -8,7 +8,7 @@ ARGS ?=
 run := $(VENV)/bin/python
 install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
-.PHONY: demo test lint types bench-overhead clean
+.PHONY: demo test lint types bench bench-overhead clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -25,6 +25,10 @@ lint: $(VENV)/.lint
 
 types: $(VENV)/.lint
 	$(run) -m mypy --strict lazynet
+
+# The peers (DyNet, PyTorch) stay in a virtual environment of their own.
+bench: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python -m benchmarks.suite $(ARGS)
 
 bench-overhead: $(VENV)/.examples
 	$(run) benchmarks/overhead.py $(ARGS)
@@ -45,6 +49,11 @@ $(VENV)/.examples: pyproject.toml $(VENV)/.made
 
 $(VENV)/.test: pyproject.toml $(VENV)/.made
 	$(install) '.[test,examples]'
+	@touch $@
+
+$(VENV)-bench/.bench: pyproject.toml
+	@test -e $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.made

@@ -9,6 +9,7 @@ from lazynet.errors import (
     DtypeError,
     EvaluationError,
     FileError,
+    FuseError,
     GradientError,
     GraphError,
     LazynetError,
@@ -20,6 +21,7 @@ from lazynet.errors import (
 from lazynet.execute import (
     values,
 )
+from lazynet.fuse import fuse, scan
 from lazynet.gradcheck import (
     gradcheck,
 )
@@ -33,6 +35,7 @@ from lazynet.modes import (
     debug,
     is_training,
     no_autobatch,
+    no_fuse,
     no_grad,
     training,
 )
@@ -180,6 +183,7 @@ __all__ = [
     "EvaluationError",
     "Expression",
     "FileError",
+    "FuseError",
     "GradientError",
     "GraphError",
     "LazynetError",
@@ -235,6 +239,7 @@ __all__ = [
     "flip",
     "flip_gradient",
     "floor",
+    "fuse",
     "gelu",
     "gradcheck",
     "greater",
@@ -271,6 +276,7 @@ __all__ = [
     "nll",
     "nn",
     "no_autobatch",
+    "no_fuse",
     "no_grad",
     "noise",
     "norm",
@@ -289,6 +295,7 @@ __all__ = [
     "reshape",
     "round",
     "scale_gradient",
+    "scan",
     "seed",
     "selu",
     "sigmoid",

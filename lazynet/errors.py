@@ -9,6 +9,7 @@
     ├── RangeError       (IndexError)    an index, class or row outside its range
     ├── SettingError     (ValueError)    an option with a value it cannot have
     ├── GraphError       (RuntimeError)  an expression used where it cannot be
+    ├── FuseError        (RuntimeError)  a function that cannot be traced into one node
     ├── GradientError    (RuntimeError)  a derivative that was not or cannot be computed
     ├── EvaluationError  (RuntimeError)  an operation failed while it was computed
     ├── OutOfMemoryError (MemoryError)   an evaluation does not fit into memory
@@ -46,6 +47,10 @@ class SettingError(LazynetError, ValueError):
 
 class GraphError(LazynetError, RuntimeError):
     """An expression used where it cannot be, such as on another thread while it is recorded."""
+
+
+class FuseError(LazynetError, RuntimeError):
+    """A function under `ln.fuse` or `ln.scan` that does what cannot be traced into one node."""
 
 
 class GradientError(LazynetError, RuntimeError):

@@ -21,11 +21,12 @@ from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMe
 from lazynet.graph import Expression, Leaf
 from lazynet.inputs import as_expression, constant
 from lazynet.kinds import HOOKS, Array, Call, Kind
-from lazynet.layout import SAME, SHARED, SLICE, Argument, Layout, Step, layout_of
+from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
 from lazynet.pieces import gather, pieces_of
 from lazynet.randomness import ROW_STEP
+from lazynet.tape import LOCAL
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -51,6 +52,7 @@ class Evaluation:
         gradients, reached, needed: Left by the last backward: gradient arenas, and per arena which
             rows it reached and which needed a gradient.
         shared_gradients: Of shared nodes, by number, from the last backward.
+        stages: Workspaces of staged kinds.
         asked: How the last backward started, to be repeated for rows it left out.
     """
 
@@ -73,6 +75,7 @@ class Evaluation:
         "serial",
         "shared",
         "shared_gradients",
+        "stages",
         "versions",
     )
 
@@ -95,6 +98,7 @@ class Evaluation:
         self.needed: list[Array] = []
         self.shared_gradients: dict[int, Any] = {}
         self.asked: Any = None
+        self.stages = _stages(layout)
 
     def value(self, number: int) -> Array:
         """A copy of the value of a node, with a batch axis where it has one."""
@@ -117,6 +121,23 @@ class Evaluation:
         if batch == -1:
             return np.array(arena[first]).reshape(t.shape)
         return np.array(arena[first : first + batch]).reshape((batch, *t.shape))
+
+    def rows_of(self, argument: Argument, rows: int, out: Array | None) -> Array:
+        """The rows of an argument as a matrix, in `out` if that is given."""
+        mode = argument.mode
+        arena = self.arenas[argument.arena]
+        if mode == TAKE:
+            if out is None:
+                return take_rows(arena, argument.index)  # type: ignore[arg-type]
+            np.take(arena, argument.index, axis=0, out=out, mode="clip")  # type: ignore[arg-type]
+            return out
+        source = arena[argument.start : argument.stop]
+        if mode == SAME:
+            source = np.repeat(source, rows, axis=0)
+        if out is None:
+            return source
+        out[...] = source
+        return out
 
     def fetch(self, argument: Argument, shares: bool, rows: int) -> Array:
         """An argument of a batch as its op wants it."""
@@ -168,6 +189,9 @@ def evaluate(roots: list[Expression]) -> None:
     pending = [r for r in roots if not isinstance(r, Leaf) and not evaluated(r)]
     if not pending:
         return
+    for r in pending:
+        if r.tape.trace is not None:
+            raise r.tape.trace.refuse_value(r)
     with LOCK:
         pending = [r for r in pending if not evaluated(r)]
         if not pending:
@@ -285,6 +309,8 @@ def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Ar
     """Compute one batch into its place in the arenas."""
     op = step.op
     arenas = evaluation.arenas
+    if op.staged:
+        return _run_staged(evaluation, step, locate)
     if len(step.outputs) == 1:
         arena, start, stop, shape = step.outputs[0]
         out: Any = arenas[arena][start:stop]
@@ -317,6 +343,79 @@ def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Ar
                 if result is not target:
                     target[...] = result
     call.out = None
+    return call, args
+
+
+class Stage:
+    """A staged kind in one evaluation.
+
+    Attributes:
+        work: The op's workspace.
+        rows, largest: Rows of all batches, and of the largest.
+        filled: Rows computed so far.
+        spans: For each result its arena, and first and last row there.
+        shared: Per argument, the node whose value all rows share, or -1.
+    """
+
+    __slots__ = ("filled", "largest", "rows", "shared", "spans", "work")
+
+    def __init__(self, step: Step) -> None:
+        self.work: Any = None
+        self.rows = 0
+        self.largest = 0
+        self.filled = 0
+        self.spans = [(arena, start, start) for arena, start, _, _ in step.outputs]
+        self.shared = [a.start if a.mode == SHARED else -1 for a in step.args]
+
+    def add(self, step: Step) -> None:
+        """Count a batch."""
+        self.rows += step.rows
+        self.largest = max(self.largest, step.rows)
+        self.spans = [(a, first, o[2]) for (a, first, _), o in zip(self.spans, step.outputs)]
+
+    def slices(self, arenas: list[Array]) -> list[Array]:
+        """The rows of all batches, for each result, in arenas laid out like the evaluation's."""
+        return [arenas[arena][start:stop] for arena, start, stop in self.spans]
+
+
+def stage_key(step: Step) -> Any:
+    """What batches have in common that use one workspace."""
+    return (step.kind, tuple([a.start for a in step.args if a.mode == SHARED]))
+
+
+def _stages(layout: Layout) -> dict[Any, Stage]:
+    found: dict[Any, Stage] = {}
+    for step in layout.steps:
+        if step.op.staged:
+            key = stage_key(step)
+            stage = found.get(key)
+            if stage is None:
+                stage = found[key] = Stage(step)
+            stage.add(step)
+    return found
+
+
+def _run_staged(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Any]]:
+    """Compute one batch of a staged kind."""
+    op: Any = step.op
+    stage = evaluation.stages[stage_key(step)]
+    if stage.work is None:
+        shared = [evaluation.shared[i] if i >= 0 else None for i in stage.shared]
+        outputs = stage.slices(evaluation.arenas)
+        stage.work = op.workspace(stage.rows, stage.largest, shared, outputs)
+    payload = op.assemble(locate(step.nodes), step.counts)
+    start = stage.filled
+    stage.filled = stop = start + step.rows
+    args: list[Any] = []
+    for position, argument in enumerate(step.args):
+        if argument.mode == SHARED:
+            args.append(None)
+        else:
+            out = op.target(stage.work, position, start, stop)
+            args.append(evaluation.rows_of(argument, step.rows, out))
+    op.run(stage.work, start, stop, args, payload, step.segments)
+    call = Call(step.rows, None, step.shared, (), None, step.segments)
+    call.keep = start
     return call, args
 
 
@@ -449,6 +548,8 @@ def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -
 def value(x: Expression) -> Any:
     """The value of one expression: see `Expression.value`."""
     if isinstance(x, Leaf):
+        if LOCAL.tape.trace is not None:
+            raise LOCAL.tape.trace.refuse_value(x)
         return _own(np.array(x.values), None)
     if not evaluated(x):
         evaluate([x])

@@ -60,7 +60,10 @@ class Expression:
     @property
     def batch(self) -> int | None:
         """Number of rows, or None for a single row without a batch axis."""
-        rows = self.tape.rows[self.index]
+        tape = self.tape
+        if tape.trace is not None:
+            raise tape.trace.refuse_batch(self)
+        rows = tape.rows[self.index]
         return None if rows == -1 else rows
 
     @property
@@ -237,7 +240,8 @@ class Expression:
         raise _comparison(self, other, "greater")
 
     def __repr__(self) -> str:
-        batch = "" if self.batch is None else f", batch={self.batch}"
+        rows = -1 if isinstance(self, Leaf) else self.tape.rows[self.index]
+        batch = "" if rows == -1 else ", batched" if self.tape.trace else f", batch={rows}"
         state = "evaluated" if HOOKS.evaluated(self) else "not evaluated"
         kind = self.kind
         output = f"[{kind.position}]" if len(kind.outputs) > 1 else ""
@@ -377,6 +381,10 @@ def adopt(tape: Tape, x: Expression) -> int:
             found = tape.append(x.leaf_kind, [], -1, x)
             tape.shared[x.leaf_kind] = found
         return found
+    if tape.trace is not None:
+        raise tape.trace.refuse_closure(x)
+    if source.trace is not None:
+        raise source.trace.refuse_escape(x)
     if source.sealed == 0:
         raise GraphError(
             f"{x!r} lies on the open tape of another thread; evaluate it there (.value()) before "
@@ -423,6 +431,8 @@ def record(
         for a in args:
             indices.append(a.index if a.tape is tape else adopt(tape, a))
     if op.rearranges:
+        if tape.trace is not None and (op.segmented or op.alias):
+            raise tape.trace.refuse_rows(op)
         indices = [_unshare(tape, i) for i in indices]
     kind = _kind(op, tape, indices)
     if kind is None:

@@ -192,6 +192,9 @@ class Op:
     pieces: ClassVar[bool] = False
     """Whether `piece` may find something."""
 
+    staged: ClassVar[bool] = False
+    """Whether it is a `Staged` op: one workspace for all batches of a kind."""
+
     rearranges: ClassVar[bool] = False
     """Derived: the op points at rows, so that a shared argument must become a row first."""
 

@@ -29,9 +29,10 @@ class Argument:
         arena, start, stop, index: See `mode`.
         shape: Shape of one row.
         rows: Number of rows.
+        per_node: In a segmented batch, whether it has one row for each node, not a segment.
     """
 
-    __slots__ = ("_distinct", "arena", "index", "mode", "rows", "shape", "start", "stop")
+    __slots__ = ("_distinct", "arena", "index", "mode", "per_node", "rows", "shape", "start", "stop")
 
     def __init__(
         self, mode: int, arena: int, start: int, stop: int, index: Array | None, shape: Shape
@@ -43,6 +44,7 @@ class Argument:
         self.index = index
         self.shape = shape
         self.rows = len(index) if index is not None else stop - start
+        self.per_node = False
         self._distinct: bool | None = None
 
     def distinct(self) -> bool:
@@ -416,6 +418,7 @@ def _connect_plain(layout: Layout, steps: list[Step], starts: Array, args: Array
     arena_of = layout.arena
     for step in steps:
         shares = step.op.shares
+        same = shares and not step.op.staged
         shared = []
         for t in step.kind.args:
             b, e = begin_list[slot], end_list[slot]
@@ -431,7 +434,7 @@ def _connect_plain(layout: Layout, steps: list[Step], starts: Array, args: Array
                     argument = Argument(SAME, arena, start, start + 1, None, t.shape)
                 else:
                     argument = Argument(TAKE, arena, 0, 0, index[b:e], t.shape)
-                shared.append(shares and argument.mode == SAME)
+                shared.append(same and argument.mode == SAME)
             step.args.append(argument)
             slot += 1
         step.shared = tuple(shared)
@@ -456,14 +459,19 @@ def _pointed(layout: Layout, arena: int, parts: list[Array], shape: Shape) -> Ar
 
 
 def _connect_segmented(layout: Layout, step: Step, starts: Array, args: Array) -> None:
-    step.shared = (False,) * len(step.kind.args)
+    step.shared = tuple([t.shared != 0 for t in step.kind.args])
     for position, t in enumerate(step.kind.args):
         sources = args[starts[step.nodes] + position].tolist()
+        if t.shared:
+            step.args.append(Argument(SHARED, -1, sources[0], 0, None, t.shape))
+            continue
         parts = [layout.node_rows(s) for s in sources]
         lengths = [len(p) for p in parts]
         if position == 0:
             step.segments = np.concatenate([[0], np.cumsum(lengths)])
-        step.args.append(_pointed(layout, int(layout.arena[sources[0]]), parts, t.shape))
+        argument = _pointed(layout, int(layout.arena[sources[0]]), parts, t.shape)
+        argument.per_node = position > 0 and int(layout.rows[sources[0]]) == -1
+        step.args.append(argument)
 
 
 def _connect_nary(layout: Layout, step: Step, starts: Array, args: Array) -> None:

@@ -13,13 +13,16 @@ from contextvars import ContextVar
 class Modes:
     """The settings in force. Immutable: a ``with`` block puts another object in its place."""
 
-    __slots__ = ("autobatch", "debug", "gradients", "marks", "training")
+    __slots__ = ("autobatch", "debug", "fuse", "gradients", "marks", "training")
 
-    def __init__(self, gradients: bool, training: bool, debug: bool, autobatch: bool) -> None:
+    def __init__(
+        self, gradients: bool, training: bool, debug: bool, autobatch: bool, fuse: bool = True
+    ) -> None:
         self.gradients = gradients
         self.training = training
         self.debug = debug
         self.autobatch = autobatch
+        self.fuse = fuse
         self.marks = debug or not gradients
         """Whether every recorded node has to be marked: the only test on the record path."""
 
@@ -47,7 +50,7 @@ def no_grad() -> Iterator[None]:
     [3.0, 6.0]
     """
     m = MODES.get()
-    with _mode(Modes(False, m.training, m.debug, m.autobatch)):
+    with _mode(Modes(False, m.training, m.debug, m.autobatch, m.fuse)):
         yield
 
 
@@ -63,7 +66,7 @@ def training(mode: bool = True) -> Iterator[None]:
     [1.0, 2.0]
     """
     m = MODES.get()
-    with _mode(Modes(m.gradients, bool(mode), m.debug, m.autobatch)):
+    with _mode(Modes(m.gradients, bool(mode), m.debug, m.autobatch, m.fuse)):
         yield
 
 
@@ -71,7 +74,7 @@ def training(mode: bool = True) -> Iterator[None]:
 def debug() -> Iterator[None]:
     """Remember for every node the source line that recorded it; failures then show that line."""
     m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, True, m.autobatch)):
+    with _mode(Modes(m.gradients, m.training, True, m.autobatch, m.fuse)):
         yield
 
 
@@ -79,7 +82,33 @@ def debug() -> Iterator[None]:
 def no_autobatch() -> Iterator[None]:
     """Evaluate node by node, in the order of recording: the reference for every batched result."""
     m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, m.debug, False)):
+    with _mode(Modes(m.gradients, m.training, m.debug, False, m.fuse)):
+        yield
+
+
+@contextmanager
+def no_fuse() -> Iterator[None]:
+    """Record what `ln.fuse` and `ln.scan` would fuse operation by operation: the reference for them.
+
+    >>> import lazynet as ln
+    >>> twice = ln.fuse(lambda x: ln.tanh(x) + x)
+    >>> x = ln.constant([0.0])
+    >>> len(ln.plan(twice(x)))
+    2
+    >>> with ln.no_fuse():
+    ...     len(ln.plan(twice(x)))
+    3
+    """
+    m = MODES.get()
+    with _mode(Modes(m.gradients, m.training, m.debug, m.autobatch, False)):
+        yield
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """The modes in which a fused function is traced: gradients on, lines remembered."""
+    m = MODES.get()
+    with _mode(Modes(True, m.training, True, m.autobatch, m.fuse)):
         yield
 
 

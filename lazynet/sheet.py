@@ -31,6 +31,7 @@ class Sheet:
         "reached",
         "shared_gradients",
         "shared_needed",
+        "stages",
         "step_needs",
         "stopped",
         "writes",
@@ -46,6 +47,7 @@ class Sheet:
         self.shared_gradients: dict[int, Any] = {}
         self.step_needs: list[tuple[bool, ...]] = []
         self.stopped: dict[int, Array] = {}  # per step, rows through which no gradient flows
+        self.stages: dict[Any, Any] = {}  # of staged kinds: what the op's backward uses
         self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
         self.mixed = False  # whether only some rows of a batch need a gradient
         self.partial: set[int] = set()  # arenas with rows that need none
@@ -79,9 +81,28 @@ class Sheet:
                 gradients.fill(0)
 
 
-def by_segment(part: Array, step: Step) -> Array:
-    """Per row of the result of a segmented batch, whether any argument row in it is marked."""
+def nodes_of(step: Step, rows: Array) -> Array:
+    """Nodes of a segmented batch to which these rows of the result belong."""
     assert step.segments is not None
+    return np.unique(np.searchsorted(step.segments, rows, side="right") - 1)
+
+
+def argument_rows(step: Step, argument: Argument, nodes: Array | None) -> Array | None:
+    """Rows of an argument of a segmented batch that belong to these nodes."""
+    if nodes is None or argument.per_node:
+        return nodes
+    assert step.segments is not None
+    return ranges(step.segments[nodes], np.diff(step.segments)[nodes])
+
+
+def by_segment(part: Array, step: Step, per_node: bool = False) -> Array:
+    """Per row of the result of a segmented batch, whether any argument row in it is marked.
+
+    With `per_node`, the argument has one row for each node.
+    """
+    assert step.segments is not None
+    if per_node:
+        return np.repeat(part, np.diff(step.segments))
     marked = np.concatenate([[0], np.cumsum(part)])
     any_ = marked[step.segments[1:]] > marked[step.segments[:-1]]
     if step.rows == len(any_):

@@ -37,6 +37,8 @@ class Tape:
         sealed: 0 while open, then a number that grows with each sealing: arguments always lie on
             tapes sealed earlier.
         several: Whether a node has several results.
+        trace: While a fused function is traced: its trace, onto whose tape it records.
+        groups: Per fused program, the indices of the parameters that its calls refer to.
         evaluations: The evaluations that computed nodes of this tape.
         evaluated: Per node, 1 once it was evaluated (empty while the tape is open).
         done: Per node, index into `evaluations`.
@@ -49,6 +51,7 @@ class Tape:
         "done",
         "evaluated",
         "evaluations",
+        "groups",
         "imports",
         "kinds",
         "lines",
@@ -59,6 +62,7 @@ class Tape:
         "several",
         "shared",
         "starts",
+        "trace",
         "unrecorded",
     )
 
@@ -74,6 +78,8 @@ class Tape:
         self.lines: dict[int, str] = {}
         self.sealed = 0
         self.several = False
+        self.trace: Any = None
+        self.groups: dict[Any, list[int]] = {}
         self.evaluations: list[Any] = []
         self.evaluated = bytearray()
         self.done = _NONE

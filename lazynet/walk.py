@@ -15,12 +15,20 @@ import numpy as np
 from lazynet.backend import SparseRows
 from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
-from lazynet.execute import Evaluation
+from lazynet.execute import Evaluation, stage_key
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Step
 from lazynet.pieces import pieces_of
-from lazynet.sheet import Sheet, add_to_argument, by_segment, together, view
+from lazynet.sheet import (
+    Sheet,
+    add_to_argument,
+    argument_rows,
+    by_segment,
+    nodes_of,
+    together,
+    view,
+)
 from lazynet.whole import find_writes, mark_reached, put_pieces, write
 
 Seed = tuple[Evaluation, int]
@@ -166,7 +174,7 @@ class Walk:
                     ]
                     mine = bool(part.any())
                     if mine and not part.all():
-                        mine = by_segment(part, step) if reduces else part
+                        mine = by_segment(part, step, argument.per_node) if reduces else part
                 flags.append(mine is not False)
                 rows = (
                     mine
@@ -275,6 +283,9 @@ class Walk:
     def _step(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
     ) -> None:
+        if step.op.staged:
+            self._staged(sheet, k, step, needs, selected)
+            return
         deferred = self._defer(sheet, k, step, needs, selected)
         now = tuple([n and not d for n, d in zip(needs, deferred)])
         if True not in now:
@@ -295,6 +306,39 @@ class Walk:
         for need, argument, shared, dx, rows in zip(now, step.args, call.shared, grads, arg_rows):
             if need and dx is not None:
                 add_to_argument(sheet, argument, shared, dx, rows)
+
+    def _staged(
+        self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
+    ) -> None:
+        """A batch of a staged kind: gradients of rows now, of shared values in `_shared`."""
+        evaluation = sheet.evaluation
+        op: Any = step.op
+        self._values(sheet, step)
+        key = stage_key(step)
+        stage = evaluation.stages[key]
+        back = sheet.stages.get(key)
+        if back is None:
+            shared = [n and a.mode == SHARED for n, a in zip(needs, step.args)]
+            seeds = stage.slices(sheet.gradients)
+            back = sheet.stages[key] = op.backspace(stage.work, shared, seeds)
+        call = evaluation.calls[k]
+        assert call is not None
+        start = call.keep
+        now = tuple([n and a.mode != SHARED for n, a in zip(needs, step.args)])
+        chosen = selected
+        if selected is not None and step.segments is not None:
+            chosen = nodes_of(step, selected)
+        args = evaluation.arguments[k]
+        grads = op.reverse(
+            back, start, start + step.rows, args, now, chosen, step.segments
+        )
+        if sheet.writes is not None:
+            write(sheet, k, step, now, (False,) * len(now), grads)
+            return
+        for need, argument, dx in zip(now, step.args, grads):
+            if need and dx is not None:
+                rows = selected if chosen is selected else argument_rows(step, argument, chosen)
+                add_to_argument(sheet, argument, False, dx, rows)
 
     def _values(self, sheet: Sheet, step: Step) -> bool:
         """Whether backward reads the arguments; checks parameters it reads for changes."""
@@ -327,6 +371,11 @@ class Walk:
                     if not kind.op.shares:
                         dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
                     _add(sheet.shared_gradients, argument.start, dx)
+        for key, back in sheet.stages.items():
+            op: Any = key[0].op
+            for number, gradient in zip(evaluation.stages[key].shared, op.finish(back)):
+                if gradient is not None:
+                    _add(sheet.shared_gradients, number, gradient)
         for number, kind, arg_numbers in reversed(evaluation.layout.shared):
             dy_shared = sheet.shared_gradients.get(number)
             if dy_shared is None or number in evaluation.frozen or not kind.op.differentiable:

@@ -10,6 +10,7 @@ too. That batch writes where others add, so that arenas need not be zeroed, and 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ def write(
     step: Step,
     now: tuple[bool, ...],
     shared: tuple[bool, ...],
-    grads: tuple[Any, ...],
+    grads: Sequence[Any],
 ) -> None:
     """Hand on the gradients of a batch of which all rows take part."""
     assert sheet.writes is not None

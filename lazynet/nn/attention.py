@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lazynet.errors import SettingError, ShapeError
+from lazynet.fuse import fuse
 from lazynet.graph import Expression
 from lazynet.inputs import rebatch
 from lazynet.nn.base import no_rows, part_of, probability_of, size_of, vector_of
@@ -220,7 +221,13 @@ class AdditiveAttention(Attention):
         return self.W_key @ keys
 
     def scores(self, query: Expression, keys: Expression) -> Expression:
-        return dot(tanh(keys + affine(self.b, self.W_query, query)), self.v)
+        # the query's product is a node of its own: in the fused one it would be made for each key
+        scores: Expression = self._score(keys, affine(self.b, self.W_query, query))
+        return scores
+
+    @fuse
+    def _score(self, key: Expression, query: Expression) -> Expression:
+        return dot(tanh(key + query), self.v)
 
 
 class MultiHeadAttention(Attention):

@@ -1,8 +1,8 @@
-"""Recurrent cells: one step, from the products of the input and the state before.
+"""Recurrent cells: one step, written with operations and fused into one node.
 
-A cell splits its work in two. `project` is all that depends on the inputs alone; for a whole
-sequence it is one product over all positions. `step` is what remains for each position. All gates
-lie in one matrix, one block of rows after the other.
+`ln.scan` runs the same steps along a whole sequence; it finds by itself what depends on the inputs
+alone, and computes that for all positions at once. All gates lie in one matrix, one block of rows
+after the other.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lazynet.fuse import fuse
 from lazynet.graph import Expression
 from lazynet.nn.base import Activation, PerGate, masked
 from lazynet.ops import affine, layer_norm, sigmoid, split, tanh
 from lazynet.parameters import Model
 
-State = tuple[Expression, ...]
+State = Any
+"""An expression, or a tuple of them; the output is the first."""
 
 
 class Cell(Protocol):
@@ -27,12 +29,10 @@ class Cell(Protocol):
     states: int
     """Number of vectors in the state; the first is the output."""
 
-    def project(self, x: Expression) -> Expression:
-        """What depends on the input alone, for a vector or a batch of them."""
-        ...
-
-    def step(self, products: Expression, *state: Expression, mask: Expression | None) -> State:
-        """The next state, from `project` of one input; `mask` multiplies h before its product."""
+    def step(
+        self, x: Expression, state: State, mask: Expression | None = None
+    ) -> tuple[Expression, State]:
+        """The output and the next state; `mask` multiplies h before its product."""
         ...
 
 
@@ -49,12 +49,12 @@ class RNNCell:
         self.U = model.parameter((n_hidden, n_hidden), init=recurrent_init, name="U")
         self.b = model.parameter(n_hidden, init="zeros", name="b")
 
-    def project(self, x: Expression) -> Expression:
-        return affine(self.b, self.W, x)
-
-    def step(self, products: Expression, *state: Expression, mask: Expression | None) -> State:
-        (h,) = state
-        return (self.activation(affine(products, self.U, masked(h, mask))),)
+    @fuse
+    def step(
+        self, x: Expression, state: State, mask: Expression | None = None
+    ) -> tuple[Expression, State]:
+        h = self.activation(affine(self.b, self.W, x, self.U, masked(state, mask)))
+        return h, h
 
 
 class GRUCell:
@@ -74,17 +74,17 @@ class GRUCell:
         self.U_candidate = model.parameter((n, n), init=recurrent_init, name="U_candidate")
         self.b = model.parameter(3 * n, init="zeros", name="b")
 
-    def project(self, x: Expression) -> Expression:
-        return affine(self.b, self.W, x)
-
-    def step(self, products: Expression, *state: Expression, mask: Expression | None) -> State:
-        (h,) = state
-        n = self.n_hidden
+    @fuse
+    def step(
+        self, x: Expression, state: State, mask: Expression | None = None
+    ) -> tuple[Expression, State]:
+        h, n = state, self.n_hidden
         seen = masked(h, mask)
-        gates, candidate = split(products, [2 * n, n])
+        gates, candidate = split(affine(self.b, self.W, x), [2 * n, n])
         r, z = split(sigmoid(affine(gates, self.U, seen)), 2)
         g = tanh(affine(candidate, self.U_candidate, r * seen))
-        return (g + z * (h - g),)
+        h = g + z * (h - g)
+        return h, h
 
 
 class GRUCellResetAfter:
@@ -103,18 +103,18 @@ class GRUCellResetAfter:
         self.b = model.parameter(3 * n, init="zeros", name="b")
         self.b_recurrent = model.parameter(3 * n, init="zeros", name="b_recurrent")
 
-    def project(self, x: Expression) -> Expression:
-        return affine(self.b, self.W, x)
-
-    def step(self, products: Expression, *state: Expression, mask: Expression | None) -> State:
-        (h,) = state
-        n = self.n_hidden
+    @fuse
+    def step(
+        self, x: Expression, state: State, mask: Expression | None = None
+    ) -> tuple[Expression, State]:
+        h, n = state, self.n_hidden
         recurrent = affine(self.b_recurrent, self.U, masked(h, mask))
-        gates, candidate = split(products, [2 * n, n])
+        gates, candidate = split(affine(self.b, self.W, x), [2 * n, n])
         gates_h, candidate_h = split(recurrent, [2 * n, n])
         r, z = split(sigmoid(gates + gates_h), 2)
         g = tanh(candidate + r * candidate_h)
-        return (g + z * (h - g),)
+        h = g + z * (h - g)
+        return h, h
 
 
 class LSTMCell:
@@ -135,16 +135,18 @@ class LSTMCell:
         self.U = model.parameter((4 * n, n), init=PerGate(recurrent_init, 4), name="U")
         self.b = model.parameter(4 * n, init=np.repeat([0, forget_bias, 0, 0], n), name="b")
 
-    def project(self, x: Expression) -> Expression:
-        return affine(self.b, self.W, x)
-
-    def step(self, products: Expression, *state: Expression, mask: Expression | None) -> State:
+    @fuse
+    def step(
+        self, x: Expression, state: State, mask: Expression | None = None
+    ) -> tuple[Expression, State]:
         h, c = state
         n = self.n_hidden
-        gates, candidate = split(affine(products, self.U, masked(h, mask)), [3 * n, n])
+        products = affine(self.b, self.W, x, self.U, masked(h, mask))
+        gates, candidate = split(products, [3 * n, n])
         i, f, o = split(sigmoid(gates), 3)
         c = f * c + i * tanh(candidate)
-        return o * tanh(c), c
+        h = o * tanh(c)
+        return h, (h, c)
 
 
 class NormedLSTMCell:
@@ -172,14 +174,16 @@ class NormedLSTMCell:
         self.c_gain = model.parameter(n, init="ones", name="c_gain")
         self.c_bias = model.parameter(n, init="zeros", name="c_bias")
 
-    def project(self, x: Expression) -> Expression:
-        return layer_norm(self.W @ x, self.W_gain, self.b)
-
-    def step(self, products: Expression, *state: Expression, mask: Expression | None) -> State:
+    @fuse
+    def step(
+        self, x: Expression, state: State, mask: Expression | None = None
+    ) -> tuple[Expression, State]:
         h, c = state
         n = self.n_hidden
+        products = layer_norm(self.W @ x, self.W_gain, self.b)
         recurrent = layer_norm(self.U @ masked(h, mask), self.U_gain, self.U_bias)
         gates, candidate = split(products + recurrent, [3 * n, n])
         i, f, o = split(sigmoid(gates), 3)
         c = f * c + i * tanh(candidate)
-        return o * tanh(layer_norm(c, self.c_gain, self.c_bias)), c
+        h = o * tanh(layer_norm(c, self.c_gain, self.c_bias))
+        return h, (h, c)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazynet.errors import ArgumentError, SettingError, ShapeError
+from lazynet.fuse import fuse
 from lazynet.graph import Expression
 from lazynet.inputs import as_expression
 from lazynet.nn.base import Activation, activation_of, number_of, part_of, probability_of, size_of
@@ -89,6 +90,11 @@ class MLP:
         ]
 
     def __call__(self, x: Any) -> Expression:
+        y: Expression = self._run(as_expression(x, "MLP: x", self.model.dtype))
+        return y
+
+    @fuse
+    def _run(self, x: Expression) -> Expression:
         for linear in self.linears[:-1]:
             x = self.activation(linear(x))
             if self.dropout:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from lazynet.errors import ArgumentError, SettingError, ShapeError
+from lazynet.fuse import scan
 from lazynet.graph import Expression
-from lazynet.inputs import constant, rebatch, unbatch
+from lazynet.inputs import constant, unbatch
 from lazynet.nn.base import (
     Activation,
     activation_of,
@@ -107,23 +108,22 @@ class Recurrent:
         batch = None
         if isinstance(rows, list):
             batch = next(x.batch for x in rows if x.batch is not None)
-        outputs: list[Expression] = []
         for k, (x_mask, h_mask) in enumerate(self.masks(batch)):
-            cell, current = self.cells[k], states[k]
-            if k:
-                rows = outputs if isinstance(rows, list) else rebatch(outputs)
-            if isinstance(rows, list):
-                products = [cell.project(masked(x, x_mask)) for x in rows]
-            else:
-                products = unbatch(cell.project(masked(rows, x_mask)))
+            cell = self.cells[k]
+            constants = () if h_mask is None else (h_mask,)
+            if not isinstance(rows, list):
+                rows, states[k] = scan(
+                    cell.step, masked(rows, x_mask), states[k], reverse, constants
+                )
+                continue
             outputs = []
-            for p in reversed(products) if reverse else products:
-                current = cell.step(p, *current, mask=h_mask)
-                outputs.append(current[0])
-            if reverse:
-                outputs.reverse()
-            states[k] = current
-        return outputs if listed else rebatch(outputs), self._pack(states)
+            for x in reversed(rows) if reverse else rows:
+                y, states[k] = cell.step(masked(x, x_mask), states[k], *constants)
+                outputs.append(y)
+            rows = outputs[::-1] if reverse else outputs
+        if listed and not isinstance(rows, list):
+            rows = unbatch(rows)
+        return rows, self._pack(states)
 
     def step(self, x: Any, state: Any = None, masks: Masks | None = None) -> tuple[Expression, Any]:
         """Run one position.
@@ -142,9 +142,8 @@ class Recurrent:
         if masks is None:
             masks = self.masks(y.batch)
         for k, (x_mask, h_mask) in enumerate(masks):
-            cell = self.cells[k]
-            states[k] = cell.step(cell.project(masked(y, x_mask)), *states[k], mask=h_mask)
-            y = states[k][0]
+            constants = () if h_mask is None else (h_mask,)
+            y, states[k] = self.cells[k].step(masked(y, x_mask), states[k], *constants)
         return y, self._pack(states)
 
     def initial_state(self) -> Any:
@@ -171,17 +170,16 @@ class Recurrent:
 
     def _pack(self, states: list[State]) -> Any:
         """States in the form that users see."""
-        shown = [s[0] if len(s) == 1 else s for s in states]
-        return shown[0] if self.layers == 1 else tuple(shown)
+        return states[0] if self.layers == 1 else tuple(states)
 
     def _unpack(self, state: Any) -> list[State]:
-        """One tuple of expressions for each layer."""
+        """The state of each layer."""
         if state is None:
-            zeros = np.zeros(self.n_hidden, self.model.dtype)
-            return [tuple([constant(zeros) for _ in range(cell.states)]) for cell in self.cells]
+            zeros = constant(np.zeros(self.n_hidden, self.model.dtype))
+            return [zeros if cell.states == 1 else (zeros, zeros) for cell in self.cells]
         parts = [state] if self.layers == 1 else self._parts(state, self.layers, "one per layer")
         if self.cells[0].states == 1:
-            return [(self._vector(h),) for h in parts]
+            return [self._vector(h) for h in parts]
         return [tuple([self._vector(v) for v in self._parts(s, 2, "(h, c)")]) for s in parts]
 
     def _parts(self, state: Any, n: int, form: str) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
+from lazynet.fuse import fuse
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, unbatch
 from lazynet.nn.base import part_of, size_of, vector_of
@@ -92,7 +93,7 @@ class ClassFactoredSoftmax:
         h = vector_of(h, self.n_in, "ClassFactoredSoftmax", self.model.dtype, "h")
         if not isinstance(word, (list, tuple, range, np.ndarray)) or np.ndim(word) == 0:
             w = self._word(word)
-            of_class = cross_entropy(self.classes(h), self._class_of[w])
+            of_class = self._class_loss(h, self._class_of[w])
             of_word = self._within(h, w)
             return of_class if of_word is None else of_class + of_word
         words = [self._word(w) for w in word]
@@ -101,7 +102,7 @@ class ClassFactoredSoftmax:
                 f"ClassFactoredSoftmax: got {len(words)} words and {h!r}; a list of words needs a "
                 "batch with as many rows"
             )
-        of_class = cross_entropy(self.classes(h), [self._class_of[w] for w in words])
+        of_class: Expression = self._class_loss(h, [self._class_of[w] for w in words])
         if not words:
             return of_class
         zero = constant(np.zeros((), self.model.dtype))
@@ -111,7 +112,15 @@ class ClassFactoredSoftmax:
     def _within(self, h: Expression, word: int) -> Expression | None:
         """-log p(word | its class, h); None, for 0, where the class has no other word."""
         linear = self.words[self._class_of[word]]
-        return None if linear is None else cross_entropy(linear(h), self._place[word])
+        return None if linear is None else self._word_loss(linear, h, self._place[word])
+
+    @fuse
+    def _class_loss(self, h: Expression, c: int | Sequence[int]) -> Expression:
+        return cross_entropy(self.classes(h), c)
+
+    @fuse
+    def _word_loss(self, linear: Linear, h: Expression, place: int) -> Expression:
+        return cross_entropy(linear(h), place)
 
     def _word(self, word: Any) -> int:
         if isinstance(word, (bool, np.bool_)) or not isinstance(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.errors import ArgumentError, ShapeError
+from lazynet.fuse import fuse
 from lazynet.graph import Expression
 from lazynet.inputs import rebatch
 from lazynet.nn.base import PerGate, number_of, part_of, size_of, vector_of
@@ -76,6 +77,7 @@ class _TreeLSTM:
             f"{self.role}: got {got!r} as children; it takes a list with the state (h, c) of each"
         )
 
+    @fuse
     def leaf(self, x: Expression) -> TreeState:
         """State of a node without children."""
         i, o, g = self._gates(affine(self.b, self.W, x))
@@ -138,15 +140,26 @@ class ChildSumTreeLSTM(_TreeLSTM):
             )
         hs = rebatch([h for h, _ in present])
         cs = rebatch([c for _, c in present])
-        total = sum_batch(hs)
         if x is None:
-            products = affine(self.b, self.U, total)
-            forget = affine(self.b_forget, self.U_forget, hs)
+            kept = self._kept(hs, cs, self.b_forget)
+            return self._combined(sum_batch(hs), sum_batch(kept))
+        kept = self._kept(hs, cs, affine(self.b_forget, self.W_forget, x))
+        return self._combined(sum_batch(hs), sum_batch(kept), x)
+
+    @fuse
+    def _kept(self, h: Expression, c: Expression, products: Expression) -> Expression:
+        """What the node keeps of the memory of one child."""
+        return sigmoid(affine(products, self.U_forget, h)) * c
+
+    @fuse
+    def _combined(self, h: Expression, kept: Expression, x: Expression | None = None) -> TreeState:
+        """The state from the sums over the children."""
+        if x is None:
+            products = affine(self.b, self.U, h)
         else:
-            products = affine(self.b, self.W, x, self.U, total)
-            forget = affine(affine(self.b_forget, self.W_forget, x), self.U_forget, hs)
+            products = affine(self.b, self.W, x, self.U, h)
         i, o, g = self._gates(products)
-        c = i * g + sum_batch(sigmoid(forget) * cs)
+        c = i * g + kept
         return o * tanh(c), c
 
 
@@ -198,14 +211,39 @@ class NaryTreeLSTM(_TreeLSTM):
             self.model.parameter((blocks * n, n), init=PerGate("glorot", blocks), name=f"U_{k}")
             for k in range(self.arity)
         ]
+        self._nodes: dict[tuple[bool, int], Any] = {}
 
     def node(self, x: Expression | None, states: list[TreeState | None]) -> TreeState:
-        n, arity = self.n_hidden, self.arity
-        if len(states) > arity:
+        if len(states) > self.arity:
             raise ShapeError(
-                f"NaryTreeLSTM: got {len(states)} children; this cell takes at most {arity}; make "
+                f"NaryTreeLSTM: got {len(states)} children; this cell takes at most {self.arity}; make "
                 "it with a greater arity, or binarise the tree"
             )
+        given = [] if x is None else [x]
+        pattern = 0
+        for k, state in enumerate(states):
+            if state is not None:
+                given += state
+                pattern |= 1 << k
+        combined: TreeState = self._combined(x is not None, pattern)(*given)
+        return combined
+
+    def _combined(self, has_x: bool, pattern: int) -> Any:
+        """The fused node for these children; bit k of the pattern says whether child k is there."""
+        found = self._nodes.get((has_x, pattern))
+        if found is None:
+
+            def node(*given: Expression) -> TreeState:
+                x = given[0] if has_x else None
+                pairs = iter(zip(given[has_x::2], given[has_x + 1 :: 2]))
+                states = [next(pairs) if pattern >> k & 1 else None for k in range(self.arity)]
+                return self._state_of(x, states)
+
+            found = self._nodes[has_x, pattern] = fuse(node)
+        return found
+
+    def _state_of(self, x: Expression | None, states: list[TreeState | None]) -> TreeState:
+        n, arity = self.n_hidden, self.arity
         pairs: list[Expression] = []
         if x is not None:
             pairs += [concatenate([self.W_forget] * arity + [self.W]), x]

@@ -13,6 +13,7 @@ class Sigmoid(Elementwise):
     """y = 1 / (1 + e^-x)"""
 
     formula = "1 / (1 + exp(-x))"
+    fast_formula = "tanh(x * 0.5) * 0.5 + 0.5"
     derivatives = ("dy * (y * (1 - y))",)
 
 

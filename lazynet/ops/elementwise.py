@@ -33,6 +33,8 @@ class Elementwise(Op):
     """What the formulas call the arguments."""
     formula: ClassVar[str]
     """The value."""
+    fast_formula: ClassVar[str | None] = None
+    """The same within rounding of the largest value, for fused code; None: as `formula`."""
     derivatives: ClassVar[tuple[str | None, ...]] = ()
     """For each argument its gradient; None where none flows."""
 

@@ -40,7 +40,8 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.Pow: "power", ast.USub: "negative", ast.Gt: "greater", ast.GtE: "greater_equal",
     ast.Lt: "less", ast.LtE: "less_equal", ast.Eq: "equal", ast.NotEq: "not_equal",
 }  # fmt: skip
-_COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
+COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
+"""Steps whose value is a mask."""
 
 
 class Step(NamedTuple):
@@ -257,7 +258,7 @@ class _Printer:
         else:
             level = max(self.level[k] for k in step.operands)
             if level >= _FLOATS:
-                level = _MASK if step.operation in _COMPARISONS else _FLOATS
+                level = _MASK if step.operation in COMPARISONS else _FLOATS
             support = frozenset().union(*[self.support[k] for k in step.operands])
         self.level.append(level)
         self.support.append(support)

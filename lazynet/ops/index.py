@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from lazynet.backend import scatter_add
+from lazynet.deferred import TRACED_ROWS, Deferred, Integer, is_deferred
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
@@ -290,6 +291,8 @@ def index_expression(x: Expression, index: Any) -> Expression:
                 index += n
             op = _window_op(shape, ((-1, 1),))
             return record(op, (x,), index * (x.type.width // n))
+    if type(index) is Integer and shape and not x.type.shared:
+        return _deferred_entry(x, index, "x[...]: axis 0")
     entries = list(index) if isinstance(index, tuple) else [index]
     role = "x[...]"
     taken = sum(1 for e in entries if e is not None and e is not Ellipsis)
@@ -347,6 +350,13 @@ def index_expression(x: Expression, index: Any) -> Expression:
             target.insert(at, 1)
         result = reshape(result, target)
     return result
+
+
+def _deferred_entry(x: Expression, index: Deferred, role: str) -> Expression:
+    """Entry `index` of the first axis, where that becomes known when a fused function is called."""
+    n = x.shape[0]
+    slot = index.slot(n, lambda v: in_range(v, n, role), x.type.width // n)
+    return record(_window_op(x.shape, ((-1, 1),)), (x,), slot)
 
 
 def _is_scalar(e: Any) -> bool:
@@ -409,6 +419,12 @@ def pick(x: Any, index: int | Sequence[int], axis: int = 0) -> Expression:
     k = one_axis(axis, x.ndim, "pick")
     n = x.shape[k]
     spans: list[Span] = [(m, 1) for m in x.shape[:k]] + [(-1, 1)]
+    if is_deferred(index) and k == 0 and not x.type.shared:
+        if type(index) is Integer:
+            return _deferred_entry(x, index, "pick")
+        entries: Any = index
+        slot = entries.slot(n, lambda v: all_in_range(v, n, "pick"), prod(x.shape[1:]))
+        return record(_window_op(x.shape, tuple(spans)), (x,), slot, TRACED_ROWS)
     if not isinstance(index, (list, tuple, np.ndarray, range)) or _is_scalar(index):
         number = index.item() if isinstance(index, np.ndarray) else index
         return _window(x, [0] * k + [in_range(number, n, "pick")], spans)

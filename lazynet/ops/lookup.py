@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend.sparse import SparseRows
+from lazynet.deferred import TRACED_ROWS, Integers, is_deferred
 from lazynet.errors import ArgumentError, DtypeError, RangeError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.kinds import HOOKS, INT64, Array, Call, Op, Shape
@@ -142,6 +143,12 @@ def lookup(table: Expression, index: Any) -> Expression:
                 "the result of ln.argmax"
             )
         return record(LookupAt(shape, sparse, name), (table, index))
+    if is_deferred(index):
+        if type(index) is Integers:
+            slot = index.slot(n, lambda v: all_in_range(v, n, role))
+            return record(_rows_op(shape, sparse), (table,), slot, TRACED_ROWS)
+        slot = index.slot(n, lambda v: in_range(v, n, role))
+        return record(_rows_op(shape, sparse), (table,), slot)
     if isinstance(index, (list, tuple, range)) or (isinstance(index, np.ndarray) and index.ndim):
         if isinstance(index, tuple):
             raise ShapeError(

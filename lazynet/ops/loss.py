@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.convert import as_array
+from lazynet.deferred import TRACED_ROWS, is_deferred
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
@@ -279,6 +280,12 @@ def _class_loss(op: Op, role: str, x: Any, c: Any) -> Expression:
     if type(c) is int and len(shape) == 1 and 0 <= c < shape[0]:
         return record(op, (x,), c)
     op.shape(shape)
+    if is_deferred(c):
+        n = shape[0]
+        if _is_list(c):
+            slot = c.slot(n, lambda v: _class_array(role, v, n))
+            return record(op, (x,), slot, TRACED_ROWS)
+        return record(op, (x,), c.slot(n, lambda v: _class(role, v, n)))
     if not _is_list(c):
         return record(op, (x,), _class(role, c, shape[0]))
     classes = _class_array(role, c, shape[0])

@@ -1,0 +1,221 @@
+"""Times one setting (task, hidden size, threads): all systems in this process, round by round.
+
+A round gives the same fresh minibatch to every system, in a random order, one after the other; so
+a slow moment of the machine hits them alike, and ratios are taken within rounds. Before each
+system's turn comes a garbage collection and a pause, in which other systems' threads stop spinning.
+What runs without batching takes part in the first rounds only.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import lazynet as ln
+import lazynet.execute
+from benchmarks.suite.base import Lazynet, Sizes, System, Task
+from benchmarks.suite.floor import Floor
+from benchmarks.suite.tasks import TASKS
+
+PHASES = ["build", "schedule", "forward", "backward", "update"]
+LEVELS = [0, 1, 2, 3]
+WARM_UP = 2
+SLOW = ("DyNet autobatch 0", "PyTorch per example")
+SLOW_ROUNDS = 3
+
+
+class Scheduling:
+    """Adds up the seconds that lazynet spends from roots to index arrays."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._originals: dict[str, Any] = {}
+
+    def __enter__(self) -> Scheduling:
+        for name in ("collect", "layout_of"):
+            self._originals[name] = original = getattr(lazynet.execute, name)
+            setattr(lazynet.execute, name, self._timed(original))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for name, original in self._originals.items():
+            setattr(lazynet.execute, name, original)
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            self.seconds += time.perf_counter() - start
+            return result
+
+        return timed
+
+
+def systems_of(task: Task) -> dict[str, Callable[[Any], System]]:
+    """What there is to run, by the name that tables show."""
+    systems: dict[str, Callable[[Any], System]] = {
+        "lazynet": task.idiomatic,
+        "lazynet op by op": task.op_by_op,
+    }
+    if importlib.util.find_spec("dynet") and task.dynet:
+        for level in LEVELS:
+            systems[f"DyNet autobatch {level}"] = lambda w, level=level: task.dynet(w, level)
+    if importlib.util.find_spec("torch"):
+        if task.torch_examples:
+            systems["PyTorch per example"] = task.torch_examples
+        if task.torch_batched:
+            systems["PyTorch batched by hand"] = task.torch_batched
+    return systems
+
+
+def turn(
+    system: System, batch: list[Any], scheduling: Scheduling
+) -> tuple[dict[str, float], float]:
+    """One update: milliseconds of each phase, and the loss."""
+    scheduling.seconds = 0.0
+    marks = [time.perf_counter()]
+    built = system.build(batch)
+    marks.append(time.perf_counter())
+    loss = system.forward(built)
+    marks.append(time.perf_counter())
+    system.backward()
+    marks.append(time.perf_counter())
+    system.update()
+    marks.append(time.perf_counter())
+    del built
+    build, forward, backward, update = np.diff(marks).tolist()
+    schedule = scheduling.seconds
+    values = [build, schedule, forward - schedule, backward, update]
+    return {phase: 1e3 * v for phase, v in zip(PHASES, values)}, loss
+
+
+def prepare(threads: int) -> None:
+    """Settings of the peers, before they are used."""
+    if importlib.util.find_spec("dynet"):
+        import dynet_config
+
+        dynet_config.set(mem="1024", random_seed=1)
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def run(config: dict[str, Any]) -> dict[str, Any]:
+    """Measure one setting, as `driver.settings` describes it."""
+    prepare(config["threads"])
+    try:
+        with Scheduling() as scheduling:
+            return measure(config, scheduling)
+    finally:
+        gc.unfreeze()
+
+
+def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
+    task = TASKS[config["task"]]
+    sizes = Sizes(hidden=config["hidden"], trees=config["trees"], **config.get("sizes", {}))
+    rounds = config["rounds"]
+    weights = task.weights(sizes)
+    batches = task.batches(sizes, np.random.default_rng(1), WARM_UP + rounds)
+    wanted = {
+        name: make
+        for name, make in systems_of(task).items()
+        if not config["systems"] or any(s in name.lower() for s in config["systems"])
+    }
+    systems: dict[str, System] = {}
+    results: dict[str, dict[str, Any]] = {}
+    left: dict[str, int] = {}
+    for name, make in wanted.items():
+        entry: dict[str, Any] = {"rounds": {}, "losses": []}
+        try:
+            system = make(weights)
+            for batch in batches[:WARM_UP]:
+                _, loss = turn(system, batch, scheduling)
+                entry["losses"].append(loss)
+        except Exception:
+            entry["error"] = traceback.format_exc()
+            results[name] = entry
+            print(f"{name} failed:\n{entry['error']}", file=sys.stderr)
+            continue
+        left[name] = min(rounds, SLOW_ROUNDS) if name in SLOW else rounds
+        systems[name], results[name] = system, entry
+    floor: list[float] = []
+    gc.collect()
+    gc.freeze()
+    rng = np.random.default_rng(2)
+    for number, batch in enumerate(batches[WARM_UP:]):
+        turns = [name for name in systems if number < left[name]] + ["floor"]
+        rng.shuffle(turns)
+        for name in turns:
+            if name == "floor":
+                count = task.exponentials(sizes, batch) if task.exponentials else 0
+                products = Floor(task.products(sizes, batch), count)
+                products()
+                floor.append(1e3 * statistics.median(products() for _ in range(3)))
+                continue
+            gc.collect()
+            time.sleep(0.005)
+            phases, _ = turn(systems[name], batch, scheduling)
+            results[name]["rounds"][number] = phases
+    for name, system in systems.items():
+        if isinstance(system, Lazynet):
+            plan = ln.plan(system.build(batches[0]))
+            results[name]["plan"] = {
+                "nodes": plan.nodes,
+                "batches": len(plan),
+                "lower bound": plan.lower_bound,
+            }
+    return {
+        "task": task.name,
+        "hidden": sizes.hidden,
+        "threads": config["threads"],
+        "examples": sizes.examples,
+        "trees": "file" if sizes.trees else "generated",
+        "systems": results,
+        "floor": floor,
+        "floor MFLOP": Floor(task.products(sizes, batches[0])).flop / 1e6,
+        "date": datetime.date.today().isoformat(),
+        "processor": processor(),
+        "versions": versions(),
+    }
+
+
+def processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            found = {}
+            for line in file:
+                key, _, value = line.partition(":")
+                found.setdefault(key.strip(), value.strip())
+        family = f"family {found['cpu family']} model {found['model']}"
+        return f"{found['model name']} ({family}, {found.get('siblings', '?')} threads)"
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    result = {"Python": platform.python_version()}
+    for name in ("lazynet", "numpy", "dynet38", "torch"):
+        try:
+            result[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return result
+
+
+if __name__ == "__main__":
+    result = run(json.loads(sys.argv[1]))
+    with open(sys.argv[2], "w") as file:
+        json.dump(result, file)

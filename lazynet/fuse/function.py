@@ -1,0 +1,385 @@
+"""`ln.fuse`: a function of expressions recorded as one node."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lazynet.errors import ArgumentError, FuseError
+from lazynet.fuse.rows import FusedRows
+from lazynet.fuse.trace import Payload, Trace, first_difference
+from lazynet.graph import Expression, Leaf, adopt, handle, mark
+from lazynet.inputs import constant
+from lazynet.kinds import TABLE_LIMIT, Kind
+from lazynet.modes import MODES, Modes
+from lazynet.randomness import next_key
+from lazynet.tape import LOCAL, Tape, tape_for_input
+
+_INT = 0
+"""In the key of a call, stands for a whole number that may be payload."""
+
+
+class Entry:
+    """One program of a fused function.
+
+    Attributes:
+        op: The operation of its nodes.
+        kind: Their kind.
+        slots: Places of the payload.
+        keys: Random keys that a call takes.
+        structure: How the results lie in tuples; None for a single one.
+    """
+
+    __slots__ = ("keys", "kind", "leaves", "op", "slots", "structure")
+
+    def __init__(self, op: Any) -> None:
+        trace = op.trace
+        self.op = op
+        self.kind: Kind = op.kind()
+        self.slots = trace.slots
+        self.keys = trace.keys
+        self.structure = trace.structure
+        self.leaves: tuple[Leaf, ...] = op.leaves
+
+
+class Signature:
+    """The programs of a function for one kind of call.
+
+    Attributes:
+        static: Positions of int arguments whose values programs depend on.
+        entries: Programs by these values.
+    """
+
+    __slots__ = ("entries", "static")
+
+    def __init__(self) -> None:
+        self.static: tuple[int, ...] = ()
+        self.entries: dict[Any, Entry] = {}
+
+
+class FusedFunction:
+    """What `ln.fuse` returns: called like the function, it records one node."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise ArgumentError(f"fuse: got {function!r}; it takes a function or a method")
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = getattr(function, "__qualname__", repr(function)).replace("<locals>.", "")
+        self._tables: dict[bool, dict[Any, Signature]] = {True: {}, False: {}}
+        self._bound: dict[int, BoundFunction] = {}
+        self._results: int | None = None
+        self.scans: dict[Any, Any] = {}
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        found = self._bound.get(id(instance))
+        if found is None:
+            found = BoundFunction(self, instance, self._bound)
+        return found
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        modes = MODES.get()
+        if not modes.fuse or LOCAL.tape.trace is not None:
+            return self.function(*args, **keywords)
+        key: list[Any] = []
+        rows = -1
+        for a in args:
+            t = type(a)
+            if t is Expression:
+                tape = a.tape
+                i = a.index
+                n = tape.rows[i]
+                if n == -1:
+                    key.append(tape.kinds[i].type.id)
+                else:
+                    key.append(-tape.kinds[i].type.id)
+                    if n != rows:
+                        if rows != -1:
+                            return self._general(args, keywords, modes)
+                        rows = n
+            elif t is int:
+                key.append(_INT)
+            else:
+                return self._general(args, keywords, modes)
+        if keywords:
+            return self._general(args, keywords, modes)
+        signature = self._tables[modes.training].get(tuple(key))
+        if signature is None:
+            return self._general(args, keywords, modes)
+        entry = signature.entries.get(
+            tuple([args[i] for i in signature.static]) if signature.static else ()
+        )
+        if entry is None or modes.debug:
+            return self._general(args, keywords, modes)
+        return record_call(entry, [a for a in args if type(a) is Expression], args, rows, modes)
+
+    # Everything but plain expressions and ints, and whatever was not met before
+
+    def _general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
+        given: list[Any] = []
+        key: list[Any] = []
+        form = _flatten((args, keywords), given, key, self.name)
+        plain = not keywords and form == (("tuple", (0,) * len(args)), ("dict", (), ()))
+        table = self._tables[modes.training]
+        full = tuple(key) if plain else (*key, form)
+        signature = table.get(full)
+        if signature is None:
+            if len(table) >= TABLE_LIMIT // 10:
+                table.clear()
+            signature = table[full] = Signature()
+        values = tuple([_static(given[i]) for i in signature.static])
+        entry = signature.entries.get(values)
+        if entry is None or modes.debug:
+            entry = self._traced(signature, given, form, entry)
+        xs = [a for a in given if isinstance(a, Expression) and not isinstance(a, Leaf)]
+        rows = _rows(self.name, given)
+        plain_args = tuple([a.value if isinstance(a, Payload) else a for a in given])
+        return record_call(entry, xs, plain_args, rows, modes)
+
+    def _traced(
+        self, signature: Signature, given: list[Any], form: Any, before: Entry | None
+    ) -> Entry:
+        """Trace the function, or under `ln.debug()` trace it again and compare."""
+        trace = Trace(self.name)
+
+        def rebuild(inside: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            entries = iter(inside)
+            args, keywords = _rebuilt(form, entries)
+            return args, keywords
+
+        trace.run(self.function, given, rebuild)
+        if before is not None:
+            self.compare(before.op.trace, trace)
+            return before
+        if self._results is not None and len(trace.outputs) != self._results:
+            raise FuseError(
+                f"{self.name}: it returned {len(trace.outputs)} expressions, and {self._results} "
+                "when it was traced before; a fused function always returns the same number"
+            )
+        self._results = len(trace.outputs)
+        static = sorted({*signature.static, *trace.looked_at})
+        if static != list(signature.static):
+            signature.static = tuple(static)
+            signature.entries.clear()
+        entry = Entry(FusedRows(trace))
+        values = tuple([_static(given[i]) for i in signature.static])
+        if len(signature.entries) >= TABLE_LIMIT // 10:
+            signature.entries.clear()
+        signature.entries[values] = entry
+        return entry
+
+    def compare(self, before: Trace, after: Trace) -> None:
+        """Raise if a second trace is not like the first."""
+        difference = first_difference(self.name, before, after)
+        if difference is not None:
+            raise difference
+
+    def __repr__(self) -> str:
+        return f"<fused {self.name}>"
+
+
+class BoundFunction(FusedFunction):
+    """A fused method of one object, which it does not keep alive."""
+
+    def __init__(self, fused: FusedFunction, instance: Any, table: dict[int, Any]) -> None:
+        key = id(instance)
+        owner = weakref.ref(instance, lambda _: table.pop(key, None))
+        function = fused.function
+
+        def method(*args: Any, **keywords: Any) -> Any:
+            return function(owner(), *args, **keywords)
+
+        functools.update_wrapper(method, function)
+        super().__init__(method)
+        self.name = fused.name
+        self._owner = owner
+        table[key] = self
+
+
+def record_call(
+    entry: Entry, xs: list[Expression], args: tuple[Any, ...], rows: int, modes: Modes
+) -> Any:
+    """Record one node of a fused program; returns its results."""
+    payload: Any = None
+    if entry.slots or entry.keys:
+        values = [slot.fill(args[slot.position]) for slot in entry.slots]
+        if entry.keys:
+            values.append(next_key(entry.keys))
+        payload = tuple(values)
+    tape = LOCAL.tape
+    own = tape.sealed == 0
+    if own:
+        own = False
+        for x in xs:
+            if x.tape is tape:
+                own = True
+                break
+    if not own:
+        tape = tape_for_input()
+    indices = [x.index if x.tape is tape else adopt(tape, x) for x in xs]
+    leaves = tape.groups.get(entry)
+    if leaves is None:
+        leaves = tape.groups[entry] = [adopt(tape, leaf) for leaf in entry.leaves]
+    indices += leaves
+    return append(tape, entry.kind, indices, rows, payload, modes, entry.structure)
+
+
+def append(
+    tape: Tape,
+    kind: Kind,
+    indices: list[int],
+    rows: int,
+    payload: Any,
+    modes: Modes,
+    structure: Any,
+) -> Any:
+    """Append a node of a fused kind to the tape."""
+    n = tape.append(kind, indices, rows, payload)
+    count = len(kind.members)
+    if modes.marks:
+        for k in range(n, n + count):
+            mark(tape, k)
+    if structure is None:
+        return handle(tape, n)
+    results = iter([handle(tape, k) for k in range(n, n + count)])
+    return _structured(structure, results)
+
+
+def _structured(structure: Any, results: Any) -> Any:
+    if structure is None:
+        return next(results)
+    return tuple([_structured(part, results) for part in structure])
+
+
+# Arguments
+
+
+def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
+    """The structure of arguments; their leaves go into `given`, what tells calls apart to `key`."""
+    if isinstance(a, Expression):
+        given.append(a)
+        if isinstance(a, Leaf) or a.type.shared:
+            key.append((a.type.id, a.type.shared))
+        else:
+            key.append(a.type.id if a.tape.rows[a.index] == -1 else -a.type.id)
+        return 0
+    if isinstance(a, tuple) or (isinstance(a, list) and not _whole(a)):
+        parts = tuple([_flatten(x, given, key, name) for x in a])
+        return (type(a).__name__ if type(a) in (tuple, list) else "tuple", parts)
+    if isinstance(a, dict):
+        names = tuple(a)
+        return ("dict", names, tuple([_flatten(a[k], given, key, name) for k in names]))
+    if isinstance(a, np.ndarray) and a.dtype.kind == "f":
+        return _flatten(constant(a, role=name), given, key, name)
+    if isinstance(a, list) or (isinstance(a, np.ndarray) and a.dtype.kind in "iu" and a.ndim == 1):
+        given.append(Payload(a, True))
+        key.append("rows")
+        return 0
+    if isinstance(a, (int, np.integer)) and not isinstance(a, bool):
+        given.append(Payload(int(a), False))
+        key.append(_INT)
+        return 0
+    try:
+        hash(a)
+    except TypeError:
+        raise ArgumentError(
+            f"{name}: got the argument {a!r}; a fused function takes expressions, whole numbers, "
+            "arrays, and whatever can be hashed, which then is part of the program"
+        ) from None
+    given.append(a)
+    key.append(("static", type(a), a))
+    return 0
+
+
+def _whole(a: list[Any]) -> bool:
+    return all(isinstance(x, (int, np.integer)) and not isinstance(x, bool) for x in a)
+
+
+def _rebuilt(form: Any, entries: Any) -> Any:
+    if form == 0:
+        return next(entries)
+    if form[0] == "dict":
+        return {k: _rebuilt(part, entries) for k, part in zip(form[1], form[2])}
+    parts = [_rebuilt(part, entries) for part in form[1]]
+    return parts if form[0] == "list" else tuple(parts)
+
+
+def _static(a: Any) -> Any:
+    if isinstance(a, Payload):
+        return tuple(np.asarray(a.value).tolist()) if a.listed else a.value
+    return a
+
+
+def _rows(name: str, given: list[Any]) -> int:
+    """The batch of a call."""
+    rows = -1
+    for a in given:
+        n = -1
+        if isinstance(a, Expression) and not isinstance(a, Leaf):
+            n = a.tape.rows[a.index]
+        elif isinstance(a, Payload) and a.listed:
+            n = len(a.value)
+        if n != -1 and rows not in (-1, n):
+            raise ArgumentError(
+                f"{name}: got batches of {rows} and {n} rows; arguments with a batch (lists of "
+                "whole numbers have one) must have the same number of rows"
+            )
+        rows = n if n != -1 else rows
+    return rows
+
+
+def fuse(function: Callable[..., Any]) -> Any:
+    """Make a function of expressions record ONE node instead of one for each operation.
+
+    The function is run once for each kind of call - for other shapes, with or without a batch, in
+    training mode or not - to see which operations it records. These become one program: products
+    with the same input are one product, elementwise steps run without temporaries, and the
+    gradient is compiled likewise. A call records one node of that program, with one expression for
+    each result. Nodes of one program batch, like those of any operation.
+
+    Args:
+        function: A function or method. Its arguments may be expressions, or tuples, lists and
+            dicts of them; whole numbers, and lists of them with one for each row of a batch,
+            which count as data where they are only used as an index or class (`table[i]`,
+            `ln.cross_entropy(logits, c)`); anything else that can be hashed is part of the
+            program. It returns an expression, or a (nested) tuple of them; if an argument has a
+            batch, all results have. It may use parameters from outside, but no other expression.
+
+    Returns:
+        The fused function. `.function` is the original.
+
+    Raises:
+        FuseError: When it is called, if it asks for a value or a number of rows, uses an
+            expression from outside that is no parameter, works across rows (`ln.sum_batch`), or
+            returns another number of expressions than before. Under `ln.debug()` it is traced
+            again at every call, and a difference is an error too.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> W, b = model.parameter((3, 2)), model.parameter(3)
+    >>> @ln.fuse
+    ... def layer(x):
+    ...     return ln.tanh(W @ x + b)
+    >>> ys = [layer(ln.constant([0.5, k])) for k in range(4)]
+    >>> print(ln.plan(ys))
+    2 batches for 8 nodes (lower bound 2, 4.0 nodes a batch)
+    batch  op     shapes              nodes  rows  depth
+        0  input  (2,)                    4     4      1
+        1  layer  (2,), (3, 2), (3,)      4     4      2
+    """
+    if isinstance(function, (staticmethod, classmethod)) or inspect.isclass(function):
+        raise ArgumentError(
+            f"fuse: got {function!r}; it takes a function or method; put @ln.fuse below "
+            "@staticmethod"
+        )
+    return FusedFunction(function)
+
+
+__all__ = ["FusedFunction", "fuse"]

@@ -1,0 +1,303 @@
+"""`ln.scan`, as users call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lazynet.errors import ArgumentError, FuseError, ShapeError
+from lazynet.fuse.function import Entry, FusedFunction, append, fuse
+from lazynet.fuse.scan import Form, FusedScan
+from lazynet.fuse.trace import Trace
+from lazynet.graph import Expression, Leaf, adopt, record
+from lazynet.inputs import as_expression, constant, rebatch, unbatch
+from lazynet.leaves import UNBATCH, UNSHARE
+from lazynet.modes import MODES
+from lazynet.randomness import next_key
+from lazynet.tape import LOCAL, tape_for_input
+
+_ATTRIBUTE = "__lazynet_fused__"
+
+
+def scan(
+    cell: Callable[..., Any],
+    xs: Any,
+    init: Any,
+    reverse: bool = False,
+    constants: Sequence[Any] = (),
+) -> tuple[Any, Any]:
+    """Run a cell along a sequence, as one node.
+
+    The cell is traced like a fused function. All sequences of a batch advance together, whatever
+    their lengths; products with the inputs are done for all steps at once.
+
+    Args:
+        cell: A function or method, fused or not: ``cell(x, state, *constants)`` returns
+            ``(y, state)``. It is traced once if it is the same object at every call.
+        xs: The inputs: a batched expression, whose rows are the steps; or a list of single
+            expressions, one for each step; or a tuple of such, which the cell gets as a tuple. A
+            sequence may have no steps.
+        init: The state before the first step: an expression or a (nested) tuple of them. The state
+            that the cell returns has the same form and shapes.
+        reverse: Whether to run from the last step to the first. ys[t] is the output at xs[t] all
+            the same.
+        constants: Expressions that every step gets, such as a dropout mask.
+
+    Returns:
+        The outputs in the form of xs, and the state after the step that ran last.
+
+    Raises:
+        FuseError: As for `ln.fuse`.
+        ShapeError: If xs have different lengths, or the cell returns a state of another shape.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> W, U = model.parameter((2, 3)), model.parameter((2, 2))
+    >>> def cell(x, h):
+    ...     h = ln.tanh(W @ x + U @ h)
+    ...     return h, h
+    >>> ys, h = ln.scan(cell, ln.constant([[1, 0, 0], [0, 1, 0]], batched=True), np.zeros(2))
+    >>> ys.batch, h.shape, len(ln.plan(ys))
+    (2, (2,), 3)
+    """
+    if LOCAL.tape.trace is not None:
+        raise FuseError(
+            "scan: it was called inside a fused function; a scan is a node of its own; call it "
+            "outside"
+        )
+    inputs, listed = _inputs(xs)
+    dtype = (inputs[0] if isinstance(inputs, tuple) else inputs).dtype
+    states: list[Expression] = []
+    form = _flatten(init, states, dtype)
+    fixed = [_single(as_expression(c, "scan: constants", dtype), "constants") for c in constants]
+    if not MODES.get().fuse:
+        ys, state = _step_by_step(cell, inputs, _unflatten(form, iter(states)), reverse, fixed)
+    else:
+        ys, state = _record(_fused(cell), inputs, states, form, reverse, fixed)
+    if listed:
+        ys = _unbatched(ys)
+    return ys, state
+
+
+def _inputs(xs: Any) -> tuple[Any, bool]:
+    """The inputs as one batched expression or a tuple of them, and whether they were lists."""
+    if isinstance(xs, tuple):
+        parts = [_inputs(x) for x in xs]
+        if not parts:
+            raise ArgumentError("scan: got an empty tuple as xs; it takes at least one sequence")
+        rows = [x.batch for x, _ in parts]
+        if len(set(rows)) > 1:
+            raise ShapeError(
+                f"scan: got sequences of {', '.join(map(str, rows))} steps; they run together; "
+                "make them equally long"
+            )
+        return tuple([x for x, _ in parts]), all(listed for _, listed in parts)
+    if isinstance(xs, np.ndarray) and xs.ndim:
+        xs = constant(xs, batched=True, role="scan: xs")
+    if isinstance(xs, Expression):
+        if isinstance(xs, Leaf) or xs.batch is None:
+            raise ShapeError(
+                f"scan: got the single expression {xs!r} as xs; the rows of a batch are the steps; "
+                "write [x] for a sequence of one"
+            )
+        return xs, False
+    if isinstance(xs, (str, bytes)) or not hasattr(xs, "__iter__"):
+        raise ArgumentError(
+            f"scan: got {type(xs).__name__} as xs; it takes a batched expression or a list"
+        )
+    entries = [as_expression(x, "scan: xs") for x in xs]
+    if not entries:
+        raise ArgumentError(
+            "scan: got an empty list as xs, whose shape is unknown; give a batch of no rows: "
+            "ln.constant(np.zeros((0, n)), batched=True)"
+        )
+    for x in entries:
+        _single(x, "an entry of xs")
+    return rebatch(entries), True
+
+
+def _single(x: Expression, role: str) -> Expression:
+    if not isinstance(x, Leaf) and x.batch is not None:
+        raise ShapeError(
+            f"scan: got {role} with a batch, {x!r}; write the model for one sequence, and evaluate "
+            "many together"
+        )
+    return x
+
+
+def _flatten(state: Any, found: list[Expression], dtype: Any) -> Any:
+    if isinstance(state, (tuple, list)) and any(
+        isinstance(s, (Expression, tuple, list, np.ndarray)) for s in state
+    ):
+        return tuple([_flatten(s, found, dtype) for s in state])
+    x = _single(as_expression(state, "scan: init", dtype), "init")
+    if x.type.shared:
+        x = record(UNSHARE, (x,))  # a parameter as the initial state is a row of its own here
+    found.append(x)
+    return None
+
+
+def _unflatten(form: Any, entries: Any) -> Any:
+    if form is None:
+        return next(entries)
+    return tuple([_unflatten(part, entries) for part in form])
+
+
+def _unbatched(ys: Any) -> Any:
+    if isinstance(ys, tuple):
+        parts = [_unbatched(y) for y in ys]
+        return [tuple(row) for row in zip(*parts)]
+    return unbatch(ys)
+
+
+def _fused(cell: Any) -> FusedFunction:
+    """The fused function of a cell: the same one at every call."""
+    if isinstance(cell, FusedFunction):
+        return cell
+    if not callable(cell):
+        raise ArgumentError(f"scan: got {cell!r} as cell; it takes a function or a method")
+    owner = getattr(cell, "__self__", None)
+    function = getattr(cell, "__func__", cell)
+    fused = getattr(function, _ATTRIBUTE, None)
+    if not isinstance(fused, FusedFunction):
+        fused = fuse(function)
+        try:
+            setattr(function, _ATTRIBUTE, fused)
+        except AttributeError:
+            return fuse(cell)  # type: ignore[no-any-return]
+    return fused if owner is None else fused.__get__(owner)  # type: ignore[no-any-return]
+
+
+def _record(
+    fused: FusedFunction,
+    inputs: Any,
+    states: list[Expression],
+    form: Any,
+    reverse: bool,
+    fixed: list[Expression],
+) -> tuple[Any, Any]:
+    xs = list(inputs) if isinstance(inputs, tuple) else [inputs]
+    given = [*xs, *states, *fixed]
+    modes = MODES.get()
+    key = (
+        modes.training,
+        bool(reverse),
+        form,
+        isinstance(inputs, tuple),
+        len(fixed),
+        tuple([x.type.id for x in given]),
+    )
+    found = fused.scans.get(key)
+    if found is None or modes.debug:
+        found = _traced(fused, key, given, len(xs), len(states), found)
+    entry, outputs = found
+    tape = LOCAL.tape
+    if tape.sealed != 0 or not any(x.tape is tape for x in given):
+        tape = tape_for_input()
+    indices = [adopt(tape, x) for x in given]
+    leaves = tape.groups.get(entry)
+    if leaves is None:
+        leaves = tape.groups[entry] = [adopt(tape, leaf) for leaf in entry.leaves]
+    rows = xs[0].batch or 0
+    payload = (next_key(entry.keys * rows),) if entry.keys else None
+    results = append(
+        tape, entry.kind, indices + leaves, rows, payload, modes, (None,) * len(entry.kind.members)
+    )
+    if rows:
+        last = 0 if reverse else rows - 1
+        after = [record(UNBATCH, (_kept(results[j]),), last, -1) for j in range(len(states))]
+    else:
+        after = states
+    ys = _unflatten(entry.structure, iter([results[k] for k in outputs]))
+    return ys, _unflatten(form, iter(after))
+
+
+def _kept(x: Expression) -> Expression:
+    return x if MODES.get().gradients else record(UNSHARE, (x,))
+
+
+def _traced(
+    fused: FusedFunction, key: Any, given: list[Expression], inputs: int, states: int, before: Any
+) -> tuple[Entry, tuple[int, ...]]:
+    """Trace a cell, or under `ln.debug()` trace it again and compare."""
+    _, reverse, form, several, _, _ = key
+    trace = Trace(fused.name)
+
+    def rebuild(inside: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        x = tuple(inside[:inputs]) if several else inside[0]
+        state = _unflatten(form, iter(inside[inputs : inputs + states]))
+        return (x, state, *inside[inputs + states :]), {}
+
+    trace.run(fused.function, given, rebuild, single=True)
+    structure = trace.structure
+    if not isinstance(structure, tuple) or len(structure) != 2 or structure[1] != form:
+        raise FuseError(
+            f"{fused.name}: a cell returns (y, state), with a state of the form of init; this one "
+            f"returned {_shown(structure)} where (y, {_shown(form)}) belongs"
+        )
+    if before is not None:
+        fused.compare(before[0].op.trace, trace)
+        return before  # type: ignore[no-any-return]
+    results = trace.outputs
+    count = len(results) - states
+    nexts = results[count:]
+    kinds = trace.tape.kinds
+    for j, i in enumerate(nexts):
+        was, now = given[inputs + j].type, kinds[i].type
+        if was.shape != now.shape or was.dtype is not now.dtype:
+            raise ShapeError(
+                f"{fused.name}: state {j} has shape {was.shape} ({was.dtype}) before a step and "
+                f"{now.shape} ({now.dtype}) after it; both must be the same"
+            )
+    unique = list(nexts)
+    places = []
+    for i in results[:count]:
+        if i not in unique:
+            unique.append(i)
+        places.append(unique.index(i))
+    trace.outputs = unique
+    op = FusedScan(
+        trace, Form(inputs, states, len(given) - inputs - states, tuple(range(states)), reverse)
+    )
+    entry = Entry(op)
+    entry.structure = structure[0]
+    if len(fused.scans) >= 1024:
+        fused.scans.clear()
+    found = fused.scans[key] = (entry, tuple(places))
+    return found
+
+
+def _shown(structure: Any) -> str:
+    if structure is None:
+        return "an expression"
+    return f"({', '.join(map(_shown, structure))})"
+
+
+def _step_by_step(
+    cell: Any, inputs: Any, state: Any, reverse: bool, fixed: list[Expression]
+) -> tuple[Any, Any]:
+    """The same, one operation at a time."""
+    function = cell.function if isinstance(cell, FusedFunction) else cell
+    if isinstance(inputs, tuple):
+        steps: list[Any] = list(zip(*[unbatch(x) for x in inputs]))
+    else:
+        steps = unbatch(inputs)
+    ys: list[Any] = []
+    for x in reversed(steps) if reverse else steps:
+        y, state = function(x, state, *fixed)
+        ys.append(y)
+    if reverse:
+        ys.reverse()
+    if not ys:
+        raise ArgumentError(
+            "scan: a sequence of no steps under ln.no_fuse(): without a step, the shape of the "
+            "outputs is unknown; leave it out"
+        )
+    if isinstance(ys[0], tuple):
+        return tuple([rebatch([y[k] for y in ys]) for k in range(len(ys[0]))]), state
+    return rebatch(ys), state
+
+
+__all__ = ["scan"]

@@ -1,0 +1,115 @@
+"""Operations that compute all batches of a kind in one workspace.
+
+A fused function keeps what backward needs in arrays over all rows of its kind, so that the gradient
+of a weight is one product without gathering anything. The executor knows such operations only by
+this interface: a workspace for each evaluation, a call for each batch, one more at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from lazynet.kinds import Array, Op
+
+
+class Staged(Op):
+    """An operation with a workspace for each kind and evaluation.
+
+    Row arguments come as ``(rows, width)``; those that every row of a batch shares (see
+    `Argument.mode`) are values of parameters or computed from them alone.
+    """
+
+    staged: ClassVar[bool] = True
+    shares = True
+    payload = "staged"
+
+    def assemble(self, parts: list[Any], counts: Array | None) -> Any:
+        """The payloads of a batch, in whatever form the op wants.
+
+        Args:
+            parts: What each node carries.
+            counts: Rows of each node; None where each has one.
+        """
+        return None
+
+    def workspace(
+        self, rows: int, largest: int, shared: Sequence[Array | None], outputs: list[Array]
+    ) -> Any:
+        """What all batches of the kind use.
+
+        Args:
+            rows: Rows of all batches together.
+            largest: Rows of the largest.
+            shared: Per argument the value that all rows share, or None.
+            outputs: For each result the rows of all batches, ``(rows, width)``.
+        """
+        raise TypeError(f"{type(self).__name__} defines no workspace")
+
+    def target(self, work: Any, position: int, start: int, stop: int) -> Array | None:
+        """Where the rows of an argument are to be gathered; None: anywhere."""
+        return None
+
+    def run(
+        self,
+        work: Any,
+        start: int,
+        stop: int,
+        args: list[Any],
+        payload: Any,
+        segments: Array | None,
+    ) -> None:
+        """Compute rows start:stop of the kind.
+
+        Args:
+            work: The workspace.
+            start: First row.
+            stop: After the last.
+            args: Per argument ``(rows, width)``, or None where shared.
+            payload: Of `assemble`.
+            segments: For segmented ops, where each node's rows begin.
+        """
+        raise TypeError(f"{type(self).__name__} defines no run")
+
+    def backspace(self, work: Any, needs: Sequence[bool], seeds: list[Array]) -> Any:
+        """What all batches of one backward use.
+
+        Args:
+            work: The workspace of forward.
+            needs: Per argument, whether it is shared and needs a gradient.
+            seeds: For each result the cotangents of the rows of all batches.
+        """
+        raise TypeError(f"{type(self).__name__} defines no backspace")
+
+    def reverse(
+        self,
+        back: Any,
+        start: int,
+        stop: int,
+        args: list[Any],
+        needs: Sequence[bool],
+        selected: Array | None,
+        segments: Array | None,
+    ) -> list[Array | None]:
+        """Gradients of the row arguments of a batch.
+
+        Args:
+            back: Of `backspace`.
+            start: First row of the batch.
+            stop: After the last.
+            args: What forward saw.
+            needs: Per argument, whether it has rows and needs a gradient.
+            selected: Which rows of the batch take part; None: all. Of a segmented op, which nodes.
+            segments: As in `run`.
+
+        Returns:
+            Per argument ``(rows taking part, width)``, or None.
+        """
+        raise TypeError(f"{type(self).__name__} defines no reverse")
+
+    def finish(self, back: Any) -> list[Any]:
+        """Gradients of the shared arguments from all rows that took part; None for the others."""
+        raise TypeError(f"{type(self).__name__} defines no finish")
+
+
+__all__ = ["Staged"]

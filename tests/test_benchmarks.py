@@ -1,0 +1,110 @@
+"""The benchmark suite on tiny sizes: both ways to write a task in lazynet are the same model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.suite.base import Lazynet, Sizes
+from benchmarks.suite.data import SHIFT, Tree, random_tree, read_trees, transitions
+from benchmarks.suite.floor import Floor
+from benchmarks.suite.report import summary, table
+from benchmarks.suite.tasks import TASKS
+from benchmarks.suite.worker import run
+
+SMALL: dict[str, Any] = {
+    "examples": 3,
+    "embedding": 6,
+    "words": 40,
+    "signs": 10,
+    "frequent": 6,
+    "characters": 8,
+    "tags": 3,
+    "layer": 4,
+    "character_embedding": 3,
+    "longest": 7,
+}
+
+
+def gradients(system: Lazynet, batch: list[Any]) -> tuple[float, dict[Any, Any]]:
+    """The loss, and gradients by the values of their parameters, which are drawn."""
+    loss = system.forward(system.build(batch))
+    system.backward()
+    named = {
+        (p.shape, p.array.tobytes()): p.gradient()
+        for p in system.model.parameters()
+        if p.has_gradient()
+    }
+    return loss, named
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_idiomatic_equals_op_by_op(name: str) -> None:
+    task, sizes = TASKS[name], Sizes(hidden=5, **SMALL)
+    weights = task.weights(sizes)
+    for batch in task.batches(sizes, np.random.default_rng(0), 2):
+        loss, expected = gradients(task.op_by_op(weights), batch)
+        same, got = gradients(task.idiomatic(weights), batch)
+        assert loss == pytest.approx(same, rel=1e-5)
+        assert got.keys() == expected.keys()
+        for key, gradient in got.items():
+            np.testing.assert_allclose(gradient, expected[key], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_updates_lower_the_loss(name: str) -> None:
+    task, sizes = TASKS[name], Sizes(hidden=5, **SMALL)
+    (batch,) = task.batches(sizes, np.random.default_rng(0), 1)
+    system = task.idiomatic(task.weights(sizes))
+    losses = []
+    for _ in range(5):
+        losses.append(system.forward(system.build(batch)))
+        system.backward()
+        system.update()
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_predicted_item_is_in_the_products(name: str) -> None:
+    task, sizes = TASKS[name], Sizes(hidden=5, **SMALL)
+    (batch,) = task.batches(sizes, np.random.default_rng(0), 1)
+    products = task.products(sizes, batch)
+    assert all(p.inner > 0 and p.outer > 0 and all(r > 0 for r in p.rows) for p in products)
+    floor = Floor(products, task.exponentials(sizes, batch) if task.exponentials else 0)
+    assert floor() > 0
+    assert floor.flop == sum(6 * p.inner * p.outer * sum(p.rows) for p in products)
+
+
+def test_a_run_and_its_report() -> None:
+    config = {"task": "tree", "hidden": 5, "threads": 1, "rounds": 2}
+    config |= {"systems": ["lazynet"], "trees": None, "sizes": SMALL}
+    result = run(config)
+    assert set(result["systems"]) == {"lazynet", "lazynet op by op"}
+    first, second = (entry["losses"] for entry in result["systems"].values())
+    assert first == pytest.approx(second, rel=1e-4)
+    assert "| lazynet op by op |" in table([result])
+    assert "| tree | 5 | 1 |" in summary([result])
+
+
+def test_trees_from_a_file(tmp_path: Any) -> None:
+    path = tmp_path / "trees.txt"
+    path.write_text("(3 (2 a) (4 (2 b) (1 a)))\n\n(0 c)\n", encoding="utf-8")
+    words: dict[str, int] = {}
+    first, second = read_trees(path, words)
+    assert words == {"a": 0, "b": 1, "c": 2}
+    assert first == Tree(3, -1, Tree(2, 0), Tree(4, -1, Tree(2, 1), Tree(1, 0)))
+    assert second == Tree(0, 2)
+
+
+def test_transitions_are_a_derivation() -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 9):
+        moves = transitions(rng, random_tree(rng, list(range(n)), 1))
+        stacked = 0
+        for move in moves:
+            stacked += 1 if move == SHIFT else -1
+            assert stacked >= 1
+        assert len(moves) == 2 * n - 1
+        assert stacked == 1
