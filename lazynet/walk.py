@@ -18,7 +18,7 @@ from lazynet.errors import GradientError
 from lazynet.execute import Evaluation, stage_key
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
-from lazynet.layout import SAME, SHARED, SLICE, Step
+from lazynet.layout import SAME, SHARED, Step
 from lazynet.pieces import pieces_of
 from lazynet.sheet import (
     Sheet,
@@ -167,13 +167,14 @@ class Walk:
                 elif argument.mode == SAME:
                     mine = bool(needed[argument.arena][argument.start])
                 else:
-                    part = needed[argument.arena][
-                        slice(argument.start, argument.stop)
-                        if argument.mode == SLICE
-                        else argument.index
-                    ]
-                    mine = bool(part.any())
-                    if mine and not part.all():
+                    marks = needed[argument.arena]
+                    if argument.index is None:
+                        part = marks[argument.start : argument.stop]
+                    else:
+                        part = marks.take(argument.index)
+                    count = int(np.count_nonzero(part))
+                    mine = count > 0
+                    if 0 < count < len(part):
                         mine = by_segment(part, step, argument.per_node) if reduces else part
                 flags.append(mine is not False)
                 rows = (
