@@ -92,11 +92,13 @@ class Call:
         out: The array(s) the result goes to; `forward` may write into it and return it.
         keep: Anything `forward` wants to hand to `backward`: None, an array with a leading row
             axis, or a tuple of such arrays. Read-only from then on.
+        into: For ops of one argument, where its gradient goes; `backward` may write into it and
+            return it. None: anywhere.
         segments: For segmented and n-ary ops, where each node's rows begin: nodes + 1 offsets
             into the rows of the arguments.
     """
 
-    __slots__ = ("keep", "needs", "out", "payload", "rows", "segments", "shared")
+    __slots__ = ("into", "keep", "needs", "out", "payload", "rows", "segments", "shared")
 
     def __init__(
         self,
@@ -113,6 +115,7 @@ class Call:
         self.needs = needs
         self.out = out
         self.keep: Any = None
+        self.into: Any = None
         self.segments = segments
 
     def column(self, ndim: int) -> Any:

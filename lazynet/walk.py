@@ -29,7 +29,7 @@ from lazynet.sheet import (
     together,
     view,
 )
-from lazynet.whole import find_writes, mark_reached, put_pieces, write
+from lazynet.whole import find_writes, mark_reached, put_pieces, target, write
 
 Seed = tuple[Evaluation, int]
 
@@ -298,11 +298,14 @@ class Walk:
                 return
         call, dy, y, args, arg_rows = view(sheet, k, step, selected, self._values(sheet, step))
         call.needs = now
+        if sheet.writes is not None:
+            call.into = target(sheet, k, step)
         grads = step.op.backward(call, dy, y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)
         if sheet.writes is not None:
-            write(sheet, k, step, now, call.shared, grads)
+            if call.into is None or grads[0] is not call.into:
+                write(sheet, k, step, now, call.shared, grads)
             return
         for need, argument, shared, dx, rows in zip(now, step.args, call.shared, grads, arg_rows):
             if need and dx is not None:
@@ -330,9 +333,7 @@ class Walk:
         if selected is not None and step.segments is not None:
             chosen = nodes_of(step, selected)
         args = evaluation.arguments[k]
-        grads = op.reverse(
-            back, start, start + step.rows, args, now, chosen, step.segments
-        )
+        grads = op.reverse(back, start, start + step.rows, args, now, chosen, step.segments)
         if sheet.writes is not None:
             write(sheet, k, step, now, (False,) * len(now), grads)
             return

@@ -162,6 +162,16 @@ class _Slots:
             left[chosen[found]] = False
 
 
+def target(sheet: Sheet, k: int, step: Step) -> Array | None:
+    """Where the gradient of the only argument of a batch can be written in place, if it can."""
+    assert sheet.writes is not None
+    if len(step.args) != 1 or not sheet.writes[k][0] or step.args[0].mode != SLICE:
+        return None
+    argument = step.args[0]
+    rows: Array = sheet.gradients[argument.arena][argument.start : argument.stop]
+    return rows.reshape((argument.rows, *argument.shape))
+
+
 def write(
     sheet: Sheet,
     k: int,
