@@ -22,6 +22,11 @@ _SMALL = 1 << 16
 
 _buffers: list[NDArray[Any]] = []
 
+# glibc maps memory afresh for every array larger than any that was freed before, and gives back
+# what is free at the end of its heap beyond twice that. The arrays of a schedule come and go at
+# every step too: one large array, never written to, teaches it to keep such memory.
+np.empty((1 << 25) - (1 << 16), np.uint8)
+
 
 def _references(buffers: list[NDArray[Any]], i: int) -> int:
     return sys.getrefcount(buffers[i])
