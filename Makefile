@@ -8,7 +8,7 @@ ARGS ?=
 run := $(VENV)/bin/python
 install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
-.PHONY: demo test lint types bench bench-overhead clean
+.PHONY: demo test lint types bench bench-overhead bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -32,6 +32,11 @@ bench: $(VENV)-bench/.bench
 
 bench-overhead: $(VENV)/.examples
 	$(run) benchmarks/overhead.py $(ARGS)
+
+# ARGS="--against CHECKOUT" compares with another revision.
+bench-optim: export OPENBLAS_NUM_THREADS = 1
+bench-optim: $(VENV)/.examples
+	$(run) benchmarks/optim.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv-* build dist lazynet.egg-info .hypothesis .*_cache

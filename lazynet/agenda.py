@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 
+from lazynet.collect import stable_order, unique
 from lazynet.kinds import Array
 
 _CELLS = 32_000_000
@@ -49,10 +50,10 @@ def within(nodes: Array, src: Array, dst: Array, n: int) -> tuple[Array, Array]:
 
 def compact(code: Array) -> tuple[Array, int]:
     """The codes renumbered from 0 in order of first appearance."""
-    unique, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    position = np.empty(len(unique), np.int64)
-    position[np.argsort(first, kind="stable")] = np.arange(len(unique))
-    return position[inverse.reshape(-1)], len(unique)
+    values, first, inverse = unique(code)
+    position = np.empty(len(values), np.int64)
+    position[np.argsort(first)] = np.arange(len(values))
+    return position[inverse], len(values)
 
 
 def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
@@ -66,10 +67,10 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
         return depth + 1, int(depth.max()) + 1
     if n < _NARROW * (int(depth.max()) + 1):
         return _levels_one_by_one(part, size)
-    by_depth = np.argsort(depth, kind="stable")
+    by_depth = stable_order(depth)
     place = np.empty(n, np.int64)
     place[by_depth] = np.arange(n)
-    edge_order = np.argsort(place[part.dst], kind="stable")
+    edge_order = stable_order(place[part.dst])
     src = place[part.src[edge_order]]
     dst = place[part.dst[edge_order]]
     heads = np.flatnonzero(np.concatenate([[True], dst[1:] != dst[:-1]])) if len(dst) else dst

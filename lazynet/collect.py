@@ -103,7 +103,8 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
         GraphError: If a root lies on the open tape of another thread.
     """
     asked: dict[Tape, set[int]] = {}
-    places: list[tuple[Tape, int]] = []
+    sources: list[Tape] = []
+    numbers: list[int] = []
     view: Tape | None = None
     last: Tape | None = None
     indices: set[int] = set()
@@ -123,14 +124,18 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
                     view = tape.snapshot() if view is None else view
             source = view if view is not None and tape.sealed == 0 else tape
             indices = asked.setdefault(source, set())
-        indices.add(root.index)
-        places.append((source, root.index))
+        index = root.index
+        indices.add(index)
+        sources.append(source)  # two lists, since a pair each would wake the garbage collector
+        numbers.append(index)
     found: list[tuple[Tape, Any, set[int]]] = []
     externals: dict[tuple[Tape, int], None] = {}
     while asked:
         tape = max(asked, key=_sealed)
         wanted = asked.pop(tape)
-        fresh = [i for i in wanted if not tape.evaluated[i]]
+        fresh = list(wanted)
+        if 1 in tape.evaluated:
+            fresh = [i for i in fresh if not tape.evaluated[i]]
         if len(fresh) < len(wanted):
             for i in sorted(wanted):
                 if tape.evaluated[i]:
@@ -147,7 +152,7 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
                 if (here in chosen) if chosen is not None else _contains(needed, here):
                     asked.setdefault(source, set()).add(i)
     found.reverse()
-    return _number(found, list(externals), places)
+    return _number(found, list(externals), sources, numbers)
 
 
 def _sealed(tape: Tape) -> int:
@@ -156,7 +161,7 @@ def _sealed(tape: Tape) -> int:
 
 def _contains(ordered: Array, i: int) -> bool:
     k = int(np.searchsorted(ordered, i))
-    return k < len(ordered) and ordered[k] == i
+    return k < len(ordered) and bool(ordered[k] == i)
 
 
 def _needed(tape: Tape, asked: list[int]) -> tuple[Any, list[int]]:
@@ -207,14 +212,15 @@ def _sweep(tape: Tape, asked: list[int]) -> tuple[Array, list[int]]:
         freed = np.unique(freed)
         dead = freed[(uses[freed] == 0) & keep[freed] & ~wanted[freed]]
     if tape.several:  # the results of a node are computed together
-        _, first, inverse = _unique(tape.columns()[0])
+        _, first, inverse = unique(tape.columns()[0])
         results = np.array([len(tape.kinds[i].members) for i in first.tolist()])[inverse]
         nodes = np.flatnonzero(keep & (results > 1))
         for k in range(1, int(results.max())):
             keep[nodes[results[nodes] > k] + k] = True
     needed = np.flatnonzero(keep)
-    below = args[keep[user]]
-    return needed, np.unique(below[~keep[below]]).tolist()
+    below = np.zeros(n, bool)
+    below[args[keep[user]]] = True
+    return needed, np.flatnonzero(below & ~keep).tolist()
 
 
 def _unused(dead: list[int], tape: Tape, uses: Array, keep: Array, wanted: Array) -> Array:
@@ -232,7 +238,8 @@ def _unused(dead: list[int], tape: Tape, uses: Array, keep: Array, wanted: Array
 def _number(
     found: list[tuple[Tape, Any, set[int]]],
     externals: list[tuple[Tape, int]],
-    roots: list[tuple[Tape, int]],
+    root_tapes: list[Tape],
+    root_indices: list[int],
 ) -> Graph:
     graph = Graph()
     total = sum(len(needed) for _, needed, _ in found)
@@ -252,8 +259,13 @@ def _number(
     else:
         _number_many(graph, found, codes, places, shared)
     graph.kinds = list(codes)
-    for tape, i in roots:
-        graph.roots.append(places[tape][i])
+    last: Tape | None = None
+    place: dict[int, int] = {}
+    for tape, i in zip(root_tapes, root_indices):
+        if tape is not last:
+            last = tape
+            place = places[tape]
+        graph.roots.append(place[i])
     return graph
 
 
@@ -357,7 +369,7 @@ def _number_many(
         numbers_of[picked] = numbers
         ids, rows = tape.columns()
         lengths = starts[picked + 1] - starts[picked]
-        _, first, inverse = _unique(ids[picked])
+        _, first, inverse = unique(ids[picked])
         table = [codes.setdefault(tape.kinds[i], len(codes)) for i in picked[first].tolist()]
         own_code = np.array(table, np.int64)[inverse]
         code_parts.append(own_code)
@@ -367,7 +379,14 @@ def _number_many(
             payloads = tape.payloads
             for i, number in zip(picked[chosen].tolist(), numbers[chosen].tolist()):
                 graph.picks[number] = payloads[i]
-        arg_parts.append(numbers_of[args[ranges(starts[picked], lengths)]])
+        whole = len(picked) and picked[-1] - picked[0] == len(picked) - 1  # a stretch of the tape
+        arg_parts.append(
+            numbers_of[
+                args[starts[picked[0]] : starts[picked[-1] + 1]]
+                if whole
+                else args[ranges(starts[picked], lengths)]
+            ]
+        )
         count_parts.append(lengths)
         row_parts.append(rows[picked])
         for i in tape.shared.values():
@@ -398,13 +417,25 @@ def ranges(first: Array, lengths: Array) -> Array:
     return numbers
 
 
-def _unique(ids: Array) -> tuple[Array, Array, Array]:
+def stable_order(keys: Array) -> Array:
+    """`np.argsort(keys, kind="stable")` of whole numbers >= 0: by 16 bits at a time, where few."""
+    highest = int(keys.max()) if len(keys) else 0
+    if highest >> 32:
+        return np.argsort(keys, kind="stable")
+    result: Array = np.argsort(keys.astype(np.uint16), kind="stable")
+    if highest >> 16:
+        high = (keys >> 16).astype(np.uint16)[result]
+        result = result[np.argsort(high, kind="stable")]
+    return result
+
+
+def unique(ids: Array) -> tuple[Array, Array, Array]:
     """Distinct values ascending, where each first stands, and which one each entry is."""
     low = int(ids.min()) if len(ids) else 0
     span = int(ids.max()) - low + 1 if len(ids) else 0
     if span > 4 * len(ids) + 65536:
-        unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-        return unique, first, inverse.reshape(-1)
+        values, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+        return values, first, inverse.reshape(-1)
     shifted = ids - low
     where = np.full(span, -1, np.int64)
     where[shifted[::-1]] = np.arange(len(ids) - 1, -1, -1)

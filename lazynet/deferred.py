@@ -38,9 +38,8 @@ class Slot(NamedTuple):
 
     def fill(self, value: Any) -> Any:
         """The payload for this value of the argument."""
-        if not (type(value) is int and 0 <= value < self.limit):
-            value = self.check(value)
-        return value if self.scale == 1 else value * self.scale
+        checked = self.check(value)
+        return checked if self.scale == 1 else checked * self.scale
 
 
 class Recorder(Protocol):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,12 +22,13 @@ from lazynet.kinds import (
 )
 from lazynet.leaves import UNSHARE, Input, import_kind
 from lazynet.modes import MODES
+from lazynet.native import mypyc_attr
 from lazynet.tape import LOCAL, Tape, open_tape, tape_for_input
 
 _modes = MODES.get
-_new = object.__new__
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
 class Expression:
     """One value of the computation graph, computed when asked for.
 
@@ -37,7 +38,7 @@ class Expression:
     """
 
     __slots__ = ("index", "tape")
-    __array_ufunc__ = None  # NumPy arrays leave `array + expression` to us
+    __array_ufunc__: ClassVar[None] = None  # NumPy arrays leave `array + expression` to us
 
     tape: Tape
     index: int
@@ -227,6 +228,9 @@ class Expression:
             "compare .value(), or test `x is None`"
         )
 
+    def __hash__(self) -> int:  # a compiled class that defines comparisons inherits none
+        return object.__hash__(self)
+
     def __lt__(self, other: Any) -> Any:
         raise _comparison(self, other, "less")
 
@@ -255,6 +259,7 @@ def _comparison(a: Expression, b: Any, name: str) -> ArgumentError:
     )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Leaf(Expression):
     """An expression that lies on no tape: a parameter. Recorded once on each tape that uses it."""
 
@@ -314,7 +319,7 @@ def binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
             args.append(j)
             rows.append(r)
             tape.payloads.append(None)
-            e = _new(Expression)
+            e = Expression()
             e.tape = tape
             e.index = n
             return e
@@ -346,7 +351,7 @@ def unary(op: Op, a: Expression) -> Expression:
             tape.args.append(i)
             tape.rows.append(tape.rows[i])
             tape.payloads.append(None)
-            e = _new(Expression)
+            e = Expression()
             e.tape = tape
             e.index = n
             return e
@@ -364,7 +369,7 @@ def mark(tape: Tape, index: int) -> None:
 
 def handle(tape: Tape, index: int) -> Expression:
     """The expression of a recorded node."""
-    e = _new(Expression)
+    e = Expression()
     e.tape = tape
     e.index = index
     return e
@@ -405,14 +410,61 @@ def record(
     """Record a node of `op`; arguments may be expressions, numbers, arrays.
 
     Args:
-        op: The operation.
+        op: The operation; one with several results goes to `record_several`.
         args: Its arguments. Numbers and arrays become constants in the dtype of the others.
         payload: What the node carries besides (see `Op.payload`).
         batch: Batch of the result, where it does not follow from the arguments (-1: single row).
 
     Returns:
-        The expression; a tuple of them for an op with several results (see `record_several`).
+        The expression.
     """
+    result: Expression = _record(op, args, payload, batch)
+    return result
+
+
+def record_together(op: Op, xs: list[Any]) -> Expression | None:
+    """Record an n-ary op that puts the rows of its arguments one after the other.
+
+    None where they are not all single rows of one type on the open tape.
+    """
+    tape = LOCAL.tape
+    if not xs or tape.sealed != 0 or tape.trace is not None:
+        return None
+    kinds = tape.kinds
+    rows = tape.rows
+    indices: list[int] = []
+    first: Type | None = None
+    for x in xs:
+        if type(x) is not Expression or x.tape is not tape:
+            return None
+        i = x.index
+        t = kinds[i].type
+        if first is None:
+            first = t
+        if t is not first or rows[i] != -1:
+            return None
+        indices.append(i)
+    if first is None or first.shared:
+        return None
+    kind = op.kinds.get(first)
+    if kind is None:
+        return None
+    n = tape.append(kind, indices, len(indices), None)
+    if _modes().marks:
+        mark(tape, n)
+    return handle(tape, n)
+
+
+def record_several(
+    op: Op, args: Sequence[Any], payload: Any = None, batch: int | None = None
+) -> tuple[Expression, ...]:
+    """`record`, for an op with several results."""
+    result: tuple[Expression, ...] = _record(op, args, payload, batch)
+    return result
+
+
+def _record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None = None) -> Any:
+    """An expression, or a tuple of them for an op with several results."""
     tape = LOCAL.tape
     indices: list[int] = []
     own = False
@@ -468,7 +520,7 @@ def record(
         tape.payloads.append(payload)
         if modes.marks:
             mark(tape, n)
-        e = _new(Expression)
+        e = Expression()
         e.tape = tape
         e.index = n
         return e
@@ -476,12 +528,7 @@ def record(
     if modes.marks:
         for k in range(n, len(kinds)):
             mark(tape, k)
-    several: Any = tuple([handle(tape, k) for k in range(n, n + len(members))])
-    return several  # type: ignore[no-any-return]  # ops of several results use record_several
-
-
-record_several = cast("Callable[..., tuple[Expression, ...]]", record)
-"""`record`, for an op with several results."""
+    return tuple([handle(tape, k) for k in range(n, n + len(members))])
 
 
 def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
@@ -578,4 +625,4 @@ def _unshare(tape: Tape, index: int) -> int:
     return found
 
 
-HOOKS.record = record
+HOOKS.record = _record

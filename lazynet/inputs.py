@@ -9,7 +9,7 @@ import numpy as np
 
 from lazynet.convert import as_array, short
 from lazynet.errors import ArgumentError, ShapeError
-from lazynet.graph import Expression, handle, mark, record
+from lazynet.graph import Expression, handle, mark, record, record_together
 from lazynet.kinds import FLOATS, HOOKS, type_of
 from lazynet.leaves import REBATCH, UNBATCH, UNSHARE, input_kind
 from lazynet.modes import MODES
@@ -100,6 +100,10 @@ def rebatch(xs: Sequence[Expression]) -> Expression:
     >>> ln.rebatch([ln.constant([1, 2]), ln.constant([3, 4])]).value().tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
+    if isinstance(xs, list) and MODES.get().gradients:
+        fast = record_together(REBATCH, xs)
+        if fast is not None:
+            return fast
     entries = expression_list(xs, "rebatch")
     rows = 0
     for e in entries:

@@ -12,18 +12,19 @@ import re
 import sys
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lazynet.errors import DtypeError, ShapeError
+from lazynet.native import mypyc_attr
 
 if TYPE_CHECKING:
     from lazynet.graph import Expression
 
-Array = NDArray[Any]
-Shape = tuple[int, ...]
+Array: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
@@ -141,6 +142,7 @@ class RowRule(NamedTuple):
     columns: tuple[tuple[int, int], ...] = ()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Op:
     """One operation on expressions: a shape rule, a forward and a backward.
 
@@ -407,7 +409,7 @@ _PACKAGE = __name__.rpartition(".")[0]
 
 def user_line() -> str:
     """``file:line`` of the innermost frame outside the package."""
-    frame = sys._getframe(1)
+    frame = sys._getframe()  # of the caller where this function is compiled
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not (module == _PACKAGE or module.startswith(_PACKAGE + ".")):

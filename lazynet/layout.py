@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend import scatter_add
-from lazynet.collect import Graph, ranges
+from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
+from lazynet.native import mypyc_attr
 from lazynet.schedule import Schedule, schedule
 
 SLICE, TAKE, SAME, SHARED = range(4)
 
 
+@mypyc_attr(acyclic=True)  # many are made at once: keeps the garbage collector asleep
 class Argument:
     """Where a batch finds one of its arguments.
 
@@ -81,6 +83,7 @@ class Argument:
         return np.arange(self.start, self.stop)
 
 
+@mypyc_attr(acyclic=True)
 class Step:
     """One batch, ready to run.
 
@@ -292,7 +295,7 @@ def _output_starts(
     Rows of a kind lie together, batch after batch.
     """
     batches = len(batch_code)
-    by_kind = np.argsort(batch_code, kind="stable")
+    by_kind = stable_order(batch_code)
     codes = batch_code[by_kind]
     ends = np.concatenate([[0], np.cumsum(batch_rows[by_kind])])
     heads = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])[:batches]).tolist()
@@ -325,7 +328,10 @@ def _make_steps(
     rows = batch_rows.tolist()
     edges = bounds.tolist()
     begins = [b.tolist() for b in starts_of]
-    codes = layout.code[order[bounds[:-1]]].tolist()
+    codes: list[int] = layout.code[order[bounds[:-1]]].tolist()
+    places = [
+        [(keys.get((t.dtype, t.width), -1), t.shape) for t in k.outputs] for k in layout.kinds
+    ]
     for b, c in enumerate(codes):
         kind = layout.kinds[c]
         step = Step(kind, order[edges[b] : edges[b + 1]])
@@ -333,8 +339,8 @@ def _make_steps(
         if count is not None and (layout.rows[step.nodes] != -1).any():
             step.counts = count[step.nodes]
         step.outputs = [
-            (keys[(t.dtype, t.width)], begins[k][b], begins[k][b] + rows[b], t.shape)
-            for k, t in enumerate(kind.outputs)
+            (arena, begins[k][b], begins[k][b] + rows[b], shape)
+            for k, (arena, shape) in enumerate(places[c])
         ]
         layout.steps.append(step)
 
@@ -359,8 +365,12 @@ def _resolve_aliases(
         if kind.position or i < len(graph.externals):
             continue
         if kind.op.nary:
-            sources = args[starts[i] : starts[i + 1]].tolist()
-            layout.rebatched[i] = np.concatenate([layout.node_rows(s) for s in sources])
+            several = args[starts[i] : starts[i + 1]]
+            if (layout.rows[several] == -1).all():  # single rows: an alias of one is resolved
+                layout.rebatched[i] = first[several]
+            else:
+                rows = [layout.node_rows(s) for s in several.tolist()]
+                layout.rebatched[i] = np.concatenate(rows)
             first[i] = -1
         else:
             source = int(args[starts[i]])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows
+from lazynet.backend import SparseRows, coalesce
 from lazynet.convert import as_array, as_dtype
 from lazynet.errors import ArgumentError, GradientError, SettingError, ShapeError
 from lazynet.graph import Leaf
@@ -150,22 +150,22 @@ class Lookup(Parameter):
         """The row part of the gradient: distinct rows ascending, and their summed gradients.
 
         Returns:
-            int64 ``(k,)`` and ``(k, *row shape)``; both empty if there is none.
+            int64 ``(k,)`` and ``(k, *row shape)``, to be read only; both empty if there is none.
         """
         shape = self.values.shape
         width = int(np.prod(shape[1:]))
         if not self.pending_rows:
             return np.zeros(0, np.int64), np.zeros((0, *shape[1:]), self.values.dtype)
-        rows = np.concatenate([r for r, _ in self.pending_rows])
-        values = np.concatenate([v.reshape(-1, width) for _, v in self.pending_rows])
-        if not len(rows):
-            return rows, values.reshape((0, *shape[1:]))
-        order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
-        first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        summed = np.add.reduceat(values[order], first, axis=0)
-        self.pending_rows = [(ordered[first], summed)]
-        return ordered[first], summed.reshape((len(first), *shape[1:]))
+        if len(self.pending_rows) == 1:
+            rows, values = self.pending_rows[0]
+            values = values.reshape(len(rows), width)
+        else:
+            rows = np.concatenate([r for r, _ in self.pending_rows])
+            values = np.concatenate([v.reshape(len(v), width) for _, v in self.pending_rows])
+        if len(rows) and not (rows[1:] > rows[:-1]).all():
+            rows, values = coalesce(rows, values)
+            self.pending_rows = [(rows, values)]
+        return rows, values.reshape((len(rows), *shape[1:]))
 
 
 class Model:
@@ -256,6 +256,8 @@ class Model:
 
     def parameters(self) -> list[Parameter]:
         """The parameters of this model and its sub-models, in the order of creation."""
+        if self._root is self:
+            return list(self._entries.values())
         return [p for _, p in self.items()]
 
     def __iter__(self) -> Iterator[Parameter]:

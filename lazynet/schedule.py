@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
-from lazynet.collect import Graph, ranges
+from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind
+from lazynet.tape import packed
 
 _WHOLE = 0.75
 """Share of a component's nodes beyond which a piece of it is not worth an agenda of its own."""
@@ -121,11 +122,12 @@ def _edges(
                 break
             pointer = further
         for i in np.flatnonzero(several).tolist():
-            parts = [
-                result.rebatched.get(a, None) if a in result.rebatched else np.array([a])
-                for a in pointer[args[starts[i] : starts[i + 1]]].tolist()
-            ]
-            result.rebatched[i] = np.concatenate([p for p in parts if p is not None])
+            sources = pointer[args[starts[i] : starts[i + 1]]]
+            if not several[sources].any():
+                result.rebatched[i] = sources
+                continue
+            parts = [result.rebatched.get(int(a), np.array([a])) for a in sources]
+            result.rebatched[i] = np.concatenate(parts)
         real = ~result.alias[dst]
         src, dst = pointer[src[real]], dst[real]
         if result.rebatched:
@@ -210,7 +212,7 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
         depth = _depths(len(code), own.src[inner], own.dst[inner])
     span = int(depth.max()) + 1
     key = (ranks * span + depth) * size + code
-    order = np.argsort(key, kind="stable")
+    order = stable_order(key)
     ordered = key[order]
     cuts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
     nodes = part.nodes[order]
@@ -234,11 +236,16 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
 def _depths(n: int, src: Array, dst: Array) -> Array:
     """Longest path to each node along these edges, which are sorted by their end."""
     depth = [0] * n
-    for s, d in zip(src.tolist(), dst.tolist()):
-        below = depth[s] + 1
+    # Distances are small numbers, which Python has ready; every index would be a new object.
+    steps: list[int] = np.diff(dst, prepend=0).tolist()
+    backs: list[int] = (dst - src).tolist()
+    d = 0
+    for step, back in zip(steps, backs):
+        d += step
+        below = depth[d - back] + 1
         if below > depth[d]:
             depth[d] = below
-    return np.array(depth, np.int64)
+    return packed(depth)
 
 
 def _component(

@@ -6,19 +6,18 @@ next goes to a fresh one. Handles (`Expression`) and imports keep a tape alive.
 
 from __future__ import annotations
 
-import threading
 from itertools import count
-from operator import attrgetter
+from struct import Struct
 from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
 from lazynet.kinds import Array, Kind
+from lazynet.native import Local
 
 _seal_orders = count(1)
 _NONE = np.zeros(0, np.int32)
-_kind_id = attrgetter("id")
 
 
 class Tape:
@@ -136,12 +135,9 @@ class Tape:
 
     def _columns(self) -> tuple[Array, Array, Array, Array]:
         if self._arrays is None:
-            n = len(self.kinds)
-            starts = np.fromiter(self.starts, np.int64, n)
-            args = np.fromiter(self.args, np.int64, len(self.args))
-            ids = np.fromiter(map(_kind_id, self.kinds), np.int64, n)
-            rows = np.fromiter(self.rows, np.int64, n)
-            self._arrays = (np.append(starts, len(args)), args, ids, rows)
+            args = packed(self.args)
+            ids = packed([kind.id for kind in self.kinds])
+            self._arrays = (packed([*self.starts, len(args)]), args, ids, packed(self.rows))
         return self._arrays
 
     def arrays(self) -> tuple[Array, Array]:
@@ -159,15 +155,16 @@ class Tape:
         return self.evaluations[int(self.done[i])], int(self.local[i])
 
 
-class _Local(threading.local):
-    tape: Tape
+def packed(numbers: list[int]) -> Array:
+    """The list as a read-only array, in a third of the time that `np.fromiter` takes."""
+    return np.frombuffer(Struct(f"{len(numbers)}q").pack(*numbers), np.int64)
 
 
 NO_TAPE = Tape()
 """Stands for "no open tape" and for the tape of a parameter, which lies on none."""
 NO_TAPE.sealed = -1
-_Local.tape = NO_TAPE
-LOCAL = _Local()
+
+LOCAL = Local(NO_TAPE)
 
 
 def open_tape() -> Tape:

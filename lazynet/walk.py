@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import weakref
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -386,9 +387,9 @@ class Walk:
                 dy_shared = dy_shared.dense(kind.type.shape)
             self._shared_node(sheet, number, kind, arg_numbers, dy_shared)
         for number, leaf in evaluation.leaves.items():
-            found = sheet.shared_gradients.get(number)
-            if found is not None and leaf.trainable:
-                add_leaf(self.leaves, leaf, found)
+            if leaf.trainable and number in sheet.shared_gradients:
+                # not kept here as well, so that it can become the parameter's own (`_owned`)
+                add_leaf(self.leaves, leaf, sheet.shared_gradients.pop(number))
 
     def _shared_node(
         self, sheet: Sheet, number: int, kind: Kind, arg_numbers: list[int], dy: Array
@@ -457,14 +458,17 @@ def add_leaf(leaves: dict[Leaf, Any], leaf: Leaf, gradient_: Any) -> None:
 def accumulate(leaves: dict[Leaf, Any]) -> None:
     """Add gradients to those of the parameters: to all of them, or after an interrupt to none."""
     planned: list[tuple[Leaf, Any, list[Any]]] = []
-    for leaf, found in leaves.items():
+    for leaf in list(leaves):
         dense, rows = leaf.pending, leaf.pending_rows
-        dense_part = found
-        if isinstance(found, SparseRows):
+        if isinstance(leaves[leaf], SparseRows):
+            found = leaves.pop(leaf)
             rows = [*rows, (found.rows, found.values)]
-            dense_part = found.rest
-        if dense_part is not None:
-            dense = np.array(dense_part) if dense is None else dense + dense_part
+            leaves[leaf] = found.rest
+            del found
+        if dense is not None and leaves[leaf] is not None:
+            dense = dense + leaves[leaf]
+        elif leaves[leaf] is not None:
+            dense = _owned(leaves, leaf)
         planned.append((leaf, dense, rows))
     before = [(leaf, leaf.pending, leaf.pending_rows) for leaf, _, _ in planned]
     try:
@@ -474,3 +478,25 @@ def accumulate(leaves: dict[Leaf, Any]) -> None:
         for leaf, dense, rows in before:
             leaf.pending, leaf.pending_rows = dense, rows
         raise
+
+
+def _owned(leaves: dict[Leaf, Any], leaf: Leaf) -> Array:
+    """The array found for a leaf, or a copy where anyone else may hold it or part of its memory.
+
+    An op may hand out one array for several arguments, a view of its argument, or one that it
+    keeps. What backward has just made has one reference here and, where it is a view of what a
+    product returned, one of it to that. (No local names below: each would be one more.)
+    """
+    if type(leaves[leaf]) is not np.ndarray:
+        return np.array(leaves[leaf])
+    alone = getrefcount(leaves[leaf]) <= 2 and (
+        leaves[leaf].base is None
+        or (getrefcount(leaves[leaf].base) <= 2 and _same_memory(leaves[leaf].base, leaves[leaf]))
+    )
+    found: Array = leaves[leaf]
+    return found if alone and found.flags.writeable else np.array(found)
+
+
+def _same_memory(base: Any, view: Array) -> bool:
+    """Whether the memory of the view is all that its base holds, and nobody else's."""
+    return type(base) is np.ndarray and base.flags.owndata and base.size == view.size

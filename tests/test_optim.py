@@ -592,3 +592,323 @@ def test_other_settings_out_of_range(make_one, message):
 def test_a_model_is_needed():
     with pytest.raises(ArgumentError, match=r"Adam: got None; it takes the ln\.Model"):
         ln.optim.Adam(None)
+
+
+# Flat buffers
+
+
+def written_out(rule, x, g, s, lr, t, decay=0.0):
+    """A rule as it is written in the papers, on the whole array of one parameter."""
+    g = g + decay * x
+
+    def average(name, value, rho):
+        s[name] = rho * s.get(name, 0.0) + (1 - rho) * value
+        return s[name]
+
+    if rule == "sgd":
+        return x - lr * g
+    if rule in ("momentum", "nesterov"):
+        v = s["v"] = 0.9 * s.get("v", 0.0) - lr * g
+        return x + v if rule == "momentum" else x + 0.9 * v - lr * g
+    if rule == "adagrad":
+        s["G"] = s.get("G", 0.0) + g * g
+        return x - lr * g / (np.sqrt(s["G"]) + 1e-10)
+    if rule == "rmsprop":
+        return x - lr * g / (np.sqrt(average("s", g * g, 0.9)) + 1e-8)
+    if rule == "adadelta":
+        u = s.get("u", 0.0)
+        d = g * np.sqrt(u + 1e-6) / np.sqrt(average("s", g * g, 0.95) + 1e-6)
+        average("u", d * d, 0.95)
+        return x - lr * d
+    if rule == "adamw":
+        x = x * (1 - lr * 0.3)
+    m, v = average("m", g, 0.9) / (1 - 0.9**t), average("v", g * g, 0.999)
+    if rule == "amsgrad":
+        v = s["max"] = np.maximum(s.get("max", 0.0), v)
+    return x - lr * m / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+
+
+SHAPES = [(3, 4), (5,), (), (0, 2), (40, 30), (7,), (2, 3, 4), (1,), (33000,), (90000,)]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@rules
+def test_many_parameters_equal_one_at_a_time(rule, decay):
+    """Some have no gradient in some steps, one is new, one is frozen for a while, sizes differ."""
+    if rule == "adamw" and decay:
+        return
+    model = ln.Model(seed=0, dtype="float64")
+    tables = [model.lookup(9, 3, init=numbers(98, 9, 3)), model.lookup(9000, 4, init=0.5)]
+    for i, shape in enumerate(SHAPES):
+        model.parameter(shape, init=numbers(i, *shape))
+    opt = make(rule, model, clip=2.0, **({"weight_decay": decay} if decay else {}))
+    expected = [(np.array(p.value()), {}, [0]) for p in model.parameters()]
+    for step in range(9):
+        rng = np.random.default_rng(step)
+        if step == 4:
+            new = model.parameter((6, 2), init=numbers(50, 6, 2))
+            expected.append((np.array(new.value()), {}, [0]))
+        parameters = model.parameters()
+        parameters[5].trainable = step not in (2, 3)
+        given = {}
+        for i, p in enumerate(parameters):
+            if (i in (3, 6) and step % 3 == 1) or (i == 7 and step in (0, 5)):
+                continue  # no gradient in this step
+            g = np.array(rng.standard_normal(p.shape))
+            if p in tables and (step % 4 or p is tables[1]):
+                rows = rng.integers(0, min(len(g), 50), 60)
+                g_rows = rng.standard_normal((60, *p.shape[1:]))
+                g = np.zeros(p.shape)
+                np.add.at(g, rows, g_rows)
+                p.pending_rows = [(rows, g_rows)]
+                if step in (3, 7):  # used whole as well
+                    p.pending = rng.standard_normal(p.shape)
+                    g = g + p.pending
+            else:
+                p.pending = g.copy()
+            if p.trainable:
+                given[i] = g
+        norm = math.sqrt(sum(float((g * g).sum()) for g in given.values()))
+        opt.step()
+        assert opt.gradient_norm == pytest.approx(norm, rel=1e-12)
+        for i, g in given.items():
+            x, s, count = expected[i]
+            count[0] += 1
+            x[...] = written_out(rule, x, g * min(1.0, 2.0 / norm), s, 0.1, count[0], decay)
+        for p, (x, _, count) in zip(parameters, expected):
+            np.testing.assert_allclose(p.value(), x, rtol=1e-10, atol=1e-12)
+            assert opt.state_dict()[f"{p.name}:updates"] == count[0]
+            assert not p.has_gradient()
+
+
+def test_groups_that_change_keep_each_parameters_state():
+    """First all, then the first two, the last two, and all again, as often."""
+    model = ln.Model(seed=0, dtype="float64")
+    parameters = [model.parameter(2, init=numbers(i, 2)) for i in range(4)]
+    opt = ln.optim.Adam(model, lr=0.1)
+    expected = [Reference("adam", p.value()) for p in parameters]
+    for step, members in enumerate(([0, 1, 2, 3], [0, 1], [2, 3], [0, 1, 2, 3], [1, 2], [0, 3])):
+        for i in members:
+            g = numbers(10 * step + i, 2)
+            parameters[i].pending = g.copy()
+            expected[i].step(g, 0.1)
+        opt.step()
+        for p, reference in zip(parameters, expected):
+            np.testing.assert_allclose(p.value(), reference.x, rtol=1e-12)
+    moments = [opt.state_dict()[f"{p.name}:first_moment"] for p in parameters]
+    for moment, reference in zip(moments, expected):
+        np.testing.assert_allclose(moment, [s["m"] for s in reference.memory.values()], rtol=1e-12)
+
+
+def test_two_optimisers_and_views_handed_out():
+    model = ln.Model(seed=0, dtype="float64")
+    first, second = model.submodel("first"), model.submodel("second")
+    a, b = first.parameter(2, init=0.0), second.parameter(2, init=0.0)
+    view = a.array
+    opts = [ln.optim.SGD(first, lr=1.0), ln.optim.SGD(model, lr=1.0, momentum=0.5)]
+    for opt in opts:
+        pull(a, [1.0, 2.0])
+        pull(b, [1.0, 2.0])
+        version = a.version()
+        opt.step()
+        assert a.version() > version
+        model.zero_gradients()
+    assert view.tolist() == a.value().tolist() == [-2.0, -4.0]
+    assert b.value().tolist() == [-1.0, -2.0]
+    view[0] = 7.0
+    pull(a, [1.0, 0.0])
+    opts[0].step()
+    assert a.value().tolist() == [6.0, -4.0]
+    del view
+    a.version()
+    assert a._checksum is None  # the optimisers hold no view of the values
+
+
+def test_steps_after_loading_state_in_other_groups():
+    def trained(steps, opt, model):
+        for step in steps:
+            for i, p in enumerate(model.parameters()):
+                if i != 1 or step % 2:
+                    pull(p, numbers(step, *p.shape))
+            opt.step()
+
+    def new():
+        model = ln.Model(seed=0)
+        for shape in ((2, 3), (4,), (5,)):
+            model.parameter(shape)
+        return model, ln.optim.AMSGrad(model)
+
+    model, opt = new()
+    trained(range(4), opt, model)
+    other, resumed = new()
+    trained(range(3), resumed, other)
+    resumed.load_state_dict(opt.state_dict())
+    for p, q in zip(model.parameters(), other.parameters()):
+        q.array = p.value()
+    trained(range(4, 8), opt, model)
+    trained(range(4, 8), resumed, other)
+    for p, q in zip(model.parameters(), other.parameters()):
+        np.testing.assert_array_equal(p.value(), q.value())
+
+
+class Signs(ln.optim.Optimizer):
+    """A user's rule: x -= lr sign(g + mean), with temporaries, and nothing but `update`."""
+
+    slots = ("mean",)
+
+    def update(self, x, gradient, state, lr, count):
+        state["mean"] *= 0.5
+        state["mean"] += gradient / count
+        x -= lr * np.sign(gradient + state["mean"])
+
+
+class Doubled(ln.optim.Adam):
+    """A user's change to a rule: of values too that have no gradient."""
+
+    def update(self, x, gradient, state, lr, count):
+        super().update(x, gradient, state, 2 * lr, count)
+
+
+def test_rules_of_the_users_own_on_vectors_and_tables():
+    model = ln.Model(seed=0, dtype="float64")
+    W, b = model.parameter((3, 2), init=0.0), model.parameter((), init=0.0)
+    table = model.lookup(20000, 3, init=0.0)
+    opt = Signs(model, lr=0.5)
+    x, mean = np.zeros((20000, 3)), np.zeros((20000, 3))
+    for step in range(4):
+        rows, g_rows, _ = row_gradients(step)
+        g = np.zeros((20000, 3))
+        np.add.at(g, rows, g_rows)
+        mean = 0.5 * mean + g / (step + 1)
+        x -= 0.5 * np.sign(g + mean)
+        pull(W, np.ones((3, 2)))
+        pull(b, 1.0)
+        pull_rows(table, rows, g_rows)
+        opt.step()
+    np.testing.assert_allclose(table.array, x)
+    np.testing.assert_array_equal(W.array, np.full((3, 2), -2.0))
+    assert b.value() == -2.0
+    for sparse in ("exact", "lazy"):
+        tables = []
+        for kind, lr in ((Doubled, 0.1), (ln.optim.Adam, 0.2)):
+            model = ln.Model(seed=0, dtype="float64")
+            table = model.lookup(20000, 3, init=0.0)
+            opt = kind(model, lr=lr, sparse=sparse)
+            for step in range(4):
+                rows, g_rows, _ = row_gradients(step)
+                pull_rows(table, rows, g_rows)
+                opt.step()
+            tables.append(table.array)
+        np.testing.assert_allclose(*tables)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@rules
+def test_tables_over_many_steps_of_different_kinds(rule, dtype, monkeypatch):
+    """Rows without a gradient decay by a factor kept aside, or rest; then comes another update."""
+    monkeypatch.setattr("lazynet.optim.work.SMALL", 0)
+    monkeypatch.setattr("lazynet.optim.flat.BLOCK_BYTES", 64)
+    model = ln.Model(seed=0, dtype=dtype)
+    table = model.lookup(60, 2, init=0.25)
+    settings = {"weight_decay": 0.0} if rule == "adamw" else {}
+    opt = make(rule, model, lr=0.01, **settings)
+    x, s = np.full((60, 2), 0.25), {}
+    close = {"rtol": 1e-10, "atol": 1e-13} if dtype == "float64" else {"rtol": 3e-4, "atol": 3e-5}
+    for step in range(300):
+        rng = np.random.default_rng(step)
+        g = np.zeros((60, 2))
+        rows = np.unique(rng.integers(0, 4 if step < 40 else 25, 10))
+        g[rows] = rng.standard_normal((len(rows), 2))
+        if step % 50 == 43:
+            table.pending = g.astype(dtype)
+        else:
+            table.pending_rows = [(rows, g[rows].astype(dtype))]
+        if step % 50 == 45:  # known no longer which rows have moved
+            opt.load_state_dict(opt.state_dict())
+        opt.weight_decay = 0.1 if step in (46, 47) else 0.0
+        opt.step()
+        if rule == "adamw":
+            x *= 1 - 0.01 * opt.weight_decay
+            x = written_out("adam", x, g, s, 0.01, step + 1)
+        else:
+            x = written_out(rule, x, g, s, 0.01, step + 1, opt.weight_decay)
+        np.testing.assert_allclose(table.value(), x, **close)
+    state = opt.state_dict()
+    for slot, name in {
+        "velocity": "v",
+        "first_moment": "m",
+        "second_moment": "v",
+        "largest_second_moment": "max",
+        "squares": "G" if rule == "adagrad" else "s",
+        "squared_steps": "u",
+    }.items():
+        if slot in opt.slots:
+            np.testing.assert_allclose(state[f"{table.name}:{slot}"], s[name], **close)
+    assert table.value()[59, 0] != 0.25  # by the decay of the values
+
+
+@pytest.mark.parametrize("settings", [{"beta1": 0.0}, {"beta2": 0.0}, {"beta1": 0.01}])
+def test_moments_that_decay_at_once(settings, monkeypatch):
+    monkeypatch.setattr("lazynet.optim.work.SMALL", 0)
+    tables = []
+    for whole in (True, False):
+        model = ln.Model(seed=0, dtype="float64")
+        table = model.lookup(60, 2, init=0.25)
+        opt = ln.optim.Adam(model, **settings)
+        for step in range(20):
+            rows, g = np.array([step % 7, 50]), numbers(step, 2, 2)
+            if whole:
+                table.pending = np.zeros((60, 2))
+                table.pending[rows] = g
+            else:
+                table.pending_rows = [(rows, g)]
+            opt.step()
+        tables.append(table.array)
+    np.testing.assert_allclose(*tables, rtol=1e-11)
+
+
+@pytest.mark.parametrize("rule", ["rmsprop", "adadelta", "adam"])
+def test_exact_steps_touch_no_row_that_rests(rule, monkeypatch):
+    """Counted in elements, not timed."""
+    model = ln.Model(seed=0)
+    table = model.lookup(20000, 2)
+    opt = make(rule, model)
+    kind, sizes = type(opt), []
+    for method in ("update", "drift"):
+        original = getattr(kind, method)
+
+        def counted(self, x, *rest, original=original):
+            sizes.append(x.size)
+            original(self, x, *rest)
+
+        monkeypatch.setattr(kind, method, counted)
+    for _ in range(3):
+        pull_rows(table, [5, 900, 5], np.ones((3, 2)))
+        opt.step()
+    assert sum(sizes) <= 24
+
+
+@rules
+def test_an_interrupt_counts_no_gradient_twice(rule, monkeypatch):
+    model = ln.Model(seed=0)
+    small = [model.parameter(3, init=1.0) for _ in range(3)]
+    large = model.parameter(70000, init=1.0)
+    opt = make(rule, model)
+    for p in (*small, large):
+        pull(p, np.ones(p.shape))
+    kind = type(opt)
+    update = kind.update
+
+    def interrupted(self, x, *rest):
+        if x.size < 100:
+            raise KeyboardInterrupt
+        update(self, x, *rest)
+
+    monkeypatch.setattr(kind, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opt.step()
+    monkeypatch.undo()
+    assert not any(p.has_gradient() for p in small)
+    if large.has_gradient():
+        opt.step()
+    assert opt.state_dict()[f"{large.name}:updates"] == 1 and large.value()[0] < 1.0

@@ -11,14 +11,18 @@ from lazynet.backend.host import (
     take_rows,
 )
 from lazynet.backend.pool import uninitialised
-from lazynet.backend.sparse import SparseRows
+from lazynet.backend.sparse import SparseRows, coalesce
+from lazynet.backend.threads import run_blocks, workers
 
 __all__ = [
     "SparseRows",
+    "coalesce",
+    "run_blocks",
     "scatter_add",
     "segment_ids",
     "segment_max",
     "segment_sum",
     "take_rows",
     "uninitialised",
+    "workers",
 ]

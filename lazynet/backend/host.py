@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazynet.backend.sparse import coalesce
+
 Array = NDArray[Any]
 
 
@@ -22,13 +24,8 @@ def take_rows(source: Array, index: Array) -> Array:
 
 def scatter_add(target: Array, index: Array, values: Array) -> None:
     """``target[index[k]] += values[k]`` for every k, repeated rows included."""
-    order = np.argsort(index, kind="stable")
-    rows = index[order]
-    first = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-    if len(first) == len(rows):
-        target[index] += values
-    else:
-        target[rows[first]] += np.add.reduceat(values[order], first, axis=0)
+    rows, sums = coalesce(index, values)
+    target[rows] += sums
 
 
 def segment_ids(offsets: Array) -> Array:

@@ -7,6 +7,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_FEW = 1 << 13
+"""Elements below which the sums of `coalesce` are quicker by `reduceat` than set up otherwise."""
+
+
+def coalesce(rows: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Sum what belongs to the same row.
+
+    Args:
+        rows: Integers ``(k,)``, in any order; repeated at will.
+        values: ``(k, ...)``, floating point.
+
+    Returns:
+        The distinct rows, ascending, and the sum of the values of each, in the order of mention.
+    """
+    order = _stable_order(rows)
+    ordered = rows[order]
+    changes = np.empty(len(rows), bool)
+    changes[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])
+    first = np.flatnonzero(changes)
+    if len(first) == len(rows):
+        return ordered, values[order]
+    if values.size < _FEW or values.ndim != 2:
+        return ordered[first], np.add.reduceat(values[order], first, axis=0)
+    # reduceat adds wide rows at a third of the speed of a product with a sparse matrix of ones
+    from scipy.sparse import csr_array
+
+    ends = np.append(first, len(rows))
+    ones = np.ones(len(rows), values.dtype)
+    return ordered[first], csr_array((ones, order, ends), (len(first), len(rows))) @ values
+
+
+def _stable_order(rows: NDArray[Any]) -> NDArray[Any]:
+    # NumPy sorts 16 bits by radix: 20,000 rows in 70 us, where it takes 800 for 64 bits
+    if len(rows) > 500 and rows.max() < 1 << 16 and rows.min() >= 0:
+        rows = rows.astype(np.uint16)
+    return np.argsort(rows, kind="stable")
+
 
 class SparseRows:
     """The gradient of a table of which only some rows were read.
@@ -44,7 +82,8 @@ class SparseRows:
     def dense(self, shape: tuple[int, ...]) -> NDArray[Any]:
         """The gradient of the whole table."""
         result = np.zeros((shape[0], self.values.shape[1]), self.values.dtype)
-        np.add.at(result, self.rows, self.values)
+        rows, values = coalesce(self.rows, self.values)
+        result[rows] = values
         if self.rest is not None:
             result += self.rest.reshape(result.shape)
         return result.reshape(shape)

@@ -10,68 +10,34 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.calls import LISTED, Caller, Program, Signature, append
 from lazynet.errors import ArgumentError, FuseError
 from lazynet.fuse.rows import FusedRows
 from lazynet.fuse.trace import Payload, Trace, first_difference
-from lazynet.graph import Expression, Leaf, adopt, handle, mark
+from lazynet.graph import Expression, Leaf, adopt
 from lazynet.inputs import constant
-from lazynet.kinds import TABLE_LIMIT, Kind
+from lazynet.kinds import TABLE_LIMIT
 from lazynet.modes import MODES, Modes
-from lazynet.randomness import next_key
-from lazynet.tape import LOCAL, Tape, tape_for_input
+from lazynet.tape import LOCAL, tape_for_input
 
 _INT = 0
 """In the key of a call, stands for a whole number that may be payload."""
 
 
-class Entry:
-    """One program of a fused function.
-
-    Attributes:
-        op: The operation of its nodes.
-        kind: Their kind.
-        slots: Places of the payload.
-        keys: Random keys that a call takes.
-        structure: How the results lie in tuples; None for a single one.
-    """
-
-    __slots__ = ("keys", "kind", "leaves", "op", "slots", "structure")
-
-    def __init__(self, op: Any) -> None:
-        trace = op.trace
-        self.op = op
-        self.kind: Kind = op.kind()
-        self.slots = trace.slots
-        self.keys = trace.keys
-        self.structure = trace.structure
-        self.leaves: tuple[Leaf, ...] = op.leaves
+def program_of(op: Any) -> Program:
+    """What calls of this operation are recorded by."""
+    return Program(op, op.kind(), list(op.leaves), op.trace.structure)
 
 
-class Signature:
-    """The programs of a function for one kind of call.
-
-    Attributes:
-        static: Positions of int arguments whose values programs depend on.
-        entries: Programs by these values.
-    """
-
-    __slots__ = ("entries", "static")
-
-    def __init__(self) -> None:
-        self.static: tuple[int, ...] = ()
-        self.entries: dict[Any, Entry] = {}
-
-
-class FusedFunction:
+class FusedFunction(Caller):
     """What `ln.fuse` returns: called like the function, it records one node."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
             raise ArgumentError(f"fuse: got {function!r}; it takes a function or a method")
+        super().__init__(function)
         functools.update_wrapper(self, function)
-        self.function = function
         self.name = getattr(function, "__qualname__", repr(function)).replace("<locals>.", "")
-        self._tables: dict[bool, dict[Any, Signature]] = {True: {}, False: {}}
         self._bound: dict[int, BoundFunction] = {}
         self._results: int | None = None
         self.scans: dict[Any, Any] = {}
@@ -84,50 +50,14 @@ class FusedFunction:
             found = BoundFunction(self, instance, self._bound)
         return found
 
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        modes = MODES.get()
-        if not modes.fuse or LOCAL.tape.trace is not None:
-            return self.function(*args, **keywords)
-        key: list[Any] = []
-        rows = -1
-        for a in args:
-            t = type(a)
-            if t is Expression:
-                tape = a.tape
-                i = a.index
-                n = tape.rows[i]
-                if n == -1:
-                    key.append(tape.kinds[i].type.id)
-                else:
-                    key.append(-tape.kinds[i].type.id)
-                    if n != rows:
-                        if rows != -1:
-                            return self._general(args, keywords, modes)
-                        rows = n
-            elif t is int:
-                key.append(_INT)
-            else:
-                return self._general(args, keywords, modes)
-        if keywords:
-            return self._general(args, keywords, modes)
-        signature = self._tables[modes.training].get(tuple(key))
-        if signature is None:
-            return self._general(args, keywords, modes)
-        entry = signature.entries.get(
-            tuple([args[i] for i in signature.static]) if signature.static else ()
-        )
-        if entry is None or modes.debug:
-            return self._general(args, keywords, modes)
-        return record_call(entry, [a for a in args if type(a) is Expression], args, rows, modes)
-
     # Everything but plain expressions and ints, and whatever was not met before
 
-    def _general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
+    def general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
         given: list[Any] = []
         key: list[Any] = []
         form = _flatten((args, keywords), given, key, self.name)
-        plain = not keywords and form == (("tuple", (0,) * len(args)), ("dict", (), ()))
-        table = self._tables[modes.training]
+        plain = form == ("tuple", (("tuple", (0,) * len(args)), ("dict", (), ())))
+        table = self.training if modes.training else self.evaluating
         full = tuple(key) if plain else (*key, form)
         signature = table.get(full)
         if signature is None:
@@ -135,17 +65,17 @@ class FusedFunction:
                 table.clear()
             signature = table[full] = Signature()
         values = tuple([_static(given[i]) for i in signature.static])
-        entry = signature.entries.get(values)
-        if entry is None or modes.debug:
-            entry = self._traced(signature, given, form, entry)
+        program = signature.programs.get(values)
+        if program is None or modes.debug:
+            program = self._traced(signature, given, form, program)
         xs = [a for a in given if isinstance(a, Expression) and not isinstance(a, Leaf)]
         rows = _rows(self.name, given)
         plain_args = tuple([a.value if isinstance(a, Payload) else a for a in given])
-        return record_call(entry, xs, plain_args, rows, modes)
+        return record_call(program, xs, plain_args, rows, modes)
 
     def _traced(
-        self, signature: Signature, given: list[Any], form: Any, before: Entry | None
-    ) -> Entry:
+        self, signature: Signature, given: list[Any], form: Any, before: Program | None
+    ) -> Program:
         """Trace the function, or under `ln.debug()` trace it again and compare."""
         trace = Trace(self.name)
 
@@ -167,13 +97,13 @@ class FusedFunction:
         static = sorted({*signature.static, *trace.looked_at})
         if static != list(signature.static):
             signature.static = tuple(static)
-            signature.entries.clear()
-        entry = Entry(FusedRows(trace))
+            signature.programs.clear()
+        program = program_of(FusedRows(trace))
         values = tuple([_static(given[i]) for i in signature.static])
-        if len(signature.entries) >= TABLE_LIMIT // 10:
-            signature.entries.clear()
-        signature.entries[values] = entry
-        return entry
+        if len(signature.programs) >= TABLE_LIMIT // 10:
+            signature.programs.clear()
+        signature.programs[values] = program
+        return program
 
     def compare(self, before: Trace, after: Trace) -> None:
         """Raise if a second trace is not like the first."""
@@ -204,58 +134,14 @@ class BoundFunction(FusedFunction):
 
 
 def record_call(
-    entry: Entry, xs: list[Expression], args: tuple[Any, ...], rows: int, modes: Modes
+    program: Program, xs: list[Expression], args: tuple[Any, ...], rows: int, modes: Modes
 ) -> Any:
     """Record one node of a fused program; returns its results."""
-    payload: Any = None
-    if entry.slots or entry.keys:
-        values = [slot.fill(args[slot.position]) for slot in entry.slots]
-        if entry.keys:
-            values.append(next_key(entry.keys))
-        payload = tuple(values)
+    payload = program.payload(args)
     tape = LOCAL.tape
-    own = tape.sealed == 0
-    if own:
-        own = False
-        for x in xs:
-            if x.tape is tape:
-                own = True
-                break
-    if not own:
+    if tape.sealed != 0 or not any(x.tape is tape for x in xs):
         tape = tape_for_input()
-    indices = [x.index if x.tape is tape else adopt(tape, x) for x in xs]
-    leaves = tape.groups.get(entry)
-    if leaves is None:
-        leaves = tape.groups[entry] = [adopt(tape, leaf) for leaf in entry.leaves]
-    indices += leaves
-    return append(tape, entry.kind, indices, rows, payload, modes, entry.structure)
-
-
-def append(
-    tape: Tape,
-    kind: Kind,
-    indices: list[int],
-    rows: int,
-    payload: Any,
-    modes: Modes,
-    structure: Any,
-) -> Any:
-    """Append a node of a fused kind to the tape."""
-    n = tape.append(kind, indices, rows, payload)
-    count = len(kind.members)
-    if modes.marks:
-        for k in range(n, n + count):
-            mark(tape, k)
-    if structure is None:
-        return handle(tape, n)
-    results = iter([handle(tape, k) for k in range(n, n + count)])
-    return _structured(structure, results)
-
-
-def _structured(structure: Any, results: Any) -> Any:
-    if structure is None:
-        return next(results)
-    return tuple([_structured(part, results) for part in structure])
+    return append(tape, program, [adopt(tape, x) for x in xs], rows, payload, modes)
 
 
 # Arguments
@@ -280,7 +166,7 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
         return _flatten(constant(a, role=name), given, key, name)
     if isinstance(a, list) or (isinstance(a, np.ndarray) and a.dtype.kind in "iu" and a.ndim == 1):
         given.append(Payload(a, True))
-        key.append("rows")
+        key.append(LISTED)
         return 0
     if isinstance(a, (int, np.integer)) and not isinstance(a, bool):
         given.append(Payload(int(a), False))

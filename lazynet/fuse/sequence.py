@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from lazynet.errors import ArgumentError, FuseError, ShapeError
-from lazynet.fuse.function import Entry, FusedFunction, append, fuse
+from lazynet.calls import Program, append, structured
+from lazynet.fuse.function import FusedFunction, fuse, program_of
 from lazynet.fuse.scan import Form, FusedScan
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Expression, Leaf, adopt, record
@@ -192,25 +193,21 @@ def _record(
     found = fused.scans.get(key)
     if found is None or modes.debug:
         found = _traced(fused, key, given, len(xs), len(states), found)
-    entry, outputs = found
+    program, outputs = found
     tape = LOCAL.tape
     if tape.sealed != 0 or not any(x.tape is tape for x in given):
         tape = tape_for_input()
     indices = [adopt(tape, x) for x in given]
-    leaves = tape.groups.get(entry)
-    if leaves is None:
-        leaves = tape.groups[entry] = [adopt(tape, leaf) for leaf in entry.leaves]
     rows = xs[0].batch or 0
-    payload = (next_key(entry.keys * rows),) if entry.keys else None
-    results = append(
-        tape, entry.kind, indices + leaves, rows, payload, modes, (None,) * len(entry.kind.members)
-    )
+    payload = (next_key(program.keys * rows),) if program.keys else None
+    results = append(tape, program, indices, rows, payload, modes)
     if rows:
         last = 0 if reverse else rows - 1
         after = [record(UNBATCH, (_kept(results[j]),), last, -1) for j in range(len(states))]
     else:
         after = states
-    ys = _unflatten(entry.structure, iter([results[k] for k in outputs]))
+    structure, places = outputs
+    ys = structured(structure, [results[k] for k in places], [0])
     return ys, _unflatten(form, iter(after))
 
 
@@ -220,7 +217,7 @@ def _kept(x: Expression) -> Expression:
 
 def _traced(
     fused: FusedFunction, key: Any, given: list[Expression], inputs: int, states: int, before: Any
-) -> tuple[Entry, tuple[int, ...]]:
+) -> tuple[Program, tuple[Any, tuple[int, ...]]]:
     """Trace a cell, or under `ln.debug()` trace it again and compare."""
     _, reverse, form, several, _, _ = key
     trace = Trace(fused.name)
@@ -261,11 +258,11 @@ def _traced(
     op = FusedScan(
         trace, Form(inputs, states, len(given) - inputs - states, tuple(range(states)), reverse)
     )
-    entry = Entry(op)
-    entry.structure = structure[0]
+    trace.structure = (None,) * len(unique)
+    program = program_of(op)
     if len(fused.scans) >= 1024:
         fused.scans.clear()
-    found = fused.scans[key] = (entry, tuple(places))
+    found = fused.scans[key] = (program, (structure[0], tuple(places)))
     return found
 
 

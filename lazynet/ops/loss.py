@@ -337,6 +337,13 @@ def _class_array(role: str, c: Any, n: int) -> Array:
         if len(outside):
             _class(role, c[outside[0]], n)
         return c.astype(np.int64)
+    if isinstance(c, (list, tuple)) and set(map(type, c)) == {int}:
+        try:
+            array = np.array(c, np.int64)
+        except OverflowError:
+            array = np.full(1, n)
+        if ((array >= 0) & (array < n)).all():
+            return array
     return np.array([_class(role, k, n) for k in c], np.int64)
 
 

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lazynet.kinds import Array
+from lazynet.optim.flat import SUM, block_size, scratch
 from lazynet.parameters import Lookup, Parameter
-
-BLOCK = 1 << 15
-"""Elements updated at a time: the rules' temporaries then stay in a core's cache, and no update
-needs memory in proportion to a parameter."""
 
 
 @dataclass
@@ -34,7 +31,8 @@ class Gradient:
         if self.rows is None or self.values is None:
             assert self.dense is not None
             return self.dense[start:stop]
-        block = np.zeros_like(like) if self.dense is None else self.dense[start:stop].copy()
+        block = scratch(like, SUM)
+        block[...] = 0 if self.dense is None else self.dense[start:stop]
         first, last = np.searchsorted(self.rows, (start, stop))
         block[self.rows[first:last] - start] += self.values[first:last]
         return block
@@ -43,12 +41,12 @@ class Gradient:
         """Euclidean norm; infinite or NaN exactly where an element is (or the norm overflows)."""
         if self.dense is None:
             assert self.values is not None
-            return _norm(self.values)
+            return norm(self.values)
         if self.rows is None:
-            return _norm(self.dense)
+            return norm(self.dense)
         height = block_height(self.dense)
         norms = [
-            _norm(self.block(start, start + height, self.dense[start : start + height]))
+            norm(self.block(start, start + height, self.dense[start : start + height]))
             for start in range(0, len(self.dense), height)
         ]
         return math.hypot(*norms) if all(map(math.isfinite, norms)) else math.nan
@@ -57,12 +55,17 @@ class Gradient:
 def block_height(rows: Array) -> int:
     """Rows of a table (rows, width) that make a block."""
     width: int = rows.shape[1]
-    return max(1, BLOCK // max(1, width))
+    return max(1, block_size(rows.dtype) // max(1, width))
 
 
-def _norm(values: Array) -> float:
+def norm(values: Array) -> float:
+    """Euclidean norm of an array, by blocks: their squares are summed in double precision."""
     flat = values.reshape(-1)
-    square = float(np.dot(flat, flat))
+    size = block_size(flat.dtype)
+    square = 0.0
+    for start in range(0, len(flat), size):
+        part = flat[start : start + size]
+        square += float(np.dot(part, part))
     if 1e-30 < square < 1e30:
         return math.sqrt(square)
     largest = float(np.abs(flat).max(initial=0))
@@ -80,12 +83,15 @@ def table(p: Parameter, array: Array) -> Array:
     return array.reshape(len(array) if isinstance(p, Lookup) else array.size, -1)
 
 
-def gradient_of(p: Parameter) -> Gradient | None:
-    """What backward accumulated for the parameter; None if nothing."""
-    if p.pending_rows and not isinstance(p, Lookup):
-        return Gradient(table(p, p.gradient()))  # rows were looked up in a plain parameter
+def gradient_of(p: Parameter) -> Gradient:
+    """What backward accumulated for a parameter that has a gradient."""
     dense = None if p.pending is None else table(p, np.ascontiguousarray(p.pending))
-    if isinstance(p, Lookup) and p.pending_rows and p.values.size:
-        rows, values = p.coalesced()
-        return Gradient(dense, rows, values.reshape(len(rows), -1))
-    return None if dense is None else Gradient(dense)
+    if p.pending_rows:
+        if not isinstance(p, Lookup):  # rows were looked up in a plain parameter
+            return Gradient(table(p, p.gradient()))
+        if p.values.size:
+            rows, values = p.coalesced()
+            return Gradient(dense, rows, values.reshape(len(rows), -1))
+        dense = table(p, p.values)
+    assert dense is not None
+    return Gradient(dense)

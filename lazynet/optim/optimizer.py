@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from lazynet.backend import workers
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
 from lazynet.kinds import Array
-from lazynet.optim.gradient import Gradient, block_height, gradient_of, table
+from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, scratch
+from lazynet.optim.gradient import block_height, gradient_of
 from lazynet.optim.schedules import Schedule
+from lazynet.optim.work import Table, Work, share_out, table_of
 from lazynet.parameters import Model, Parameter
-
-
-@dataclass
-class State:
-    """What an optimiser remembers of one parameter.
-
-    Attributes:
-        updates: How many updates the parameter has had.
-        slots: Arrays shaped like the parameter's values, by name.
-    """
-
-    updates: int
-    slots: dict[str, Array]
 
 
 class Optimizer(ABC):
     """Base of the optimisers: `step` applies the gradients of a model's parameters and clears them.
 
     A rule is a subclass with `slots`, the names of the arrays it keeps per parameter, and `update`,
-    which works element by element on whatever part of a parameter it is given. Parameters that are
-    frozen, or that the loss did not depend on, are left alone with all their state.
+    which works element by element on whatever part of the parameters it is given: a vector of many
+    small ones, or a piece of a large one. With `decays` and `drift` it can say how to save work on
+    tables. Parameters that are frozen, or that the loss did not depend on, are left alone with all
+    their state.
+
+    Updates of parameters of a million elements and more use as many threads as the environment
+    variable LAZYNET_NUM_THREADS says (without it: one), with the same results.
 
     **Lookup tables.** Their gradients cover the rows that were looked up. Where a row without a
     gradient would not change at all (SGD without momentum, Adagrad; no weight decay), only the
@@ -43,7 +37,8 @@ class Optimizer(ABC):
 
     * ``sparse="exact"``: the same result as if the gradient were dense. Moments of all rows decay
       at every step, and rows that were not looked up go on moving by their momentum. The work
-      grows with the table.
+      grows with the number of rows that were ever looked up; not so for RMSProp and Adadelta,
+      whose values rest without a gradient, unless there is weight decay.
     * ``sparse="lazy"``: rows that were not looked up, and their moments, stay as they are until
       they are looked up again. The work grows with the rows looked up. A rare row keeps its full
       momentum until it returns and is not moved (nor decayed by `weight_decay`) meanwhile;
@@ -106,20 +101,49 @@ class Optimizer(ABC):
         """Euclidean norm of all gradients at the last step, before clipping."""
         self._base = float(lr)
         self._states: dict[str, State] = {}
+        self._decays = _written_for(type(self), "decays")
+        self._drifts = _written_for(type(self), "drift")
 
     @abstractmethod
     def update(
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
-        """Update some elements of a parameter in place.
+        """Update some elements of one parameter, or of several, in place.
+
+        Large parameters are updated by several threads at once where LAZYNET_NUM_THREADS says so:
+        do not leave anything in `self`.
 
         Args:
             x: Values.
             gradient: Their gradient, clipped and with weight decay; not to be changed.
             state: Array of each slot for the same elements, to be updated in place.
             lr: Learning rate.
-            count: Number of updates of the parameter, this one included: 1, 2, ...
+            count: Number of updates of the parameters, this one included: 1, 2, ...
         """
+
+    def decays(self) -> dict[str, float]:
+        """By slot, the factor that `update` with a gradient of zero comes to; none where that is 1.
+
+        A rule whose slots change in another way leaves this out: rows of tables that have no
+        gradient are then updated with zeros.
+        """
+        raise NotImplementedError
+
+    def drift(
+        self, x: Array, state: dict[str, Array], scales: dict[str, float], lr: float, count: int
+    ) -> None:
+        """What `update` with a gradient of zero does to the values; a rule with `decays` has it.
+
+        Values whose slots are zero stay as they are.
+
+        Args:
+            x: Values.
+            state: Array of each slot, after its decay, but for a factor; to be read only.
+            scales: The factor of each; 1 where there is none.
+            lr: Learning rate.
+            count: Number of updates, this one included.
+        """
+        raise NotImplementedError
 
     @property
     def still(self) -> bool:
@@ -148,14 +172,11 @@ class Optimizer(ABC):
         Raises:
             GradientError: If no parameter has a gradient, or one is not finite; nothing is changed
                 then.
+            SettingError: If LAZYNET_NUM_THREADS is no number of threads; nothing is changed either.
         """
         with LOCK, np.errstate(all="ignore"):
             parameters = self.model.parameters()
-            work = []
-            for p in parameters:
-                gradient = gradient_of(p) if p.trainable else None
-                if gradient is not None:
-                    work.append((p, gradient))
+            work = share_out(parameters, self._state, self._some_rows())
             if not work:
                 raise GradientError(
                     f"{type(self).__name__}.step: no trainable parameter of the model has a "
@@ -164,15 +185,22 @@ class Optimizer(ABC):
             norm = self._norm(work)
             scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
             lr = self.lr
-            states = [self._state(p) for p, _ in work]
-            for (p, gradient), state in zip(work, states):
+            workers()  # where its setting is bad, nothing has been changed yet
+            for item in work:
                 try:
-                    self._apply(p, gradient, state, lr, scale)
+                    for state in item.states:
+                        state.updates += 1
+                    if item.chunk is not None:
+                        self._apply_chunk(item, item.chunk, lr, scale)
+                    else:
+                        self._apply(item, lr, scale)
                 finally:  # interrupted, the step can be repeated: no gradient counts twice
-                    p.changed()
-                    p.clear_gradient()
+                    for p in item.parameters:
+                        p.changed()
+                        p.clear_gradient()
             for p in parameters:
-                p.clear_gradient()
+                if p.has_gradient():  # of a frozen one, from before
+                    p.clear_gradient()
             self.gradient_norm = norm
             self.steps += 1
 
@@ -188,8 +216,8 @@ class Optimizer(ABC):
             known = self._states.get(p.name)
             state[f"{name}:updates"] = np.array(0 if known is None else known.updates)
             if known is not None and known.updates:
-                for slot, array in known.slots.items():
-                    state[f"{name}:{slot}"] = array.copy()
+                for slot, array in known.copies().items():
+                    state[f"{name}:{slot}"] = array
         return state
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
@@ -285,18 +313,19 @@ class Optimizer(ABC):
             )
         return float(factor)
 
-    def _norm(self, work: list[tuple[Parameter, Gradient]]) -> float:
-        norms = []
-        for p, gradient in work:
-            norm = gradient.norm()
-            if not math.isfinite(norm):
+    def _norm(self, work: list[Work]) -> float:
+        norms = [item.norm() for item in work]
+        result = math.hypot(*norms)
+        if math.isfinite(result):
+            return result
+        for p in (p for item in work for p in item.parameters):
+            if not math.isfinite(gradient_of(p).norm()):
                 raise GradientError(
                     f"{type(self).__name__}.step: the gradient of parameter {p.name} holds NaN or "
                     "infinity; nothing was updated; call model.zero_gradients() to leave this "
                     "step out, or lower the learning rate"
                 )
-            norms.append(norm)
-        return math.hypot(*norms)
+        return result
 
     def _state(self, p: Parameter) -> State:
         state = self._states.get(p.name)
@@ -305,46 +334,133 @@ class Optimizer(ABC):
             state = self._states[p.name] = State(0, slots)
         return state
 
-    def _apply(
-        self, p: Parameter, gradient: Gradient, state: State, lr: float, scale: float
-    ) -> None:
-        state.updates += 1
-        x = table(p, p.values)
-        slots = {slot: table(p, array) for slot, array in state.slots.items()}
-        few = self.sparse == "lazy" or (self.still and self.weight_decay == 0)
-        if few and gradient.dense is None and gradient.rows is not None:
-            rows = gradient.rows
-            x_rows = x[rows]
-            slot_rows = {slot: array[rows] for slot, array in slots.items()}
-            assert gradient.values is not None
-            self._update(x_rows, gradient.values, slot_rows, lr, scale, state.updates)
-            x[rows] = x_rows
-            for slot, array in slots.items():
-                array[rows] = slot_rows[slot]
+    def _some_rows(self) -> bool:
+        """Whether only the rows of a table that have a gradient are updated."""
+        return self.sparse == "lazy" or (self.still and self.weight_decay == 0)
+
+    def _apply_chunk(self, item: Work, chunk: Chunk, lr: float, scale: float) -> None:
+        chunk.read(item.parameters)
+        if scale != 1.0:
+            chunk.gradient *= scale
+        self._update(chunk.x, chunk.gradient, chunk.slots, lr, 1.0, item.states[0].updates)
+        chunk.write(item.parameters)
+
+    def _apply(self, item: Work, lr: float, scale: float) -> None:
+        state, gradient = item.states[0], item.gradient
+        assert gradient is not None
+        whole = table_of(item.parameters[0], state)
+        rows, values, n = gradient.rows, gradient.values, len(whole.x)
+        some_rows = self._some_rows()
+        if gradient.dense is not None or (not some_rows and rows is not None and 4 * len(rows) > n):
+            if state.moved is not None:
+                state.moved[:] = True
+            state.settle()
+
+            def update(start: int, stop: int) -> None:
+                part = whole.part(start, stop)
+                dx = gradient.block(start, stop, part.x)
+                self._update(part.x, dx, part.slots, lr, scale, state.updates)
+
+            whole.by_block(update)
             return
-        height = block_height(x)
-        for start in range(0, len(x), height):
-            stop = start + height
-            block = x[start:stop]
-            parts = {slot: array[start:stop] for slot, array in slots.items()}
-            dx = gradient.block(start, stop, block)
-            self._update(block, dx, parts, lr, scale, state.updates)
+        assert rows is not None and values is not None
+        if some_rows:
+            state.moved = None
+            state.settle()
+        updated = []
+        height = block_height(whole.x)
+        for start in range(0, len(rows), height):
+            some, dx = rows[start : start + height], values[start : start + height]
+            part = whole.take(some)
+            for slot, factor in state.scales.items():
+                part.slots[slot] *= factor
+            self._update(part.x, dx, part.slots, lr, scale, state.updates)
+            if some_rows:
+                whole.put(some, part)
+            else:
+                updated.append((some, part))
+        if some_rows:
+            return
+        self._apply_idle(whole, state, rows, lr)
+        for some, part in updated:
+            for slot, factor in state.scales.items():
+                part.slots[slot] /= factor
+            whole.put(some, part)
+
+    def _apply_idle(self, whole: Table, state: State, rows: Array, lr: float) -> None:
+        """Update a table as if no row had a gradient; `rows` are overwritten after that."""
+        count = state.updates
+        if not self._decays or (self.weight_decay and not self.decoupled):
+            state.moved = None
+            state.settle()
+
+            def update(start: int, stop: int) -> None:
+                part = whole.part(start, stop)
+                self._update(part.x, None, part.slots, lr, 1.0, count)
+
+            whole.by_block(update)
+            return
+        state.decay(self.decays())
+        if state.moved is None:
+            state.moved = np.zeros(len(whole.x), bool)
+            for array in whole.slots.values():
+                state.moved |= array.any(axis=1)
+        moving = np.flatnonzero(state.moved)
+        state.moved[rows] = True
+        if not self._drifts and not self.weight_decay:
+            return
+        scales = {slot: state.scales.get(slot, 1.0) for slot in self.slots}
+        if not self.weight_decay and 4 * len(moving) < len(whole.x):
+            height = block_height(whole.x)
+            for start in range(0, len(moving), height):
+                some = moving[start : start + height]
+                part = whole.take(some)
+                self.drift(part.x, part.slots, scales, lr, count)
+                whole.x[some] = part.x
+            return
+
+        def drift(start: int, stop: int) -> None:
+            part = whole.part(start, stop)
+            if self.weight_decay:
+                part.x *= 1 - lr * self.weight_decay
+            if self._drifts:
+                self.drift(part.x, part.slots, scales, lr, count)
+
+        whole.by_block(drift)
 
     def _update(
         self,
         x: Array,
-        gradient: Array,
+        gradient: Array | None,
         slots: dict[str, Array],
         lr: float,
         scale: float,
         count: int,
     ) -> None:
-        """Clipping and weight decay, then the rule."""
-        if scale != 1.0:
-            gradient = gradient * scale
-        if self.weight_decay:
-            if self.decoupled:
-                x *= 1 - lr * self.weight_decay
-            else:
-                gradient = gradient + self.weight_decay * x
+        """Clipping and weight decay, then the rule; a gradient of None is zero."""
+        if self.weight_decay and self.decoupled:
+            x *= 1 - lr * self.weight_decay
+        elif self.weight_decay:
+            decay = np.multiply(x, self.weight_decay, out=scratch(x, DECAY))
+            if gradient is not None:
+                if scale != 1.0:
+                    gradient = np.multiply(gradient, scale, out=scratch(x, GRADIENT))
+                decay += gradient
+            self.update(x, decay, slots, lr, count)
+            return
+        if gradient is None:
+            gradient = scratch(x, GRADIENT)
+            gradient.fill(0)
+        elif scale != 1.0:
+            gradient = np.multiply(gradient, scale, out=scratch(x, GRADIENT))
         self.update(x, gradient, slots, lr, count)
+
+
+def _written_for(kind: type, name: str) -> bool:
+    """Whether a method was written for the rule's `update`: by a class that is no base of its."""
+    for part in kind.__mro__:
+        if name in vars(part):
+            return part is not Optimizer
+        if "update" in vars(part):
+            return False
+    return False

@@ -1,13 +1,18 @@
-"""The update rules. x are values, g their gradient; all is element by element, in place."""
+"""The update rules. x are values, g their gradient; all is element by element, in place.
+
+Every line is one pass over arrays that lie in a core's cache, without temporaries: results go to
+`scratch` arrays. A rule's time is the number of its passes.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lazynet.kinds import Array
+from lazynet.optim.flat import scratch
 from lazynet.optim.optimizer import Optimizer
 from lazynet.parameters import Model
 
@@ -52,7 +57,7 @@ class SGD(Optimizer):
     def update(
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
-        step = lr * gradient
+        step = np.multiply(gradient, lr, out=scratch(x, 0))
         if self.momentum == 0:
             x -= step
             return
@@ -60,10 +65,20 @@ class SGD(Optimizer):
         velocity *= self.momentum
         velocity -= step
         if self.nesterov:
-            x += self.momentum * velocity
             x -= step
+            x += np.multiply(velocity, self.momentum, out=step)
         else:
             x += velocity
+
+    def decays(self) -> dict[str, float]:
+        return {"velocity": self.momentum} if self.momentum else {}
+
+    def drift(
+        self, x: Array, state: dict[str, Array], scales: dict[str, float], lr: float, count: int
+    ) -> None:
+        if self.momentum:
+            factor = scales["velocity"] * (self.momentum if self.nesterov else 1.0)
+            x += np.multiply(state["velocity"], factor, out=scratch(x, 0))
 
 
 class Adagrad(Optimizer):
@@ -94,8 +109,10 @@ class Adagrad(Optimizer):
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
         squares = state["squares"]
-        squares += gradient * gradient
-        x -= lr * gradient / (np.sqrt(squares) + self.eps)
+        step = np.multiply(gradient, gradient, out=scratch(x, 0))
+        squares += step
+        _divided(gradient, squares, self.eps, lr, step)
+        x -= step
 
 
 class Adadelta(Optimizer):
@@ -132,10 +149,18 @@ class Adadelta(Optimizer):
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
         squares, squared_steps = state["squares"], state["squared_steps"]
-        _average(squares, gradient * gradient, self.rho)
-        step = gradient * np.sqrt(squared_steps + self.eps) / np.sqrt(squares + self.eps)
-        _average(squared_steps, step * step, self.rho)
-        x -= lr * step
+        step, spare = scratch(x, 0), scratch(x, 1)
+        _average(squares, np.multiply(gradient, gradient, out=step), self.rho)
+        np.add(squared_steps, self.eps, out=step)
+        np.sqrt(step, out=step)
+        step *= gradient
+        np.add(squares, self.eps, out=spare)
+        step /= np.sqrt(spare, out=spare)
+        x -= np.multiply(step, lr, out=spare)
+        _average(squared_steps, np.multiply(step, step, out=step), self.rho)
+
+    def decays(self) -> dict[str, float]:
+        return {"squares": self.rho, "squared_steps": self.rho}
 
 
 class RMSProp(Optimizer):
@@ -172,8 +197,13 @@ class RMSProp(Optimizer):
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
         squares = state["squares"]
-        _average(squares, gradient * gradient, self.rho)
-        x -= lr * gradient / (np.sqrt(squares) + self.eps)
+        step = scratch(x, 0)
+        _average(squares, np.multiply(gradient, gradient, out=step), self.rho)
+        _divided(gradient, squares, self.eps, lr, step)
+        x -= step
+
+    def decays(self) -> dict[str, float]:
+        return {"squares": self.rho}
 
 
 class Adam(Optimizer):
@@ -196,6 +226,7 @@ class Adam(Optimizer):
     """
 
     slots: tuple[str, ...] = ("first_moment", "second_moment")
+    divides_by: ClassVar[str] = "second_moment"
 
     def __init__(
         self,
@@ -216,20 +247,38 @@ class Adam(Optimizer):
     def update(
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
-        first = state["first_moment"]
-        _average(first, gradient, self.beta1)
-        rate = lr / (1 - self.beta1**count)
-        correction = math.sqrt(1 - self.beta2**count)
-        root = np.sqrt(self._second(gradient, state))
-        root /= correction
-        root += self.eps
-        x -= rate * first / root
+        first, second = state["first_moment"], state["second_moment"]
+        spare = scratch(x, 0)
+        first *= self.beta1
+        first += np.multiply(gradient, 1 - self.beta1, out=spare)
+        _average(second, np.multiply(gradient, gradient, out=spare), self.beta2)
+        self._move(x, first, self._divisor(state), 1.0, 1.0, lr, count)
 
-    def _second(self, gradient: Array, state: dict[str, Array]) -> Array:
-        """Update the second moment; returns the one to divide by."""
-        second = state["second_moment"]
-        _average(second, gradient * gradient, self.beta2)
-        return second
+    def decays(self) -> dict[str, float]:
+        return {"first_moment": self.beta1, "second_moment": self.beta2}
+
+    def drift(
+        self, x: Array, state: dict[str, Array], scales: dict[str, float], lr: float, count: int
+    ) -> None:
+        by = self.divides_by
+        self._move(
+            x, state["first_moment"], state[by], scales["first_moment"], scales[by], lr, count
+        )
+
+    def _move(
+        self, x: Array, m: Array, v: Array, m_scale: float, v_scale: float, lr: float, count: int
+    ) -> None:
+        # lr m / (1 - beta1^t) / (sqrt(v) / c + eps) = lr c / (1 - beta1^t) m / (sqrt(v) + c eps)
+        correction = math.sqrt(1 - self.beta2**count)
+        root = math.sqrt(v_scale)
+        rate = lr * correction / (1 - self.beta1**count) * m_scale / root
+        step = scratch(x, 0)
+        _divided(m, v, self.eps * correction / root, rate, step)
+        x -= step
+
+    def _divisor(self, state: dict[str, Array]) -> Array:
+        """The second moment to divide by, from that of this step."""
+        return state[self.divides_by]
 
 
 class AdamW(Adam):
@@ -267,15 +316,23 @@ class AMSGrad(Adam):
     """
 
     slots = ("first_moment", "second_moment", "largest_second_moment")
+    divides_by = "largest_second_moment"  # which does not decay
 
-    def _second(self, gradient: Array, state: dict[str, Array]) -> Array:
-        second = super()._second(gradient, state)
+    def _divisor(self, state: dict[str, Array]) -> Array:
         largest = state["largest_second_moment"]
-        np.maximum(largest, second, out=largest)
-        return largest
+        return np.maximum(largest, state["second_moment"], out=largest)
 
 
 def _average(mean: Array, value: Array, decay: float) -> None:
-    """mean = decay mean + (1 - decay) value, in place."""
+    """mean = decay mean + (1 - decay) value; overwrites `value` as well."""
     mean *= decay
-    mean += (1 - decay) * value
+    value *= 1 - decay
+    mean += value
+
+
+def _divided(top: Array, square: Array, eps: float, factor: float, out: Array) -> None:
+    """out = factor top / (sqrt(square) + eps)."""
+    np.sqrt(square, out=out)
+    out += eps
+    np.divide(top, out, out=out)
+    out *= factor

@@ -1,0 +1,114 @@
+"""What is to be updated in a step: chunks of small parameters, and large ones as tables of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lazynet.backend import run_blocks, take_rows
+from lazynet.kinds import Array
+from lazynet.optim.flat import Chunk, State, block_size, chunk_of, cut
+from lazynet.optim.gradient import Gradient, block_height, gradient_of, norm, table
+from lazynet.parameters import Parameter
+
+SMALL = 1 << 14
+"""Elements up to which parameters are gathered in chunks: from twice as many on, one is as quick by
+itself."""
+THREADED = 1 << 20
+"""Elements from which an update may use several threads (see `lazynet.backend.threads`)."""
+
+
+@dataclass
+class Work:
+    """Parameters that are updated together: one, or those of a chunk.
+
+    Attributes:
+        parameters: These.
+        states: What is remembered of them.
+        gradient: Of a parameter by itself.
+        chunk: Of several.
+    """
+
+    parameters: list[Parameter]
+    states: list[State]
+    gradient: Gradient | None = None
+    chunk: Chunk | None = None
+
+    def norm(self) -> float:
+        """Euclidean norm of the gradients."""
+        if self.chunk is not None:
+            return norm(self.chunk.gradient)
+        assert self.gradient is not None
+        return self.gradient.norm()
+
+
+def share_out(
+    parameters: list[Parameter], state_of: Callable[[Parameter], State], some_rows: bool
+) -> list[Work]:
+    """Share out the trainable parameters that have a gradient; no parameter is changed.
+
+    Args:
+        parameters: All of them.
+        state_of: What the optimiser remembers of one.
+        some_rows: Whether tables are updated only where rows have a gradient.
+    """
+    work = []
+    groups: dict[tuple[str, int], tuple[list[Parameter], list[State]]] = {}
+    for p in parameters:
+        if not p.trainable or not p.has_gradient():
+            continue
+        state = state_of(p)
+        size = p.values.size
+        if size > SMALL or (some_rows and p.pending is None and size):
+            work.append(Work([p], [state], gradient_of(p)))
+        else:
+            group = groups.setdefault((p.values.dtype.char, state.updates), ([], []))
+            group[0].append(p)
+            group[1].append(state)
+    for members, states in groups.values():
+        for part in cut(members, block_size(members[0].values.dtype)):
+            chunk = chunk_of(members[part], states[part])
+            gradients = [p.gradient() if p.pending_rows else p.pending for p in members[part]]
+            np.concatenate(gradients, axis=None, out=chunk.gradient)  # type: ignore[arg-type]
+            work.append(Work(members[part], states[part], chunk=chunk))
+    return work
+
+
+@dataclass
+class Table:
+    """Values and slots as arrays (rows, width)."""
+
+    x: Array
+    slots: dict[str, Array]
+
+    def part(self, start: int, stop: int) -> Table:
+        """A view of some rows."""
+        slots = {slot: array[start:stop] for slot, array in self.slots.items()}
+        return Table(self.x[start:stop], slots)
+
+    def take(self, rows: Array) -> Table:
+        """A copy of some rows."""
+        slots = {slot: take_rows(array, rows) for slot, array in self.slots.items()}
+        return Table(take_rows(self.x, rows), slots)
+
+    def put(self, rows: Array, new: Table) -> None:
+        """Overwrite some rows."""
+        self.x[rows] = new.x
+        for slot, array in self.slots.items():
+            array[rows] = new.slots[slot]
+
+    def by_block(self, update: Callable[[int, int], None]) -> None:
+        """Call ``update(start, stop)`` for blocks of rows; of large tables in several threads."""
+        n, height = len(self.x), block_height(self.x)
+        if self.x.size >= THREADED:
+            run_blocks(update, n, height)
+            return
+        for start in range(0, n, height):
+            update(start, min(n, start + height))
+
+
+def table_of(p: Parameter, state: State) -> Table:
+    """A parameter and its slots."""
+    return Table(table(p, p.values), {slot: table(p, array) for slot, array in state.slots.items()})
