@@ -7,13 +7,15 @@ evaluations to earlier evaluations, nothing refers back: the last handle frees e
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from lazynet.backend import take_rows
+from lazynet.backend import take_rows, uninitialised
+from lazynet.chains import Run, factor, find_runs
 from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
 from lazynet.graph import Expression, Leaf
@@ -22,6 +24,7 @@ from lazynet.kinds import HOOKS, Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
+from lazynet.pieces import gather, pieces_of
 from lazynet.randomness import ROW_STEP
 from lazynet.tape import LOCAL
 
@@ -43,7 +46,8 @@ class Evaluation:
         versions: Version of each parameter when it was read, by node number.
         externals: Where the first nodes come from: (evaluation, number there).
         frozen: Nodes through which no gradient flows.
-        calls, arguments: Per step, what forward saw.
+        calls, arguments: Per step, what forward saw (None: see `call` and `fetched`).
+        payloads: Of batches that ran with others as one function, by number.
         kept: What forward of shared nodes kept, by number.
         gradients, reached, needed: Left by the last backward: gradient arenas, and per arena which
             rows it reached and which needed a gradient.
@@ -66,6 +70,7 @@ class Evaluation:
         "leaves",
         "lines",
         "needed",
+        "payloads",
         "reached",
         "serial",
         "shared",
@@ -87,6 +92,7 @@ class Evaluation:
         self.arenas = [_allocate(rows, width, dtype) for dtype, width, rows in layout.arenas]
         self.calls: list[Call | None] = []
         self.arguments: list[Any] = []
+        self.payloads: dict[int, Array] = {}
         self.gradients: list[Array] | None = None
         self.reached: list[Array] = []
         self.needed: list[Array] = []
@@ -150,10 +156,26 @@ class Evaluation:
         assert argument.index is not None
         return take_rows(arena, argument.index).reshape((argument.rows, *shape))
 
+    def call(self, k: int) -> Call:
+        """What forward of batch k saw and kept."""
+        known = self.calls[k]
+        if known is None:
+            step = self.layout.steps[k]
+            known = Call(step.rows, self.payloads.get(k), step.shared, (), None, step.segments)
+        return known
+
+    def fetched(self, k: int) -> list[Array]:
+        """The arguments of batch k as forward saw them."""
+        known: list[Array] | None = self.arguments[k]
+        if known is None:
+            step = self.layout.steps[k]
+            known = [self.fetch(a, step.op.shares, step.rows) for a in step.args]
+        return known
+
 
 def _allocate(rows: int, width: int, dtype: Any) -> Array:
     try:
-        return np.empty((rows, width), dtype)
+        return uninitialised(rows, width, dtype)
     except (MemoryError, ValueError) as error:
         size = rows * width * np.dtype(dtype).itemsize
         raise OutOfMemoryError(
@@ -213,21 +235,59 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
         or _points(graph)
         or any(number not in graph.frozen for number, _, _ in layout.shared)
     )
-    for step in layout.steps:
+    if layout.runs is None:
+        layout.runs = find_runs(layout)
+    done = 0
+    for run in layout.runs:
+        history |= _run_singly(evaluation, graph, locate, frozen, done, run.first)
+        done = run.end
+        if _run_chain(evaluation, run, locate):
+            history |= any([_flows(step, frozen) for step in run.steps])
+            evaluation.calls += [None] * len(run.steps)
+            evaluation.arguments += [None] * len(run.steps)
+        else:
+            history |= _run_singly(evaluation, graph, locate, frozen, run.first, done)
+    history |= _run_singly(evaluation, graph, locate, frozen, done, len(layout.steps))
+    if not history:
+        evaluation.externals = []
+
+
+def _run_singly(
+    evaluation: Evaluation, graph: Graph, locate: Any, frozen: Array, first: int, end: int
+) -> bool:
+    """Compute some batches one after the other; whether backward may ask for one of them."""
+    history = False
+    for step in evaluation.layout.steps[first:end]:
         try:
-            call_, args_ = _run(evaluation, step, locate)
+            call, args = _run(evaluation, step, locate)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
         if _flows(step, frozen):
             history = True
-            evaluation.calls.append(call_)
-            evaluation.arguments.append(args_ if step.op.reads_args else None)
+            evaluation.calls.append(call)
+            evaluation.arguments.append(args if step.op.reads_args else None)
         else:
             evaluation.calls.append(None)
             evaluation.arguments.append(None)
-    if not history:
-        evaluation.externals = []
+    return history
+
+
+def _run_chain(evaluation: Evaluation, run: Run, locate: Any) -> bool:
+    """Compute the batches of a run in one go; False if that fails, for whatever reason."""
+    factors = []
+    try:
+        for k, step in enumerate(run.steps, run.first):
+            if step.op.payload is not None:
+                payload = evaluation.payloads[k] = assemble(
+                    step.op.payload, locate(step.nodes), step
+                )
+                factors.append(factor(payload))
+        assert run.forward is not None
+        run.forward(evaluation.arenas, evaluation.shared, run.places, factors)
+    except Exception:
+        return False  # one by one the batches tell which of them it was
+    return True
 
 
 def _points(graph: Graph) -> bool:
@@ -266,6 +326,11 @@ def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Ar
     payload = None
     if op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
+    if op.pieces:
+        cut = pieces_of(step, payload, None)
+        if cut is not None:
+            gather(arenas[step.args[0].arena], *cut, out)
+            return Call(step.rows, payload, step.shared, (), None), []
     shares = op.shares
     args = [evaluation.fetch(a, shares, step.rows) for a in step.args]
     call = Call(step.rows, payload, step.shared, (), out, step.segments)
@@ -354,7 +419,7 @@ def _run_staged(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, 
     return call, args
 
 
-def assemble(form: str, parts: list[Any], step: Step) -> Array:
+def assemble(form: str, parts: Sequence[Any], step: Step) -> Array:
     """The payloads of a batch as one array with an entry per row."""
     dtype: Any = np.int64
     if form == "float":
@@ -390,8 +455,12 @@ def _payloads(graph: Graph) -> Any:
         place[numbers] = indices
         payloads = tape.payloads
 
-        def single(nodes: Array) -> list[Any]:
-            return [payloads[i] for i in place[nodes].tolist()]
+        def single(nodes: Array) -> Sequence[Any]:
+            indices = place[nodes].tolist()
+            if len(indices) < 2:
+                return [payloads[i] for i in indices]
+            found: tuple[Any, ...] = itemgetter(*indices)(payloads)
+            return found
 
         return single
     table: list[Any] = [None] * n

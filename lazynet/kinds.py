@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,11 +93,13 @@ class Call:
         out: The array(s) the result goes to; `forward` may write into it and return it.
         keep: Anything `forward` wants to hand to `backward`: None, an array with a leading row
             axis, or a tuple of such arrays. Read-only from then on.
+        into: For ops of one argument, where its gradient goes; `backward` may write into it and
+            return it. None: anywhere.
         segments: For segmented and n-ary ops, where each node's rows begin: nodes + 1 offsets
             into the rows of the arguments.
     """
 
-    __slots__ = ("keep", "needs", "out", "payload", "rows", "segments", "shared")
+    __slots__ = ("into", "keep", "needs", "out", "payload", "rows", "segments", "shared")
 
     def __init__(
         self,
@@ -114,11 +116,30 @@ class Call:
         self.needs = needs
         self.out = out
         self.keep: Any = None
+        self.into: Any = None
         self.segments = segments
 
     def column(self, ndim: int) -> Any:
         """The payload shaped to broadcast against rows of `ndim` example axes: (rows, 1, ...)."""
         return self.payload.reshape((-1,) + (1,) * ndim)
+
+
+class RowRule(NamedTuple):
+    """What an op does to each row, for batches that run as part of a chain (see `chains`).
+
+    Rows come flattened, ``(rows, width)``, or ``(1, width)`` where all are the same.
+
+    Attributes:
+        forward: ``f(op, c, out, *args)`` fills `out`, whose width all arguments have; `c` is the
+            payload, one number or a column. None for an op that cuts its argument up.
+        derivatives: For each argument ``f(op, c, dy, y, *args, out=None)``, which returns its
+            gradient, in `out` if given; None for a gradient of zero.
+        columns: For an op that cuts its one argument up, the columns that each result is.
+    """
+
+    forward: Callable[..., Array] | None = None
+    derivatives: tuple[Callable[..., Array] | None, ...] = ()
+    columns: tuple[tuple[int, int], ...] = ()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -173,8 +194,12 @@ class Op:
     differentiable: ClassVar[bool] = True
     """False: the result is a leaf for `backward` (argmax, comparisons)."""
 
+    pieces: ClassVar[bool] = False
+    """Whether `piece` may find something."""
+
     staged: ClassVar[bool] = False
     """Whether it is a `Staged` op: one workspace for all batches of a kind."""
+
     rearranges: ClassVar[bool] = False
     """Derived: the op points at rows, so that a shared argument must become a row first."""
 
@@ -245,6 +270,19 @@ class Op:
     def backward(self, call: Call, dy: Any, y: Any, *args: Array) -> Any:
         """Gradients of the arguments from that of the result."""
         raise TypeError(f"{type(self).__name__} defines no backward")
+
+    def row_rule(self, *shapes: Shape) -> RowRule | None:
+        """How to run the op in a chain, on examples of these shapes; None if it cannot."""
+        return None
+
+    def piece(self, payload: Any) -> tuple[int, Array] | None:
+        """For an op whose result is a piece of its one argument's row, as told by the payload.
+
+        Returns:
+            Number of elements of a piece, of which a row has a whole number, and for each row of
+            the payload which of them; None if these rows are not of this kind.
+        """
+        return None
 
     def __call__(self, *args: Any, payload: Any = None) -> Any:
         """Record a node of this op; returns an expression, or a tuple for several results."""
@@ -402,6 +440,7 @@ __all__ = [
     "Call",
     "Kind",
     "Op",
+    "RowRule",
     "Shape",
     "Type",
     "is_expression",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import scatter_add
 from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
 from lazynet.native import mypyc_attr
@@ -33,7 +34,17 @@ class Argument:
         per_node: In a segmented batch, whether it has one row for each node, not a segment.
     """
 
-    __slots__ = ("_distinct", "arena", "index", "mode", "per_node", "rows", "shape", "start", "stop")
+    __slots__ = (
+        "_distinct",
+        "arena",
+        "index",
+        "mode",
+        "per_node",
+        "rows",
+        "shape",
+        "start",
+        "stop",
+    )
 
     def __init__(
         self, mode: int, arena: int, start: int, stop: int, index: Array | None, shape: Shape
@@ -55,6 +66,15 @@ class Argument:
             ordered = np.sort(self.index)
             self._distinct = bool((ordered[1:] != ordered[:-1]).all())
         return self._distinct
+
+    def mark_distinct(self) -> None:
+        """Note that no row of `index` occurs twice."""
+        self._distinct = True
+
+    def scatter(self, target: Array, values: Array) -> None:
+        """``target[index[k]] += values[k]`` for every k, repeated rows included."""
+        assert self.index is not None
+        scatter_add(target, self.index, values)
 
     def indices(self) -> Array:
         """The rows as an index array."""
@@ -103,6 +123,7 @@ class Layout:
         first: Per node, its first row; for an alias of several nodes see `rebatched`.
         rebatched: Rows of aliases of several nodes.
         kinds, code, rows: As in the graph.
+        runs: Batches that run together, in order (see `chains`); None: not looked for yet.
         lower_bound: Function that computes the least possible number of batches.
     """
 
@@ -115,6 +136,7 @@ class Layout:
         "lower_bound",
         "rebatched",
         "rows",
+        "runs",
         "shared",
         "steps",
     )
@@ -130,6 +152,7 @@ class Layout:
         self.shared: list[tuple[int, Kind, list[int]]] = []
         self.arenas: list[tuple[Any, int, int]] = []
         self.rebatched: dict[int, Array] = {}
+        self.runs: list[Any] | None = None
 
     def node_rows(self, i: int) -> Array:
         """Rows of node i in its arena."""
@@ -145,8 +168,8 @@ class Layout:
         return self.kinds[int(self.code[i])].type
 
 
-def lay_out(graph: Graph, plan: Schedule) -> Layout:
-    """Assign rows and build the index arrays of every batch."""
+def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
+    """Assign rows and build the index arrays of every batch; without `chains` none run together."""
     code, starts, args, rows = graph.arrays()
     layout = Layout()
     layout.kinds = graph.kinds
@@ -158,6 +181,8 @@ def lay_out(graph: Graph, plan: Schedule) -> Layout:
     bounds = _split_by_shared(graph, plan, code, starts, args)
     _assign_rows(layout, graph, plan, bounds, starts, args)
     _connect(layout, starts, args)
+    if not chains:
+        layout.runs = []
     return layout
 
 
@@ -500,11 +525,11 @@ _CACHED_NODES = 256
 def layout_of(graph: Graph, autobatch: bool) -> Layout:
     """The layout of a graph; those of small graphs are remembered by structure."""
     if len(graph) > _CACHED_NODES:
-        return lay_out(graph, schedule(graph, autobatch))
+        return lay_out(graph, schedule(graph, autobatch), autobatch)
     key = (graph.key(), autobatch)
     found = _cache.get(key)
     if found is None:
         if len(_cache) >= 1024:
             _cache.clear()
-        found = _cache[key] = lay_out(graph, schedule(graph, autobatch))
+        found = _cache[key] = lay_out(graph, schedule(graph, autobatch), autobatch)
     return found

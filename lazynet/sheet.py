@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import scatter_add
+from lazynet.backend import scatter_add, uninitialised
 from lazynet.collect import ranges
 from lazynet.execute import Evaluation
 from lazynet.kinds import FLOATS, Array, Call, Kind
@@ -20,10 +20,13 @@ class Sheet:
     """Backward's working space for one evaluation."""
 
     __slots__ = (
+        "covered",
         "evaluation",
         "gradients",
+        "mixed",
         "needed",
         "opened",
+        "partial",
         "ran",
         "reached",
         "shared_gradients",
@@ -31,6 +34,7 @@ class Sheet:
         "stages",
         "step_needs",
         "stopped",
+        "writes",
     )
 
     def __init__(self, evaluation: Evaluation) -> None:
@@ -45,14 +49,36 @@ class Sheet:
         self.stopped: dict[int, Array] = {}  # per step, rows through which no gradient flows
         self.stages: dict[Any, Any] = {}  # of staged kinds: what the op's backward uses
         self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
+        self.mixed = False  # whether only some rows of a batch need a gradient
+        self.partial: set[int] = set()  # arenas with rows that need none
+        self.writes: list[tuple[bool, ...]] | None = None  # see `whole`, and for the next
+        self.covered: list[Array] = []
 
     def open(self) -> None:
-        """Zero gradients, nothing reached."""
+        """Gradients of which nothing is reached: what is not reached is not zeroed yet."""
         self.opened = True
         self.gradients = [
-            np.zeros(a.shape, a.dtype) if a.dtype in FLOATS else a for a in self.evaluation.arenas
+            uninitialised(len(a), a.shape[1], a.dtype) if a.dtype in FLOATS else a
+            for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
+
+    def give(self, arena: int, index: Array, rows: Array) -> None:
+        """Add to the gradients of rows from outside, before the walk through this evaluation."""
+        gradients, reached = self.gradients[arena], self.reached[arena]
+        gradients[index[~reached[index]]] = 0
+        scatter_add(gradients, index, rows)
+        reached[index] = True
+
+    def zero_unreached(self) -> None:
+        """Zero the gradients of all rows that are not reached."""
+        for gradients, reached in zip(self.gradients, self.reached):
+            if gradients.dtype not in FLOATS:
+                continue
+            if reached.any():
+                gradients[~reached] = 0
+            else:
+                gradients.fill(0)
 
 
 def nodes_of(step: Step, rows: Array) -> Array:
@@ -92,9 +118,8 @@ def view(
     The last result is, per argument, which of its rows take part (None: all).
     """
     evaluation = sheet.evaluation
-    kept = evaluation.calls[k]
-    assert kept is not None
-    args: list[Any] = evaluation.arguments[k] if reads else [None] * len(step.args)
+    kept = evaluation.call(k)
+    args: list[Any] = evaluation.fetched(k) if reads else [None] * len(step.args)
     if selected is None:
         rows = step.rows
         dy = _outputs(sheet.gradients, step, None)
@@ -172,6 +197,8 @@ def add_to_argument(
     index = argument.index if rows is None else argument.index[rows]
     if argument.distinct():
         target[index] += dx
+    elif rows is None:
+        argument.scatter(target, dx)
     else:
         scatter_add(target, index, dx)
     reached[index] = True
@@ -202,10 +229,10 @@ def together(
             args.append(value if kind.op.shares else np.broadcast_to(value, shape))
         else:
             args.append(_gathered(sheet, [(steps[k], s) for k, s in runs], position))
-    calls = [evaluation.calls[k] for k, _ in runs]
+    calls = [evaluation.call(k) for k, _ in runs]
     payload = None
     keep = None
-    parts = [(c.payload, c.keep, s) for c, (_, s) in zip(calls, runs) if c is not None]
+    parts = [(c.payload, c.keep, s) for c, (_, s) in zip(calls, runs)]
     if parts[0][0] is not None:
         payload = np.concatenate([p if s is None else p[s] for p, _, s in parts])
     if parts[0][1] is not None:

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows, scatter_add
+from lazynet.backend import SparseRows
+from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
 from lazynet.execute import Evaluation, stage_key
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
-from lazynet.layout import SAME, SHARED, SLICE, Step
+from lazynet.layout import SAME, SHARED, Step
+from lazynet.pieces import pieces_of
 from lazynet.sheet import (
     Sheet,
     add_to_argument,
@@ -28,6 +30,7 @@ from lazynet.sheet import (
     together,
     view,
 )
+from lazynet.whole import find_writes, mark_reached, put_pieces, target, write
 
 Seed = tuple[Evaluation, int]
 
@@ -98,10 +101,7 @@ class Walk:
     def _give(self, sheet: Sheet, number: int, rows: Array) -> None:
         """Add to the gradient of a node."""
         layout = sheet.evaluation.layout
-        index = layout.node_rows(number)
-        arena = int(layout.arena[number])
-        scatter_add(sheet.gradients[arena], index, rows)
-        sheet.reached[arena][index] = True
+        sheet.give(int(layout.arena[number]), layout.node_rows(number), rows)
 
     # What needs a gradient
 
@@ -133,6 +133,8 @@ class Walk:
                 rows = source.layout.node_rows(there)
                 needs = theirs.needed[int(source.layout.arena[there])][rows]
                 needed[arena][layout.node_rows(number)] = needs
+                if not needs.all():
+                    sheet.partial.add(arena)
         for number, kind, args in layout.shared:
             sheet.shared_needed[number] = number in wanted or (
                 kind.op.differentiable
@@ -145,6 +147,7 @@ class Walk:
             if arena >= 0:
                 mask = marked.setdefault(arena, np.zeros(len(needed[arena]), bool))
                 mask[layout.node_rows(i)] = True
+                sheet.mixed = True
         for k, step in enumerate(layout.steps):
             sheet.step_needs.append(self._step_needs(sheet, k, step, marked))
 
@@ -160,16 +163,19 @@ class Walk:
             for argument in step.args:
                 if argument.mode == SHARED:
                     mine: Any = sheet.shared_needed.get(argument.start, False)
+                elif argument.arena not in sheet.partial:
+                    mine = bool(argument.rows)
                 elif argument.mode == SAME:
                     mine = bool(needed[argument.arena][argument.start])
                 else:
-                    part = needed[argument.arena][
-                        slice(argument.start, argument.stop)
-                        if argument.mode == SLICE
-                        else argument.index
-                    ]
-                    mine = bool(part.any())
-                    if mine and not part.all():
+                    marks = needed[argument.arena]
+                    if argument.index is None:
+                        part = marks[argument.start : argument.stop]
+                    else:
+                        part = marks.take(argument.index)
+                    count = int(np.count_nonzero(part))
+                    mine = count > 0
+                    if 0 < count < len(part):
                         mine = by_segment(part, step, argument.per_node) if reduces else part
                 flags.append(mine is not False)
                 rows = (
@@ -177,6 +183,9 @@ class Walk:
                     if rows is False or mine is True
                     else (rows if rows is True or mine is False else rows | mine)
                 )
+        if rows is not True:
+            sheet.partial.update([arena for arena, _, _, _ in step.outputs])
+            sheet.mixed |= rows is not False
         if rows is not False:
             frozen = sheet.evaluation.frozen
             for arena, start, stop, _ in step.outputs:
@@ -195,19 +204,37 @@ class Walk:
             marked = np.repeat(stopped, counts)
             rows = np.flatnonzero(marked)
             sheet.stopped[k] = marked
+            sheet.mixed = True
             for arena, start, _, _ in step.outputs:
                 sheet.needed[arena][start + rows] = False
+                sheet.partial.add(arena)
 
     # The walk
 
     def _reverse(self, sheet: Sheet) -> None:
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
-        for k in range(len(steps) - 1, -1, -1):
+        sheet.writes = find_writes(sheet)
+        if sheet.writes is None:
+            sheet.zero_unreached()
+        runs = list(evaluation.layout.runs or ())
+        k = len(steps)
+        while k:
+            if runs and runs[-1].end == k:
+                run = runs.pop()
+                if sheet.writes is not None:
+                    self._run(sheet, run)
+                    k = run.first
+                    continue
+            k -= 1
             needs = sheet.step_needs[k]
             if True not in needs:
                 continue
             step = steps[k]
+            if sheet.writes is not None:
+                if step.rows:
+                    self._step(sheet, k, step, needs, None)
+                continue
             active: Any = False
             for arena, start, stop, _ in step.outputs:
                 mask = sheet.reached[arena][start:stop] & sheet.needed[arena][start:stop]
@@ -225,6 +252,35 @@ class Walk:
                 if not len(selected):
                     continue
             self._step(sheet, k, step, needs, selected)
+        if sheet.writes is not None:
+            mark_reached(sheet)
+
+    def _run(self, sheet: Sheet, run: Run) -> None:
+        """Batches that ran as one function, which all take part in all rows."""
+        assert sheet.writes is not None
+        evaluation = sheet.evaluation
+        factors = []
+        for k, step in enumerate(run.steps, run.first):
+            if SHARED in [a.mode for a in step.args]:
+                needs = sheet.step_needs[k]
+                if True in needs:
+                    self._values(sheet, step)
+                    self._defer(sheet, k, step, needs, None)
+            if step.op.payload is not None:
+                factors.append(factor(evaluation.payloads[k]))
+        needs_of = tuple(sheet.step_needs[run.first : run.end])
+        backward = run.backward(needs_of, tuple(sheet.writes[run.first : run.end]))
+        backward(evaluation.arenas, sheet.gradients, evaluation.shared, run.places, factors)
+
+    def _defer(
+        self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
+    ) -> list[bool]:
+        """Put off gradients of shared values; says which those are."""
+        deferred = [n and a.mode == SHARED for n, a in zip(needs, step.args)]
+        if True in deferred:
+            key = (step.kind, tuple([a.start for a in step.args if a.mode == SHARED]))
+            sheet.ran.setdefault(key, []).append((k, selected))
+        return deferred
 
     def _step(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
@@ -232,18 +288,26 @@ class Walk:
         if step.op.staged:
             self._staged(sheet, k, step, needs, selected)
             return
-        deferred = [n and a.mode == SHARED for n, a in zip(needs, step.args)]
-        if True in deferred:
-            key = (step.kind, tuple([a.start for a in step.args if a.mode == SHARED]))
-            sheet.ran.setdefault(key, []).append((k, selected))
+        deferred = self._defer(sheet, k, step, needs, selected)
         now = tuple([n and not d for n, d in zip(needs, deferred)])
         if True not in now:
             return
+        if step.op.pieces:
+            cut = pieces_of(step, sheet.evaluation.call(k).payload, selected)
+            if cut is not None:
+                put_pieces(sheet, k, step, selected, *cut)
+                return
         call, dy, y, args, arg_rows = view(sheet, k, step, selected, self._values(sheet, step))
         call.needs = now
+        if sheet.writes is not None:
+            call.into = target(sheet, k, step)
         grads = step.op.backward(call, dy, y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)
+        if sheet.writes is not None:
+            if call.into is None or grads[0] is not call.into:
+                write(sheet, k, step, now, call.shared, grads)
+            return
         for need, argument, shared, dx, rows in zip(now, step.args, call.shared, grads, arg_rows):
             if need and dx is not None:
                 add_to_argument(sheet, argument, shared, dx, rows)
@@ -270,9 +334,10 @@ class Walk:
         if selected is not None and step.segments is not None:
             chosen = nodes_of(step, selected)
         args = evaluation.arguments[k]
-        grads = op.reverse(
-            back, start, start + step.rows, args, now, chosen, step.segments
-        )
+        grads = op.reverse(back, start, start + step.rows, args, now, chosen, step.segments)
+        if sheet.writes is not None:
+            write(sheet, k, step, now, (False,) * len(now), grads)
+            return
         for need, argument, dx in zip(now, step.args, grads):
             if need and dx is not None:
                 rows = selected if chosen is selected else argument_rows(step, argument, chosen)
@@ -368,10 +433,7 @@ class Walk:
                 self._open(theirs, agenda)
                 index = source.layout.node_rows(there)[mask]
                 their_arena = int(source.layout.arena[there])
-                scatter_add(
-                    theirs.gradients[their_arena], index, sheet.gradients[arena][rows[mask]]
-                )
-                theirs.reached[their_arena][index] = True
+                theirs.give(their_arena, index, sheet.gradients[arena][rows[mask]])
 
 
 def _changed(leaf: Leaf, kind: Kind) -> GradientError:

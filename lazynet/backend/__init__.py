@@ -10,6 +10,7 @@ from lazynet.backend.host import (
     segment_sum,
     take_rows,
 )
+from lazynet.backend.pool import uninitialised
 from lazynet.backend.sparse import SparseRows, coalesce
 from lazynet.backend.threads import run_blocks, workers
 
@@ -22,5 +23,6 @@ __all__ = [
     "segment_max",
     "segment_sum",
     "take_rows",
+    "uninitialised",
     "workers",
 ]

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from lazynet.graph import Expression, record, unary
-from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.kinds import Array, Call, Op, RowRule, Shape
 from lazynet.ops.formula import numpy_function
 
 AnyOp = TypeVar("AnyOp", bound=Op)
@@ -54,6 +54,13 @@ class Elementwise(Op):
     def _compiled(self) -> tuple[Runner, tuple[Runner | None, ...]]:
         fields = tuple(self.__dataclass_fields__)
         return _compile(self.formula, self.arguments, fields, self.gradient_formulas())
+
+    def row_rule(self, *shapes: Shape) -> RowRule | None:
+        own = type(self)
+        if (own.forward, own.backward) not in _BY_FORMULA or any(s != shapes[0] for s in shapes):
+            return None
+        run, derivatives = self._compiled()
+        return RowRule(run, derivatives)
 
     def forward(self, call: Call, *args: Array) -> Array:
         run, _ = self._compiled()
@@ -107,6 +114,12 @@ class Broadcasting(Elementwise):
             else _unbroadcast(run(self, None, dy, y, *args), shape, shared)
             for run, shape, shared, needed in zip(runs, shapes, call.shared, call.needs)
         )
+
+
+_BY_FORMULA = (
+    (Elementwise.forward, Elementwise.backward),
+    (Broadcasting.forward, Broadcasting.backward),
+)
 
 
 @cache

@@ -174,8 +174,9 @@ def numpy_function(
         derivative: Whether ``dy`` and ``y`` are known.
 
     Returns:
-        For a derivative, ``f(op, c, dy, y, *arguments)``, which returns a new array (or `dy`
-        itself for the formula "dy"); otherwise ``f(op, c, out, *arguments)``, which fills `out`.
+        For a derivative, ``f(op, c, dy, y, *arguments, out=None)``, which fills `out`, or without
+        it returns a new array (or `dy` itself for the formula "dy"); otherwise
+        ``f(op, c, out, *arguments)``, which fills `out`.
 
     Raises:
         SettingError: If the formula holds something unknown.
@@ -190,7 +191,7 @@ def numpy_function(
         )
     printer = _Printer(program, arguments, fields, derivative)
     lines = printer.lines()
-    head = ", ".join(["op", "c", *full, *arguments])
+    head = ", ".join(["op", "c", *full, *arguments, *(["out=None"] if derivative else [])])
     source = "\n    ".join([f"def run({head}):", *lines])
     scope: dict[str, Any] = {"np": np, "select": select}
     special = {s.operation for s in program.steps} & set(SPECIAL_FUNCTIONS.values())
@@ -290,7 +291,10 @@ class _Printer:
             if self.support[i] <= self.buffer_support[buffer]:
                 self.free.remove(buffer)
                 self.buffer_of[i] = buffer
-                return f"{function}({operands}, out={buffer})"
+                target = f"{buffer} if out is None else out" if is_result else buffer
+                return f"{function}({operands}, out={target})"
+        if is_result:
+            return f"{function}({operands}, out=out)"
         self.buffer_of[i] = f"t{i}"
         self.buffer_support[f"t{i}"] = self.support[i]
         return f"{function}({operands})"
@@ -302,7 +306,11 @@ class _Printer:
                 return [f"np.copyto(out, {result})", "return out"]
             return ["return out"]
         if self.level[-1] in (_NUMBER, _PAYLOAD):
-            return ["t = np.empty_like(dy)", f"np.copyto(t, {result})", "return t"]
+            buffer = "t = np.empty_like(dy) if out is None else out"
+            return [buffer, f"np.copyto(t, {result})", "return t"]
+        if self.steps[-1].operation == "name":
+            copy = ["if out is not None:", f"    np.copyto(out, {result})", "    return out"]
+            return [*copy, f"return {result}"]
         return [f"return {result}"]
 
 

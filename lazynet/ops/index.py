@@ -104,6 +104,16 @@ class Window(Rearrangement):
     spans: tuple[Span, ...]
     payload = "int"
     shares = True
+    pieces = True
+
+    def piece(self, payload: Any) -> tuple[int, Array] | None:
+        *singles, (count, step) = self.spans
+        if step != 1 or any(n != -1 for n, _ in singles):
+            return None
+        size = max(1, count) * prod(self.source[len(self.spans) :])
+        if size == 0 or count == 0 or prod(self.source) % size or (payload % size).any():
+            return None
+        return size, payload // size
 
     def shape(self, x: Shape) -> Shape:
         kept = tuple(count for count, _ in self.spans if count != -1)

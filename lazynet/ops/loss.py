@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import uninitialised
 from lazynet.convert import as_array
 from lazynet.deferred import TRACED_ROWS, is_deferred
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
@@ -47,7 +48,7 @@ class CrossEntropy(_ClassLoss):
 
     def forward(self, call: Call, x: Array) -> Array:
         top = last_max(x)
-        e = np.subtract(x, top[:, None])
+        e = np.subtract(x, top[:, None], out=uninitialised(len(x), x.shape[1], x.dtype))
         np.exp(e, out=e)
         total = last_sum(e)
         # kept, so that the exponentials of a large vocabulary are computed once
@@ -57,9 +58,12 @@ class CrossEntropy(_ClassLoss):
         y -= x[np.arange(len(x)), call.payload]
         return y
 
-    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Any:
         e, total = call.keep
-        dx: Array = e * (dy / total)[:, None]
+        dx = call.into
+        if dx is None:
+            dx = uninitialised(len(e), e.shape[1], e.dtype)
+        np.multiply(e, (dy / total)[:, None], out=dx)
         dx[np.arange(len(dx)), call.payload] -= dy
         return dx
 

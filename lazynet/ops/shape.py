@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ import numpy as np
 from lazynet.errors import ArgumentError, DtypeError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record, record_several
 from lazynet.inputs import as_expression, expression_list
-from lazynet.kinds import FLOAT64, FLOATS, HOOKS, Array, Call, Op, Shape
+from lazynet.kinds import FLOAT64, FLOATS, HOOKS, Array, Call, Op, RowRule, Shape
 
 
 def whole_number(value: Any, role: str) -> int:
@@ -354,6 +355,12 @@ class Split(Rearrangement):
 
     def shape(self, x: Shape) -> list[Shape]:
         return [(*x[: self.axis], n, *x[self.axis + 1 :]) for n in self.sizes]
+
+    def row_rule(self, *shapes: Shape) -> RowRule | None:
+        if self.axis:
+            return None
+        ends = list(itertools.accumulate([n * prod(shapes[0][1:]) for n in self.sizes]))
+        return RowRule(columns=tuple(itertools.pairwise([0, *ends])))
 
     def forward(self, call: Call, x: Array) -> tuple[Array, ...]:
         return _parts(x, self.sizes, self.axis)
