@@ -8,7 +8,9 @@ ARGS ?=
 run := $(VENV)/bin/python
 install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
-.PHONY: demo test lint types bench bench-overhead bench-optim clean
+compiled := .venv-compiled
+
+.PHONY: demo test test-compiled lint types bench bench-overhead bench-compiled bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -18,6 +20,21 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test
 	$(run) -m pytest $(ARGS)
+
+# The same tests against an installed wheel with compiled modules. They run in a copy, so that the
+# sources are not what is imported; doctests of the package are left to `make test`.
+test-compiled: export OPENBLAS_NUM_THREADS = 1
+test-compiled: export OMP_NUM_THREADS = 1
+test-compiled: export LAZYNET_COMPILE = 1
+test-compiled: $(compiled)/.installed
+	rm -rf $(compiled)/copy && mkdir $(compiled)/copy
+	cp -r tests examples benchmarks README.md pyproject.toml $(compiled)/copy
+	cd $(compiled)/copy && ../bin/python -m pytest tests $(ARGS)
+
+# What a node costs in the compiled package.
+bench-compiled: export LAZYNET_COMPILE = 1
+bench-compiled: $(compiled)/.installed
+	$(compiled)/bin/python benchmarks/overhead.py $(ARGS)
 
 lint: $(VENV)/.lint
 	$(run) -m ruff check
@@ -43,9 +60,9 @@ clean:
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The empty files stand for finished installs, so that one cut short is repeated.
-$(VENV)/.made:
+%/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "lazynet needs Python 3.10 or newer, not " + sys.version.split()[0] + ": make PYTHON=... VENV=...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@D)
 	@touch $@
 
 $(VENV)/.examples: pyproject.toml $(VENV)/.made
@@ -59,6 +76,12 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 $(VENV)-bench/.bench: pyproject.toml
 	@test -e $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+# Installed anew whenever a source changed: unlike the other environments, this one holds a copy.
+$(compiled)/.installed: pyproject.toml setup.py $(shell find lazynet -name '*.py') $(compiled)/.made
+	$(compiled)/bin/python -m pip uninstall -qq --disable-pip-version-check --yes lazynet
+	$(compiled)/bin/python -m pip install -qq --disable-pip-version-check '.[test,examples]'
 	@touch $@
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.made
