@@ -113,10 +113,23 @@ def table(runs: list[Run]) -> str:
                     f"{name}: {plan['nodes']} nodes in {plan['batches']} batches (lower bound "
                     f"{plan['lower bound']}, {plan['nodes'] / plan['batches']:.1f} nodes a batch)."
                 )
+        parts.append(agreement(run))
         mflop = run["floor MFLOP"]
         speed = mflop / floor
         parts.append(f"Floor: {mflop:.0f} MFLOP, {speed:.0f} GFLOP/s. {TASKS[run['task']].note}")
     return "\n".join(parts)
+
+
+def agreement(run: Run) -> str:
+    """How far losses lie apart, relative to lazynet op by op, and whose lies farthest."""
+    texts = []
+    for update in (0, 1):
+        losses = {n: e["losses"][update] for n, e in run["systems"].items() if e["rounds"]}
+        one = losses.get(BY_OP) or next(iter(losses.values()))
+        apart = {name: abs(loss / one - 1) for name, loss in losses.items()}
+        farthest = max(apart, key=lambda n: apart[n])
+        texts.append(f"{apart[farthest]:.0e} ({farthest})")
+    return f"Losses differ by at most {texts[0]} at update 1 and {texts[1]} at update 2."
 
 
 def targets(run: Run) -> list[str]:
@@ -175,7 +188,7 @@ def summary(runs: list[Run]) -> str:
                 middle(OURS),
                 speed,
                 middle(BY_OP),
-                f"{middle(dynet)} ({dynet[-1]})" if dynet else "-",
+                f"{middle(dynet)} ({dynet.split()[2]})" if dynet else "-",
                 middle(BATCHED),
                 number(statistics.median(run["floor"])),
                 pair(dynet, OURS),

@@ -72,6 +72,9 @@ def systems_of(task: Task) -> dict[str, Callable[[Any], System]]:
     if importlib.util.find_spec("dynet") and task.dynet:
         for level in LEVELS:
             systems[f"DyNet autobatch {level}"] = lambda w, level=level: task.dynet(w, level)
+        if task.builder:
+            plain = type("Plain", (task.dynet,), {"builder": "VanillaLSTMBuilder"})
+            systems["DyNet autobatch 1 (VanillaLSTM)"] = lambda w: plain(w, 1)
     if importlib.util.find_spec("torch"):
         if task.torch_examples:
             systems["PyTorch per example"] = task.torch_examples
