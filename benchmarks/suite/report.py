@@ -270,7 +270,8 @@ def panel(axis: Any, run: Run) -> None:
     floor = statistics.median(run["floor"])
     axis.axvline(floor, color="black", linewidth=1, linestyle=":")
     axis.text(floor, -0.75, f"floor {number(floor)}", fontsize=8, ha="center")
-    axis.set_yticks(range(len(names)), names, fontsize=8)
+    shown = [name.replace("autobatch ", "") for name in names]
+    axis.set_yticks(range(len(names)), shown, fontsize=8)
     axis.set_ylim(len(names) - 0.4, -1.1)
     axis.set_xlim(0, limit)
     threads = "1 thread" if run["threads"] == 1 else f"{run['threads']} threads"
