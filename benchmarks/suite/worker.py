@@ -25,6 +25,7 @@ import numpy as np
 
 import lazynet as ln
 import lazynet.execute
+import lazynet.tape
 from benchmarks.suite.base import Lazynet, Sizes, System, Task
 from benchmarks.suite.floor import Floor
 from benchmarks.suite.tasks import TASKS
@@ -210,11 +211,13 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     result = {"Python": platform.python_version()}
+    compiled = not str(ln.tape.__file__).endswith(".py")
     for name in ("lazynet", "numpy", "dynet38", "torch"):
         try:
             result[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    result["lazynet"] += " (compiled)" if compiled else " (not compiled)"
     return result
 
 
