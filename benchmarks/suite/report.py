@@ -198,6 +198,7 @@ def summary(runs: list[Run]) -> str:
                 "; ".join(targets(run)) or "none",
             ]
         )
+    least = ["task", "hidden", "threads", "x DyNet", "x PyTorch", "op by op x DyNet", "over floor"]
     latest = max(runs, key=lambda run: run["date"])
     versions = ", ".join(f"{k} {v}" for k, v in latest["versions"].items())
     return "\n".join(
@@ -214,8 +215,34 @@ def summary(runs: list[Run]) -> str:
             "matrix products. Losses at the first two updates show that it is the same work.",
             "",
             *lines_of(columns, rows),
+            "",
+            "The same ratios from the least times of each, which a busy machine disturbs less:",
+            "",
+            *lines_of(least, [least_ratios(run) for run in runs]),
         ]
     )
+
+
+def least_ratios(run: Run) -> list[str]:
+    """Ratios of the shortest times over all rounds; with the update, except over the floor."""
+
+    def least(names: list[str], update: bool = True) -> float | None:
+        values = [v for name in names for v in totals(run, name, update).values()]
+        return min(values) if values else None
+
+    def over(a: float | None, b: float | None) -> str:
+        return times(a / b if a and b else None)
+
+    dynet = least([name for name in run["systems"] if name.startswith("DyNet")])
+    return [
+        run["task"],
+        str(run["hidden"]),
+        str(run["threads"]),
+        over(dynet, least([OURS])),
+        over(least([BATCHED]), least([OURS])),
+        over(dynet, least([BY_OP])),
+        over(least([OURS], update=False), min(run["floor"])),
+    ]
 
 
 # Plots
