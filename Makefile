@@ -73,9 +73,10 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 	$(install) '.[test,examples]'
 	@touch $@
 
-$(VENV)-bench/.bench: pyproject.toml
+# Installed as users do, which compiles what runs for every node.
+$(VENV)-bench/.bench: pyproject.toml setup.py $(wildcard lazynet/*.py lazynet/*/*.py)
 	@test -e $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	$(VENV)-bench/bin/python -m pip install -qq --disable-pip-version-check '.[bench]'
 	@touch $@
 
 # Installed anew whenever a source changed: unlike the other environments, this one holds a copy.

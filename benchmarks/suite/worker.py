@@ -25,6 +25,7 @@ import numpy as np
 
 import lazynet as ln
 import lazynet.execute
+import lazynet.tape
 from benchmarks.suite.base import Lazynet, Sizes, System, Task
 from benchmarks.suite.floor import Floor
 from benchmarks.suite.tasks import TASKS
@@ -72,6 +73,9 @@ def systems_of(task: Task) -> dict[str, Callable[[Any], System]]:
     if importlib.util.find_spec("dynet") and task.dynet:
         for level in LEVELS:
             systems[f"DyNet autobatch {level}"] = lambda w, level=level: task.dynet(w, level)
+        if task.builder:
+            plain = type("Plain", (task.dynet,), {"builder": "VanillaLSTMBuilder"})
+            systems["DyNet autobatch 1 (VanillaLSTM)"] = lambda w: plain(w, 1)
     if importlib.util.find_spec("torch"):
         if task.torch_examples:
             systems["PyTorch per example"] = task.torch_examples
@@ -207,11 +211,13 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     result = {"Python": platform.python_version()}
+    compiled = not str(ln.tape.__file__).endswith(".py")
     for name in ("lazynet", "numpy", "dynet38", "torch"):
         try:
             result[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    result["lazynet"] += " (compiled)" if compiled else " (not compiled)"
     return result
 
 

@@ -242,6 +242,7 @@ TASK = Task(
     op_by_op=OpByOp,
     dynet=DynetCharacters,
     torch_examples=TorchCharacters,
+    builder=True,
     torch_batched=TorchPacked,
     products=products,
 )

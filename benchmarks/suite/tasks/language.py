@@ -163,6 +163,7 @@ TASK = Task(
     op_by_op=OpByOp,
     dynet=DynetLanguage,
     torch_examples=TorchLanguage,
+    builder=True,
     torch_batched=TorchPacked,
     products=products,
     exponentials=exponentials,

@@ -349,6 +349,7 @@ TASK = Task(
     op_by_op=OpByOp,
     dynet=DynetParser,
     torch_examples=TorchParser,
+    builder=True,
     torch_batched=TorchLockStep,
     products=products,
     note="PyTorch batched by hand: in lock-step, with bundled rows, as SPINN.",

@@ -162,6 +162,7 @@ TASK = Task(
     op_by_op=OpByOp,
     dynet=DynetTagger,
     torch_examples=TorchTagger,
+    builder=True,
     torch_batched=TorchPacked,
     products=products,
 )

@@ -93,7 +93,7 @@ class Idiomatic(_Parameters):
 
     def visit(self, tree: Tree, hs: list[Any], labels: list[int]) -> Any:
         if tree.left is None:
-            h, c = self.leaf(self.words[tree.word])
+            h, c = self.leaf(tree.word)
         else:
             left = self.visit(tree.left, hs, labels)
             h, c = self.node(*left, *self.visit(tree.right, hs, labels))
@@ -102,8 +102,9 @@ class Idiomatic(_Parameters):
         return h, c
 
     @fuse
-    def leaf(self, x: Any) -> Any:
-        gates, candidate = ln.split(ln.affine(self.b, self.W, x), [2 * self.n, self.n])
+    def leaf(self, word: int) -> Any:
+        z = ln.affine(self.b, self.W, self.words[word])
+        gates, candidate = ln.split(z, [2 * self.n, self.n])
         i, o = ln.split(ln.sigmoid(gates), 2)
         c = i * ln.tanh(candidate)
         return o * ln.tanh(c), c
