@@ -33,7 +33,17 @@ class Argument:
         per_node: In a segmented batch, whether it has one row for each node, not a segment.
     """
 
-    __slots__ = ("_distinct", "arena", "index", "mode", "per_node", "rows", "shape", "start", "stop")
+    __slots__ = (
+        "_distinct",
+        "arena",
+        "index",
+        "mode",
+        "per_node",
+        "rows",
+        "shape",
+        "start",
+        "stop",
+    )
 
     def __init__(
         self, mode: int, arena: int, start: int, stop: int, index: Array | None, shape: Shape

@@ -270,9 +270,7 @@ class Walk:
         if selected is not None and step.segments is not None:
             chosen = nodes_of(step, selected)
         args = evaluation.arguments[k]
-        grads = op.reverse(
-            back, start, start + step.rows, args, now, chosen, step.segments
-        )
+        grads = op.reverse(back, start, start + step.rows, args, now, chosen, step.segments)
         for need, argument, dx in zip(now, step.args, grads):
             if need and dx is not None:
                 rows = selected if chosen is selected else argument_rows(step, argument, chosen)

@@ -234,9 +234,11 @@ class Backward:
         elif isinstance(op, SumList):
             assert dy is not None
             if isinstance(op, MeanList):
-                dy = self.code.elementwise("multiply", [dy, 1.0 / len(args)])  # type: ignore[assignment]
+                mean = self.code.elementwise("multiply", [dy, 1.0 / len(args)])
+                assert isinstance(mean, Value)
+                dy = mean
             for a in args:
-                self.give(a, dy)  # type: ignore[arg-type]
+                self.give(a, dy)
         elif isinstance(op, Elementwise):
             assert dy is not None
             self._elementwise(i, dy)

@@ -43,7 +43,7 @@ def unrun(
     totals: dict[tuple[int, int], Any],
     number: int,
 ) -> None:
-    """An operation's own backward: gradients of rows go `into` arrays, of shared values to `totals`."""
+    """An operation's own backward: gradients of rows go `into` arrays, others to `totals`."""
     call.needs = needs
     found = op.backward(call, dy, y, *args)
     if not isinstance(found, tuple):
