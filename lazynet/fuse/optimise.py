@@ -232,8 +232,8 @@ def reuse_operands(
     produced = {out.owner().number: k.op for k in instructions for out in k.outs}
     later = list(needed)
     for k in reversed(instructions):
-        out = k.outs[0]
-        if k.op in _IN_PLACE and out.base is None and not any(out is v for v in fixed):
+        out = k.outs[0] if k.op in _IN_PLACE else None
+        if out is not None and out.base is None and not any(out is v for v in fixed):
             for x in k.ins:
                 if (
                     isinstance(x, Value)
