@@ -288,6 +288,8 @@ class FusedRows(Fused):
         payload: Any,
         segments: Array | None,
     ) -> None:
+        if start == stop:
+            return  # the batch that begins at the same row keeps its place
         memo: dict[int, Any] = {}
         work.batches[start] = (payload, memo)
         if work.rows == work.largest:

@@ -474,6 +474,8 @@ class FusedScan(Fused):
         segments: Array | None,
     ) -> None:
         assert segments is not None
+        if start == stop:
+            return  # the batch that begins at the same row keeps its place
         form = self.form
         packing = Packing(segments, form.reverse)
         xs = []
