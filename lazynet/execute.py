@@ -127,9 +127,10 @@ class Evaluation:
         mode = argument.mode
         arena = self.arenas[argument.arena]
         if mode == TAKE:
+            assert argument.index is not None
             if out is None:
-                return take_rows(arena, argument.index)  # type: ignore[arg-type]
-            np.take(arena, argument.index, axis=0, out=out, mode="clip")  # type: ignore[arg-type]
+                return take_rows(arena, argument.index)
+            np.take(arena, argument.index, axis=0, out=out, mode="clip")
             return out
         source = arena[argument.start : argument.stop]
         if mode == SAME:

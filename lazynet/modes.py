@@ -88,7 +88,7 @@ def no_autobatch() -> Iterator[None]:
 
 @contextmanager
 def no_fuse() -> Iterator[None]:
-    """Record what `ln.fuse` and `ln.scan` would fuse operation by operation: the reference for them.
+    """Record operation by operation what `ln.fuse` and `ln.scan` would fuse: their reference.
 
     >>> import lazynet as ln
     >>> twice = ln.fuse(lambda x: ln.tanh(x) + x)

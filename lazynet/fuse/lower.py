@@ -74,8 +74,8 @@ class Forward:
         for i, rows in enumerate(tape.rows):
             if rows not in (-1, TRACED_ROWS):
                 raise FuseError(
-                    f"{trace.name}: {self.kinds[i].op.name} (line {tape.lines.get(i)}) makes a batch "
-                    f"of {rows} rows inside a fused function; pass a batch as an argument"
+                    f"{trace.name}: {self.kinds[i].op.name} (line {tape.lines.get(i)}) makes a "
+                    f"batch of {rows} rows inside a fused function; pass a batch as an argument"
                 )
         for i, kind in enumerate(self.kinds):
             if kind.position == 0:
@@ -98,7 +98,9 @@ class Forward:
         """Node i as it meets rows of this form (or a scalar)."""
         x = self.env[i]
         if isinstance(x, Shared):
-            return Shared(i if x.index < 0 else x.index, x.shape, *self._form(x.shape, planes, width))
+            return Shared(
+                i if x.index < 0 else x.index, x.shape, *self._form(x.shape, planes, width)
+            )
         return self.formed(x, planes, width)
 
     def _form(self, shape: tuple[int, ...], planes: int, width: int) -> tuple[int, int]:
@@ -357,11 +359,11 @@ def fixed_window(lowering: Any, i: int) -> tuple[int, int] | None:
     return lowering.payloads[i], max(count, 1)
 
 
-def product_terms(
-    lowering: Any, i: int
-) -> tuple[list[tuple[int, bool, int]], int | None] | None:
-    """(matrix, whether transposed, vector) of each term, and the bias; None if it is no product of
-    shared matrices with vectors."""
+def product_terms(lowering: Any, i: int) -> tuple[list[tuple[int, bool, int]], int | None] | None:
+    """(matrix, whether transposed, vector) of each term of a product, and the bias.
+
+    None if it is no product of shared matrices with vectors.
+    """
     kind, args = lowering.kinds[i], lowering.args[i]
     kinds = lowering.kinds
     if isinstance(kind.op, Matmul):
@@ -373,7 +375,7 @@ def product_terms(
         pairs = list(zip(args[1::2], args[2::2]))
         bias = args[0]
     terms = []
-    for k, (matrix, vector) in enumerate(pairs):
+    for matrix, vector in pairs:
         if not kinds[matrix].type.shared or len(kinds[matrix].type.shape) != 2:
             return None
         if lowering.env_shared(vector) or len(kinds[vector].type.shape) != 1:
@@ -386,8 +388,10 @@ def product_terms(
 
 
 def _plane_widths(lowering: Forward) -> dict[int, int]:
-    """For vectors that are cut into parts, and what is computed from them elementwise, the width
-    of the planes: the greatest that all the cuts respect."""
+    """Width of the planes of vectors that are cut, and of what is computed from them elementwise.
+
+    It is the greatest that all the cuts respect.
+    """
     parent = list(range(len(lowering.kinds)))
 
     def find(i: int) -> int:

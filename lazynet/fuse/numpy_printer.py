@@ -227,8 +227,8 @@ class Printer:
         first = product.addend is None or product.addend.owner() is not z.owner()
         inside = not first
         for x, weight in zip(k.ins, product.weights):
-            key = ("weight", weight.key(), scale)
-            w = self.names.prepare(key, ("weight", weight, scale))
+            of_weight = ("weight", weight.key(), scale)
+            w = self.names.prepare(of_weight, ("weight", weight, scale))
             if first:
                 self.line(f"matmul({self.name(x)}, {w}, {out})")
                 first = False
@@ -237,8 +237,8 @@ class Printer:
                 self.line(f"matmul({self.name(x)}, {w}, {t})")
                 self.line(f"np.add({out}, {t}, {out})")
         if any(bias >= 0 for bias, _ in product.biases):
-            key = ("bias", tuple(product.biases), scale, z.width)
-            b = self.names.prepare(key, ("bias", product.biases, scale, z.width))
+            of_bias = ("bias", tuple(product.biases), scale, z.width)
+            b = self.names.prepare(of_bias, ("bias", product.biases, scale, z.width))
             self.line(f"np.add({out}, {b}, {out})")
         if product.addend is not None and not inside:
             self.line(f"np.add({out}, {self.name(product.addend)}, {out})")
@@ -298,7 +298,9 @@ class Printer:
         if info.op.payload == "key":
             return f"c['{'rows' if info.batched else 'nodes'}'][{payload}]{self.part}"
         if isinstance(payload, np.ndarray):
-            return f"broadcast_to(np.array({payload.tolist()!r}), ({self.rows}, {payload.shape[-1]}))"
+            return (
+                f"broadcast_to(np.array({payload.tolist()!r}), ({self.rows}, {payload.shape[-1]}))"
+            )
         dtype = "np.int64" if info.op.payload == "int" else "dtype"
         return f"np.full({self.rows}, {payload!r}, {dtype})"
 

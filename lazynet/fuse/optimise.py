@@ -6,6 +6,7 @@ step on neighbouring planes becomes one call; results take the memory of operand
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from lazynet.fuse.lower import Forward
@@ -43,7 +44,10 @@ def merge_products(forward: Forward) -> Groups:
         ]
         biases = [k.info.biases[0] for k in instructions]
         merged = Instruction(
-            "product", [code.value(planes, width)], list(first.ins), Product(weights, biases, planes)
+            "product",
+            [code.value(planes, width)],
+            list(first.ins),
+            Product(weights, biases, planes),
         )
         at = 0
         members = []
@@ -133,8 +137,10 @@ def _merge_once(instructions: list[Instruction]) -> list[Instruction] | None:
                 key.append(("number", str(x)))
             elif isinstance(x, Shared):
                 key.append(("shared", x.index, x.planes) if x.planes == x.width == 1 else id(x))
-            elif x.width == k.outs[0].width and (x.base is None or x.how == PLANES) and (
-                x.owner().planes > 1 and x.planes == k.outs[0].planes
+            elif (
+                x.width == k.outs[0].width
+                and (x.base is None or x.how == PLANES)
+                and (x.owner().planes > 1 and x.planes == k.outs[0].planes)
             ):
                 moving = True
                 key.append(("planes", x.owner().number))
@@ -148,7 +154,7 @@ def _merge_once(instructions: list[Instruction]) -> list[Instruction] | None:
         if len(bucket) < 2:
             continue
         ordered = sorted(bucket, key=lambda item: _firsts(item[1]))
-        for (at, a), (bt, b) in zip(ordered, ordered[1:]):
+        for (at, a), (bt, b) in pairwise(ordered):
             if not all(
                 y - x == a.outs[0].planes or (x == y and same)
                 for x, y, same in zip(_firsts(a), _firsts(b), _stays(a, b))
@@ -226,8 +232,8 @@ def reuse_operands(
     produced = {out.owner().number: k.op for k in instructions for out in k.outs}
     later = list(needed)
     for k in reversed(instructions):
-        out = k.outs[0]
-        if k.op in _IN_PLACE and out.base is None and not any(out is v for v in fixed):
+        out = k.outs[0] if k.op in _IN_PLACE else None
+        if out is not None and out.base is None and not any(out is v for v in fixed):
             for x in k.ins:
                 if (
                     isinstance(x, Value)

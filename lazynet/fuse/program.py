@@ -170,7 +170,6 @@ class Opaque:
         self.batched = False
         self.slot = -1
 
-
     def shares(self) -> tuple[bool, ...]:
         """Per argument, whether the op gets it without a row axis."""
         return tuple([self.op.shares and isinstance(x, Shared) for x in self.args])
@@ -203,7 +202,9 @@ class Instruction:
         return found
 
     def __repr__(self) -> str:
-        return f"{self.outs} = {self.op} {self.info if isinstance(self.info, str) else ''}{self.ins}"
+        return (
+            f"{self.outs} = {self.op} {self.info if isinstance(self.info, str) else ''}{self.ins}"
+        )
 
 
 class Code:

@@ -112,6 +112,7 @@ class Backward:
                 wanted[i] = i in shared_needs
             elif kind.op.differentiable and i not in forward.frozen:
                 wanted[i] = any(wanted[a] for a in forward.args[i])
+            wanted[i] = wanted[i] and kind.type.dtype in FLOATS
         return wanted
 
     # Cotangents
@@ -234,9 +235,11 @@ class Backward:
         elif isinstance(op, SumList):
             assert dy is not None
             if isinstance(op, MeanList):
-                dy = self.code.elementwise("multiply", [dy, 1.0 / len(args)])  # type: ignore[assignment]
+                mean = self.code.elementwise("multiply", [dy, 1.0 / len(args)])
+                assert isinstance(mean, Value)
+                dy = mean
             for a in args:
-                self.give(a, dy)  # type: ignore[arg-type]
+                self.give(a, dy)
         elif isinstance(op, Elementwise):
             assert dy is not None
             self._elementwise(i, dy)
@@ -332,7 +335,8 @@ class Backward:
                 dy = self.code.add("zero", self.code.value(1, t.width, t.dtype), [])
             given.append(forward.flat(dy))
         rows = [k for k, a in enumerate(args) if needs[k] and not forward.is_shared(a)]
-        waits = not (op.reads_args or op.reads_y) and op.shares and not rows and len(given) == 1
+        kept = op.reads_args or op.reads_y or isinstance(op, Elementwise)
+        waits = op.shares and not kept and not rows and len(given) == 1
         outs = []
         for k in rows:
             outs.append(self.code.value(1, forward.size(args[k])))

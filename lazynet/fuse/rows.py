@@ -99,7 +99,9 @@ class Fused(Staged):
         object.__setattr__(self, "leaves", tuple(found))
         object.__setattr__(self, "lowered", self.lower())
         object.__setattr__(self, "compiled", {})
-        places = {i: k for k, i in enumerate(self.trace.inputs) if self.lowered.forward.is_shared(i)}
+        places = {
+            i: k for k, i in enumerate(self.trace.inputs) if self.lowered.forward.is_shared(i)
+        }
         at = len(self.trace.inputs)
         for i, p in enumerate(tape.payloads):
             if isinstance(p, Leaf):
@@ -128,7 +130,9 @@ class Fused(Staged):
         """The kind of its nodes: the trace holds for these argument types alone."""
         kinds = self.trace.tape.kinds
         types = [kinds[i].type for i in self.trace.inputs] + [p.type for p in self.leaves]
-        return Kind(self, tuple(types), tuple([self._row_type(i) for i in self.trace.outputs]), False)
+        return Kind(
+            self, tuple(types), tuple([self._row_type(i) for i in self.trace.outputs]), False
+        )
 
     def _row_type(self, i: int) -> Any:
         from lazynet.kinds import type_of
@@ -147,7 +151,8 @@ class Fused(Staged):
             payload[number] = _column(slot, column, sizes)
         if keys:
             base = np.array(columns[-1], np.uint64)
-            nodes = rows = base
+            nodes: Array = base
+            rows: Array = base
             if sizes is not None:
                 nodes = np.repeat(base, sizes)
                 within = np.concatenate([np.arange(n, dtype=np.uint64) for n in sizes])
@@ -159,7 +164,9 @@ class Fused(Staged):
 
     # Shared values
 
-    def shared_values(self, given: Sequence[Array | None]) -> tuple[dict[int, Array], dict[int, Any]]:
+    def shared_values(
+        self, given: Sequence[Array | None]
+    ) -> tuple[dict[int, Array], dict[int, Any]]:
         """Values of the shared nodes of the trace, and what their operations kept."""
         tape = self.trace.tape
         values: dict[int, Array] = {}
@@ -182,7 +189,9 @@ class Fused(Staged):
                 values[i], kept[i] = out[0], call.keep
         return values, kept
 
-    def shared_gradients(self, work: Any, nodes: frozenset[int], totals: dict[int, Any]) -> list[Any]:
+    def shared_gradients(
+        self, work: Any, nodes: frozenset[int], totals: dict[int, Any]
+    ) -> list[Any]:
         """From gradients of shared nodes to those of the shared arguments."""
         tape = self.trace.tape
         wanted = set(nodes)
@@ -252,9 +261,7 @@ class FusedRows(Fused):
                 if v.owner().argument >= 0 and v.owner().argument in self.joins():
                     joined[v.owner().argument] = np.empty((rows, v.owner().width), v.dtype)
         prepared = prepare(names.prepared_specs, values, dtype)
-        return Work(
-            rows, largest, values, prepared, outputs, keep, scratch, joined, kept
-        )
+        return Work(rows, largest, values, prepared, outputs, keep, scratch, joined, kept)
 
     def joins(self) -> frozenset[int]:
         """Arguments of which the gradient of a weight reads all rows."""
@@ -281,6 +288,8 @@ class FusedRows(Fused):
         payload: Any,
         segments: Array | None,
     ) -> None:
+        if start == stop:
+            return  # the batch that begins at the same row keeps its place
         memo: dict[int, Any] = {}
         work.batches[start] = (payload, memo)
         if work.rows == work.largest:
@@ -451,10 +460,8 @@ def add_gradient(
         assert gradient.weight is not None
         weight = gradient.weight
         dz, x = joined(gradient.cotangent), joined(gradient.inputs)
-        if weight.planes == 1:
-            blocks = (dz.T @ x)[None]
-        else:
-            blocks = np.matmul(dz.transpose(0, 2, 1), x)
+        one = weight.planes == 1
+        blocks = (dz.T @ x)[None] if one else np.matmul(dz.transpose(0, 2, 1), x)
         at = 0
         for index, transposed, planes in weight.parts:
             block = blocks[at : at + planes].reshape(planes * weight.width, weight.inputs)
@@ -489,7 +496,8 @@ def add_gradient(
     shared = opaque.shares()
     needs = tuple([k == gradient.position for k in range(len(shared))])
     call = Call(len(dy), carried, shared, needs, None)
-    found = opaque.op.backward(call, dy, None, *[None] * len(shared))
+    unread: list[Any] = [None] * len(shared)
+    found = opaque.op.backward(call, dy, None, *unread)
     _add(totals, index, found[gradient.position] if isinstance(found, tuple) else found)
 
 

@@ -20,6 +20,8 @@ def run(
 ) -> Call:
     """An operation's own forward, into `out`; returns the call, with what it kept."""
     call = Call(rows, payload, shared, (), out)
+    if op.nary:
+        args = _stacked(call, args)
     y = op.forward(call, *args)
     if y is not out:
         if many:
@@ -43,9 +45,14 @@ def unrun(
     totals: dict[tuple[int, int], Any],
     number: int,
 ) -> None:
-    """An operation's own backward: gradients of rows go `into` arrays, of shared values to `totals`."""
+    """An operation's own backward: gradients of rows go `into` arrays, others to `totals`."""
     call.needs = needs
-    found = op.backward(call, dy, y, *args)
+    if op.nary:
+        dx = op.backward(call, dy, y, *_stacked(call, args))
+        parts = dx.reshape(call.rows, len(needs), *dx.shape[1:])
+        found = tuple([parts[:, position] for position in range(len(needs))])
+    else:
+        found = op.backward(call, dy, y, *args)
     if not isinstance(found, tuple):
         found = (found,)
     for position, (need, gradient) in enumerate(zip(needs, found)):
@@ -59,6 +66,15 @@ def unrun(
                 gradient = gradient.sum(axis=0)
             known = totals.get((number, position))
             totals[number, position] = gradient if known is None else known + gradient
+
+
+def _stacked(call: Call, args: Any) -> tuple[Any]:
+    """The lists of an op that reduces lists, one after the other, as it gets them elsewhere."""
+    call.segments = np.arange(0, call.rows * len(args) + 1, len(args))
+    if args[0] is None:
+        return (None,)
+    rows = np.stack(args, axis=1)
+    return (rows.reshape(call.rows * len(args), *rows.shape[2:]),)
 
 
 SCOPE: dict[str, Any] = {

@@ -143,9 +143,7 @@ class LoweredScan(Lowered):
             inside = [t for t, i in enumerate(inner) if i]
             hoisted = self.forward.code.value(z.planes, z.width, z.dtype)
             first = Product([product.weights[t] for t in outside], product.biases, z.planes)
-            second = Product(
-                [product.weights[t] for t in inside], [(-1, z.planes)], z.planes
-            )
+            second = Product([product.weights[t] for t in inside], [(-1, z.planes)], z.planes)
             first.scale = second.scale = product.scale
             if product.addend is not None and product.addend.owner().number in depends:
                 result.append(Instruction("product", [hoisted], [k.ins[t] for t in outside], first))
@@ -279,7 +277,7 @@ def _reading(lowered: LoweredScan, names: Names, phase: str) -> None:
 
 def print_scan_back(lowered: LoweredScan, forward: Compiled, needs: Needs) -> CompiledBack:
     """The backward half as a function of a batch of sequences."""
-    form, trace = lowered.form, lowered.trace
+    form = lowered.form
     backward, instructions = lowered.backward(needs)
     names = Names()
     names.given = dict(forward.names.given)
@@ -293,11 +291,7 @@ def print_scan_back(lowered: LoweredScan, forward: Compiled, needs: Needs) -> Co
     parts = phases(instructions, carried, loops)
     residues = [g.cotangent for g in backward.shared if g.cotangent is not None]
     xs = [v for v in backward.inputs[: form.inputs] if v is not None]
-    keep = [
-        v
-        for v in [*residues, *xs, *crossing(parts)]
-        if v.owner().number not in names.given
-    ]
+    keep = [v for v in [*residues, *xs, *crossing(parts)] if v.owner().number not in names.given]
     body = []
     for phase, part in zip(_PHASES, parts):
         printer = Printer(names, "        " if phase == "loop" else "    ", phase)
@@ -480,6 +474,8 @@ class FusedScan(Fused):
         segments: Array | None,
     ) -> None:
         assert segments is not None
+        if start == stop:
+            return  # the batch that begins at the same row keeps its place
         form = self.form
         packing = Packing(segments, form.reverse)
         xs = []
@@ -517,7 +513,9 @@ class FusedScan(Fused):
                 history = histories[form.next_states.index(k)]
                 np.take(history, inverse + packing.nodes, axis=0, out=into, mode="clip")
             else:
-                np.take(ys[k], inverse, axis=0, out=into, mode="clip")  # type: ignore[arg-type]
+                y = ys[k]
+                assert y is not None
+                np.take(y, inverse, axis=0, out=into, mode="clip")
 
     def _keys(self, keys: list[int] | None, packing: Packing) -> Any:
         """Random keys of every row: those of the sequence, a few for each step."""
@@ -574,7 +572,7 @@ class FusedScan(Fused):
         packing = batch.packing
         ds = [take_rows(seed, packing.perm) for seed in seeds]
         carried = []
-        for j, k in enumerate(form.next_states):
+        for k in form.next_states:
             history = np.zeros((packing.nodes + packing.rows, ds[k].shape[1]), ds[k].dtype)
             history[packing.nodes :] = ds[k]
             carried.append(history)
@@ -596,10 +594,10 @@ class FusedScan(Fused):
         for dx in found:
             result.append(None if dx is None else take_rows(dx, packing.inverse()))
         place = np.argsort(packing.order)
-        for wanted, history in zip(code.inputs[form.inputs :], carried):
-            result.append(take_rows(history, place) if wanted else None)
-        for wanted, total in zip(code.inputs[form.inputs + form.states :], constants):
-            result.append(take_rows(total, place) if wanted else None)
+        for want, history in zip(code.inputs[form.inputs :], carried):
+            result.append(take_rows(history, place) if want else None)
+        for want, total in zip(code.inputs[form.inputs + form.states :], constants):
+            result.append(take_rows(total, place) if want else None)
         return [*result, *[None] * len(self.leaves)]
 
     def finish(self, back: ScanBack) -> list[Any]:
@@ -671,9 +669,7 @@ def _time_major(batch: Batch, form: Form, k: int, output: Array, rows: Array | N
     return take_rows(output, batch.packing.origin[batch.packing.perm])
 
 
-def _subset(
-    batch: Batch, chosen: Array, segments: Array, reverse: bool
-) -> tuple[Batch, Array]:
+def _subset(batch: Batch, chosen: Array, segments: Array, reverse: bool) -> tuple[Batch, Array]:
     """Some sequences of a batch as a batch; and which of its rows, time-major, they are."""
     packing = batch.packing
     lengths = np.diff(segments)[chosen]
@@ -682,9 +678,7 @@ def _subset(
     own.origin = np.arange(own.rows) + offsets
     rows = packing.inverse()[own.origin[own.perm]]
     place = np.argsort(packing.order)[chosen][own.order]
-    histories = [
-        np.concatenate([h[place], h[packing.nodes :][rows]]) for h in batch.histories
-    ]
+    histories = [np.concatenate([h[place], h[packing.nodes :][rows]]) for h in batch.histories]
     memo: dict[int, dict[int, Any]] = {
         -1: {number: pick_call(call, rows) for number, call in batch.memo[-1].items()}
     }

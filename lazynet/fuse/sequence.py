@@ -167,8 +167,9 @@ def _fused(cell: Any) -> FusedFunction:
         try:
             setattr(function, _ATTRIBUTE, fused)
         except AttributeError:
-            return fuse(cell)  # type: ignore[no-any-return]
-    return fused if owner is None else fused.__get__(owner)  # type: ignore[no-any-return]
+            alone: FusedFunction = fuse(cell)
+            return alone
+    return fused if owner is None else fused.__get__(owner)
 
 
 def _record(

@@ -15,9 +15,8 @@ import numpy as np
 from lazynet.deferred import TRACED_ROWS, Slot, stands_for
 from lazynet.errors import FuseError
 from lazynet.graph import Expression, Leaf, handle
-from lazynet.kinds import Op, Type, user_line
+from lazynet.kinds import Kind, Op, Type, user_line
 from lazynet.leaves import INPUT, Input, input_kind
-from lazynet.kinds import Kind
 from lazynet.modes import tracing
 from lazynet.randomness import KEY_STEP, Stream, using_stream
 from lazynet.tape import LOCAL, Tape
@@ -123,9 +122,7 @@ class Trace:
         LOCAL.tape = self.tape
         try:
             with tracing(), using_stream(stream):
-                args, keywords = rebuild(
-                    [self._inside(k, a, single) for k, a in enumerate(given)]
-                )
+                args, keywords = rebuild([self._inside(k, a, single) for k, a in enumerate(given)])
                 result = function(*args, **keywords)
         finally:
             LOCAL.tape = outer
@@ -141,7 +138,9 @@ class Trace:
                     "computes from its arguments"
                 )
         if not found:
-            raise FuseError(f"{self.name}: it returned no expression; it has to return at least one")
+            raise FuseError(
+                f"{self.name}: it returned no expression; it has to return at least one"
+            )
         self.outputs = [x.index for x in found]
 
     def _inside(self, position: int, a: Any, single: bool) -> Any:

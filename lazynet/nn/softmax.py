@@ -91,6 +91,7 @@ class ClassFactoredSoftmax:
             ShapeError: If there are not as many words as rows.
         """
         h = vector_of(h, self.n_in, "ClassFactoredSoftmax", self.model.dtype, "h")
+        of_class: Expression
         if not isinstance(word, (list, tuple, range, np.ndarray)) or np.ndim(word) == 0:
             w = self._word(word)
             of_class = self._class_loss(h, self._class_of[w])
@@ -102,7 +103,7 @@ class ClassFactoredSoftmax:
                 f"ClassFactoredSoftmax: got {len(words)} words and {h!r}; a list of words needs a "
                 "batch with as many rows"
             )
-        of_class: Expression = self._class_loss(h, [self._class_of[w] for w in words])
+        of_class = self._class_loss(h, [self._class_of[w] for w in words])
         if not words:
             return of_class
         zero = constant(np.zeros((), self.model.dtype))
@@ -112,7 +113,10 @@ class ClassFactoredSoftmax:
     def _within(self, h: Expression, word: int) -> Expression | None:
         """-log p(word | its class, h); None, for 0, where the class has no other word."""
         linear = self.words[self._class_of[word]]
-        return None if linear is None else self._word_loss(linear, h, self._place[word])
+        if linear is None:
+            return None
+        loss: Expression = self._word_loss(linear, h, self._place[word])
+        return loss
 
     @fuse
     def _class_loss(self, h: Expression, c: int | Sequence[int]) -> Expression:

@@ -62,7 +62,8 @@ class _TreeLSTM:
                 raise ArgumentError(
                     f"{self.role}: got neither an input nor children; a leaf needs an input"
                 )
-            return self.leaf(x)
+            leaf: TreeState = self.leaf(x)
+            return leaf
         return self.node(x, states)
 
     def _state(self, state: Any) -> TreeState:
@@ -142,9 +143,11 @@ class ChildSumTreeLSTM(_TreeLSTM):
         cs = rebatch([c for _, c in present])
         if x is None:
             kept = self._kept(hs, cs, self.b_forget)
-            return self._combined(sum_batch(hs), sum_batch(kept))
-        kept = self._kept(hs, cs, affine(self.b_forget, self.W_forget, x))
-        return self._combined(sum_batch(hs), sum_batch(kept), x)
+        else:
+            kept = self._kept(hs, cs, affine(self.b_forget, self.W_forget, x))
+        given = [sum_batch(hs), sum_batch(kept)]
+        combined: TreeState = self._combined(*given) if x is None else self._combined(*given, x)
+        return combined
 
     @fuse
     def _kept(self, h: Expression, c: Expression, products: Expression) -> Expression:
@@ -154,10 +157,8 @@ class ChildSumTreeLSTM(_TreeLSTM):
     @fuse
     def _combined(self, h: Expression, kept: Expression, x: Expression | None = None) -> TreeState:
         """The state from the sums over the children."""
-        if x is None:
-            products = affine(self.b, self.U, h)
-        else:
-            products = affine(self.b, self.W, x, self.U, h)
+        pairs = [self.U, h] if x is None else [self.W, x, self.U, h]
+        products = affine(self.b, *pairs)
         i, o, g = self._gates(products)
         c = i * g + kept
         return o * tanh(c), c
@@ -216,8 +217,8 @@ class NaryTreeLSTM(_TreeLSTM):
     def node(self, x: Expression | None, states: list[TreeState | None]) -> TreeState:
         if len(states) > self.arity:
             raise ShapeError(
-                f"NaryTreeLSTM: got {len(states)} children; this cell takes at most {self.arity}; make "
-                "it with a greater arity, or binarise the tree"
+                f"NaryTreeLSTM: got {len(states)} children; this cell takes at most {self.arity}; "
+                "make it with a greater arity, or binarise the tree"
             )
         given = [] if x is None else [x]
         pattern = 0

@@ -420,9 +420,9 @@ def pick(x: Any, index: int | Sequence[int], axis: int = 0) -> Expression:
     n = x.shape[k]
     spans: list[Span] = [(m, 1) for m in x.shape[:k]] + [(-1, 1)]
     if is_deferred(index) and k == 0 and not x.type.shared:
-        if type(index) is Integer:
-            return _deferred_entry(x, index, "pick")
         entries: Any = index
+        if type(entries) is Integer:
+            return _deferred_entry(x, entries, "pick")
         slot = entries.slot(n, lambda v: all_in_range(v, n, "pick"), prod(x.shape[1:]))
         return record(_window_op(x.shape, tuple(spans)), (x,), slot, TRACED_ROWS)
     if not isinstance(index, (list, tuple, np.ndarray, range)) or _is_scalar(index):
