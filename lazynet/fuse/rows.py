@@ -422,7 +422,7 @@ def _column(slot: Slot, column: Sequence[Any], sizes: list[int] | None) -> Array
     if sizes is None:
         return np.array(column, np.int64)
     if slot.listed:
-        return np.concatenate([np.broadcast_to(v, (n,)) for v, n in zip(column, sizes)])
+        return np.concatenate(column)
     return np.repeat(np.array(column, np.int64), sizes)
 
 
