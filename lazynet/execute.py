@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import count
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,22 @@ LOCK = threading.RLock()
 _serials = count(1)
 
 
+class Link(NamedTuple):
+    """Rows of an arena that an earlier evaluation computed.
+
+    Attributes:
+        source: That evaluation.
+        their_arena, theirs: Where they are there.
+        arena, ours: Where they are here.
+    """
+
+    source: Evaluation
+    their_arena: int
+    arena: int
+    theirs: Array
+    ours: Array
+
+
 class Evaluation:
     """One batched run: values of all nodes of a graph, and what backward needs.
 
@@ -44,7 +60,8 @@ class Evaluation:
         shared: Values of shared nodes, by number.
         leaves: Parameters by node number.
         versions: Version of each parameter when it was read, by node number.
-        externals: Where the first nodes come from: (evaluation, number there).
+        links: Rows that come from earlier evaluations.
+        borrowed: Shared values that do: (number, evaluation, number there).
         frozen: Nodes through which no gradient flows.
         calls, arguments: Per step, what forward saw (None: see `call` and `fetched`).
         payloads: Of batches that ran with others as one function, by number.
@@ -61,14 +78,15 @@ class Evaluation:
         "arenas",
         "arguments",
         "asked",
+        "borrowed",
         "calls",
-        "externals",
         "frozen",
         "gradients",
         "kept",
         "layout",
         "leaves",
         "lines",
+        "links",
         "needed",
         "payloads",
         "reached",
@@ -83,7 +101,8 @@ class Evaluation:
         self.serial = next(_serials)
         self.layout = layout
         self.leaves: dict[int, Leaf] = graph.leaves
-        self.externals = graph.externals
+        self.links: list[Link] = []
+        self.borrowed: list[tuple[int, Evaluation, int]] = []
         self.frozen = graph.frozen
         self.lines: dict[int, str] = {}
         self.shared: dict[int, Array] = {}
@@ -216,7 +235,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     layout = evaluation.layout
     for number, leaf in graph.leaves.items():
         evaluation.shared[number] = leaf.values
-    _copy_externals(evaluation)
+    _copy_externals(evaluation, graph)
     for number, kind, args in layout.shared:
         rows = [evaluation.shared[a][None] for a in args]
         out = np.empty((1, *kind.type.shape), kind.type.dtype)
@@ -250,7 +269,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
             history |= _run_singly(evaluation, graph, locate, frozen, run.first, done)
     history |= _run_singly(evaluation, graph, locate, frozen, done, len(layout.steps))
     if not history:
-        evaluation.externals = []
+        evaluation.links, evaluation.borrowed = [], []
 
 
 def _run_singly(
@@ -474,22 +493,25 @@ def _payloads(graph: Graph) -> Any:
     return several
 
 
-def _copy_externals(evaluation: Evaluation) -> None:
+def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:
     """Rows that earlier evaluations computed: once each, one gather per source and arena."""
     layout = evaluation.layout
     groups: dict[tuple[Any, int, int], tuple[list[Array], list[Array]]] = {}
-    for number, (source, there) in enumerate(evaluation.externals):
+    for number, (source, there) in enumerate(graph.externals):
         arena = int(layout.arena[number])
         if arena < 0:
             evaluation.shared[number] = source.shared[there]
+            evaluation.borrowed.append((number, source, there))
             continue
         key = (source, int(source.layout.arena[there]), arena)
         theirs, ours = groups.setdefault(key, ([], []))
         theirs.append(source.layout.node_rows(there))
         ours.append(layout.node_rows(number))
     for (source, their_arena, our_arena), (theirs, ours) in groups.items():
-        rows = take_rows(source.arenas[their_arena], np.concatenate(theirs))
-        evaluation.arenas[our_arena][np.concatenate(ours)] = rows
+        link = Link(source, their_arena, our_arena, np.concatenate(theirs), np.concatenate(ours))
+        evaluation.links.append(link)
+        rows = take_rows(source.arenas[their_arena], link.theirs)
+        evaluation.arenas[our_arena][link.ours] = rows
 
 
 def _commit(evaluation: Evaluation, graph: Graph) -> None:

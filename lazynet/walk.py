@@ -112,7 +112,8 @@ class Walk:
             evaluation = stack.pop()
             if evaluation.serial not in found:
                 found[evaluation.serial] = evaluation
-                stack += [source for source, _ in evaluation.externals]
+                stack += [source for _, source, _ in evaluation.borrowed]
+                stack += [link.source for link in evaluation.links]
         for serial in sorted(found):
             sheet = self.sheets[serial] = Sheet(found[serial])
             self._needs(sheet)
@@ -124,17 +125,14 @@ class Walk:
         wanted = self.wanted.get(evaluation.serial, set())
         for number, leaf in evaluation.leaves.items():
             sheet.shared_needed[number] = leaf.trainable
-        for number, (source, there) in enumerate(evaluation.externals):
+        for number, source, there in evaluation.borrowed:
             theirs = self.sheets[source.serial]
-            arena = int(layout.arena[number])
-            if arena < 0:
-                sheet.shared_needed[number] = theirs.shared_needed.get(there, False)
-            else:
-                rows = source.layout.node_rows(there)
-                needs = theirs.needed[int(source.layout.arena[there])][rows]
-                needed[arena][layout.node_rows(number)] = needs
-                if not needs.all():
-                    sheet.partial.add(arena)
+            sheet.shared_needed[number] = theirs.shared_needed.get(there, False)
+        for link in evaluation.links:
+            needs = self.sheets[link.source.serial].needed[link.their_arena][link.theirs]
+            needed[link.arena][link.ours] = needs
+            if not needs.all():
+                sheet.partial.add(link.arena)
         for number, kind, args in layout.shared:
             sheet.shared_needed[number] = number in wanted or (
                 kind.op.differentiable
@@ -417,23 +415,19 @@ class Walk:
     def _externals(self, sheet: Sheet, agenda: list[int]) -> None:
         """Hand gradients on to the evaluations that computed the rows."""
         evaluation = sheet.evaluation
-        layout = evaluation.layout
-        for number, (source, there) in enumerate(evaluation.externals):
-            theirs = self.sheets[source.serial]
-            arena = int(layout.arena[number])
-            if arena < 0:
-                found = sheet.shared_gradients.get(number)
-                if found is not None and sheet.shared_needed[number]:
-                    self._open(theirs, agenda)
-                    _add(theirs.shared_gradients, there, found)
-                continue
-            rows = layout.node_rows(number)
-            mask = sheet.reached[arena][rows] & sheet.needed[arena][rows]
-            if mask.any():
+        for number, source, there in evaluation.borrowed:
+            found = sheet.shared_gradients.get(number)
+            if found is not None and sheet.shared_needed[number]:
+                theirs = self.sheets[source.serial]
                 self._open(theirs, agenda)
-                index = source.layout.node_rows(there)[mask]
-                their_arena = int(source.layout.arena[there])
-                theirs.give(their_arena, index, sheet.gradients[arena][rows[mask]])
+                _add(theirs.shared_gradients, there, found)
+        for link in evaluation.links:
+            mask = sheet.reached[link.arena][link.ours] & sheet.needed[link.arena][link.ours]
+            if mask.any():
+                theirs = self.sheets[link.source.serial]
+                self._open(theirs, agenda)
+                rows = sheet.gradients[link.arena][link.ours[mask]]
+                theirs.give(link.their_arena, link.theirs[mask], rows)
 
 
 def _changed(leaf: Leaf, kind: Kind) -> GradientError:

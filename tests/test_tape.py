@@ -239,7 +239,7 @@ def test_no_grad_lets_the_history_go() -> None:
             h = ln.tanh(h * w)
             h.value()
     evaluation, _ = h.tape.location(h.index)
-    assert evaluation.externals == []
+    assert evaluation.links == evaluation.borrowed == []
     assert evaluation.calls == [None] * len(evaluation.calls)
 
 
