@@ -507,10 +507,8 @@ def _record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None 
         if index != -1:
             return handle(tape, index)
         tape.shared[key] = n
-    rows = -1
-    if batch is not None:
-        rows = batch
-    else:
+    rows = -1 if batch is None else batch
+    if batch is None:
         known = tape.rows
         for i in indices:
             if known[i] != -1:
@@ -525,10 +523,7 @@ def _record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None 
         tape.payloads.append(payload)
         if modes.marks:
             mark(tape, n)
-        e = Expression()
-        e.tape = tape
-        e.index = n
-        return e
+        return handle(tape, n)
     tape.append(kind, indices, rows, payload)
     if modes.marks:
         for k in range(n, len(kinds)):
