@@ -17,7 +17,7 @@ from lazynet.fuse.trace import Payload, Trace, first_difference
 from lazynet.graph import Expression, Leaf, adopt
 from lazynet.inputs import constant
 from lazynet.kinds import TABLE_LIMIT
-from lazynet.modes import MODES, Modes
+from lazynet.modes import Modes
 from lazynet.tape import LOCAL, tape_for_input
 
 _INT = 0

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.errors import ArgumentError, FuseError, ShapeError
 from lazynet.calls import Program, append, structured
+from lazynet.errors import ArgumentError, FuseError, ShapeError
 from lazynet.fuse.function import FusedFunction, fuse, program_of
 from lazynet.fuse.scan import Form, FusedScan
 from lazynet.fuse.trace import Trace
