@@ -70,7 +70,7 @@ class FusedFunction(Caller):
         if program is None or modes.debug:
             program = self._traced(signature, given, form, program)
         xs = [a for a in given if isinstance(a, Expression) and not isinstance(a, Leaf)]
-        rows = _rows(self.name, given)
+        rows = _rows(self.name, given, {s.position for s in program.slots if s.listed})
         plain_args = tuple([a.value if isinstance(a, Payload) else a for a in given])
         return record_call(program, xs, plain_args, rows, modes)
 
@@ -121,7 +121,13 @@ class BoundFunction(FusedFunction):
 
     def __init__(self, fused: FusedFunction, instance: Any, table: dict[int, Any]) -> None:
         key = id(instance)
-        owner = weakref.ref(instance, lambda _: table.pop(key, None))
+        try:
+            owner = weakref.ref(instance, lambda _: table.pop(key, None))
+        except TypeError:
+            raise ArgumentError(
+                f"{fused.name}: objects of {type(instance).__name__} cannot be referred to weakly, "
+                'and a fused method keeps none alive; add "__weakref__" to __slots__'
+            ) from None
         function = fused.function
 
         def method(*args: Any, **keywords: Any) -> Any:
@@ -211,14 +217,14 @@ def _static(a: Any) -> Any:
     return a
 
 
-def _rows(name: str, given: list[Any]) -> int:
-    """The batch of a call."""
+def _rows(name: str, given: list[Any], payload: set[int]) -> int:
+    """The batch of a call; lists count where they are payload, not where the program is theirs."""
     rows = -1
-    for a in given:
+    for position, a in enumerate(given):
         n = -1
         if isinstance(a, Expression) and not isinstance(a, Leaf):
             n = a.tape.rows[a.index]
-        elif isinstance(a, Payload) and a.listed:
+        elif isinstance(a, Payload) and position in payload:
             n = len(a.value)
         if n != -1 and rows not in (-1, n):
             raise ArgumentError(
