@@ -68,7 +68,7 @@ class Trace:
         return FuseError(
             f"{self.name}: the value of {x!r} was asked for inside a fused function (line "
             f"{user_line()}); it is traced once, before anything is computed; compute the value "
-            "outside and pass it in, or leave the function unfused"
+            "outside and pass it in, choose with ln.where, or leave the function unfused"
         )
 
     def refuse_batch(self, x: Expression) -> FuseError:
