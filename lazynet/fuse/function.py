@@ -16,7 +16,7 @@ from lazynet.fuse.rows import FusedRows
 from lazynet.fuse.trace import Payload, Trace, first_difference
 from lazynet.graph import Expression, Leaf, adopt
 from lazynet.inputs import constant
-from lazynet.kinds import TABLE_LIMIT
+from lazynet.kinds import FLOAT64, FLOATS, TABLE_LIMIT
 from lazynet.modes import Modes
 from lazynet.tape import LOCAL, tape_for_input
 
@@ -55,7 +55,7 @@ class FusedFunction(Caller):
     def general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
         given: list[Any] = []
         key: list[Any] = []
-        form = _flatten((args, keywords), given, key, self.name)
+        form = _flatten((args, keywords), given, key, self.name, _floating((args, keywords)))
         plain = not keywords and _tuples_only(form[1][0])
         table = self.training if modes.training else self.evaluating
         # the key of `fast_call`: of the arguments, without what encloses all of them
@@ -154,7 +154,7 @@ def record_call(
 # Arguments
 
 
-def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
+def _flatten(a: Any, given: list[Any], key: list[Any], name: str, dtype: Any) -> Any:
     """The structure of arguments; their leaves go into `given`, what tells calls apart to `key`."""
     if isinstance(a, Expression):
         given.append(a)
@@ -165,14 +165,14 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
         return 0
     if isinstance(a, tuple) or (isinstance(a, list) and not _whole(a)):
         key.append(OPEN)
-        parts = tuple([_flatten(x, given, key, name) for x in a])
+        parts = tuple([_flatten(x, given, key, name, dtype) for x in a])
         key.append(CLOSE)
         return ("list" if isinstance(a, list) else "tuple", parts)
     if isinstance(a, dict):
         names = tuple(a)
-        return ("dict", names, tuple([_flatten(a[k], given, key, name) for k in names]))
+        return ("dict", names, tuple([_flatten(a[k], given, key, name, dtype) for k in names]))
     if isinstance(a, np.ndarray) and a.dtype.kind == "f":
-        return _flatten(constant(a, role=name), given, key, name)
+        return _flatten(constant(a, dtype=dtype, role=name), given, key, name, dtype)
     if isinstance(a, list) or (isinstance(a, np.ndarray) and a.dtype.kind in "iu" and a.ndim == 1):
         given.append(Payload(a, True))
         key.append(LISTED)
@@ -191,6 +191,15 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
     given.append(a)
     key.append(("static", type(a), a))
     return 0
+
+
+def _floating(a: Any) -> Any:
+    """The widest floating-point dtype of the expressions among arguments, which arrays take."""
+    if isinstance(a, Expression):
+        return a.dtype if a.dtype in FLOATS else None
+    entries = a.values() if isinstance(a, dict) else a if isinstance(a, (tuple, list)) else ()
+    found = {dtype for dtype in map(_floating, entries) if dtype is not None}
+    return FLOAT64 if FLOAT64 in found else next(iter(found), None)
 
 
 def _tuples_only(form: Any) -> bool:
