@@ -28,6 +28,7 @@ class Program:
         leaves: The parameters it uses.
         slots: The places of its payload (`deferred.Slot`).
         positions, limits, scales: Of the slots, in order.
+        lists: How many lists of whole numbers are payload.
         keys: Random keys that a call takes.
         structure: How the results lie in tuples; None for a single one.
         flat: Whether they are one tuple.
@@ -39,6 +40,7 @@ class Program:
         "kind",
         "leaves",
         "limits",
+        "lists",
         "op",
         "positions",
         "scales",
@@ -54,6 +56,7 @@ class Program:
         self.positions: list[int] = [slot.position for slot in self.slots]
         self.limits: list[int] = [slot.limit for slot in self.slots]
         self.scales: list[int] = [slot.scale for slot in self.slots]
+        self.lists: int = len({slot.position for slot in self.slots if slot.listed})
         self.keys: int = op.trace.keys
         self.structure = structure
         self.flat = structure is not None and all(part is None for part in structure)
@@ -133,15 +136,17 @@ class Arguments:
         ids: The key of the call.
         expressions: The expressions.
         others: Whole numbers and lists of them, at their positions; None for expressions.
+        lists: Number of these lists.
         rows: The batch, -1 for single rows.
     """
 
-    __slots__ = ("expressions", "ids", "others", "rows")
+    __slots__ = ("expressions", "ids", "lists", "others", "rows")
 
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.expressions: list[Expression] = []
         self.others: list[Any] = []
+        self.lists = 0
         self.rows = -1
 
     def take(self, args: tuple[Any, ...]) -> bool:
@@ -173,6 +178,7 @@ class Arguments:
             elif type(a) is list and len(a) > 0 and type(a[0]) is int:
                 ids.append(LISTED)
                 self.others.append(a)
+                self.lists += 1
                 n = len(a)
                 if n != self.rows:
                     if self.rows != -1:
@@ -197,7 +203,7 @@ def fast_call(table: dict[Any, Signature], args: tuple[Any, ...], modes: Modes) 
         program = signature.programs.get(tuple([tuple(v) if type(v) is list else v for v in seen]))
     else:
         program = signature.programs.get(())
-    if program is None:
+    if program is None or program.lists != arguments.lists:
         return None
     payload = program.payload(others)
     tape = LOCAL.tape
@@ -271,4 +277,14 @@ def structured(structure: Any, results: list[Expression], at: list[int]) -> Any:
     return tuple([structured(part, results, at) for part in structure])
 
 
-__all__ = ["CLOSE", "LISTED", "OPEN", "Caller", "Program", "Signature", "append", "fast_call", "structured"]
+__all__ = [
+    "CLOSE",
+    "LISTED",
+    "OPEN",
+    "Caller",
+    "Program",
+    "Signature",
+    "append",
+    "fast_call",
+    "structured",
+]

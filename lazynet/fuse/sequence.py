@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.errors import ArgumentError, FuseError, ShapeError
 from lazynet.calls import Program, append, structured
+from lazynet.errors import ArgumentError, FuseError, ShapeError
 from lazynet.fuse.function import FusedFunction, fuse, program_of
 from lazynet.fuse.scan import Form, FusedScan
 from lazynet.fuse.trace import Trace
@@ -72,7 +72,7 @@ def scan(
     dtype = (inputs[0] if isinstance(inputs, tuple) else inputs).dtype
     states: list[Expression] = []
     form = _flatten(init, states, dtype)
-    fixed = [_single(as_expression(c, "scan: constants", dtype), "constants") for c in constants]
+    fixed = [_constant(c, dtype) for c in constants]
     if not MODES.get().fuse:
         ys, state = _step_by_step(cell, inputs, _unflatten(form, iter(states)), reverse, fixed)
     else:
@@ -140,6 +140,12 @@ def _flatten(state: Any, found: list[Expression], dtype: Any) -> Any:
     return None
 
 
+def _constant(c: Any, dtype: Any) -> Expression:
+    """A constant: a parameter, of which the program knows, or a row of its own."""
+    x = _single(as_expression(c, "scan: constants", dtype), "constants")
+    return record(UNSHARE, (x,)) if x.type.shared and not isinstance(x, Leaf) else x
+
+
 def _unflatten(form: Any, entries: Any) -> Any:
     if form is None:
         return next(entries)
@@ -162,7 +168,8 @@ def _fused(cell: Any) -> FusedFunction:
     owner = getattr(cell, "__self__", None)
     function = getattr(cell, "__func__", cell)
     fused = getattr(function, _ATTRIBUTE, None)
-    if not isinstance(fused, FusedFunction):
+    # functools.wraps copies attributes: this one may be that of the function that is wrapped
+    if not isinstance(fused, FusedFunction) or fused.function is not function:
         fused = fuse(function)
         try:
             setattr(function, _ATTRIBUTE, fused)
@@ -181,14 +188,15 @@ def _record(
     fixed: list[Expression],
 ) -> tuple[Any, Any]:
     xs = list(inputs) if isinstance(inputs, tuple) else [inputs]
-    given = [*xs, *states, *fixed]
+    moving = [x for x in fixed if not isinstance(x, Leaf)]
+    given = [*xs, *states, *moving]
     modes = MODES.get()
     key = (
         modes.training,
         bool(reverse),
         form,
         isinstance(inputs, tuple),
-        len(fixed),
+        tuple([x if isinstance(x, Leaf) else None for x in fixed]),
         tuple([x.type.id for x in given]),
     )
     found = fused.scans.get(key)
@@ -220,13 +228,14 @@ def _traced(
     fused: FusedFunction, key: Any, given: list[Expression], inputs: int, states: int, before: Any
 ) -> tuple[Program, tuple[Any, tuple[int, ...]]]:
     """Trace a cell, or under `ln.debug()` trace it again and compare."""
-    _, reverse, form, several, _, _ = key
+    _, reverse, form, several, fixed, _ = key
     trace = Trace(fused.name)
 
     def rebuild(inside: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         x = tuple(inside[:inputs]) if several else inside[0]
         state = _unflatten(form, iter(inside[inputs : inputs + states]))
-        return (x, state, *inside[inputs + states :]), {}
+        moving = iter(inside[inputs + states :])
+        return (x, state, *[next(moving) if leaf is None else leaf for leaf in fixed]), {}
 
     trace.run(fused.function, given, rebuild, single=True)
     structure = trace.structure
