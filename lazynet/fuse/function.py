@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.calls import CLOSE, LISTED, OPEN, Caller, Program, Signature, append
+from lazynet.calls import (
+    CLOSE,
+    LISTED,
+    OPEN,
+    Caller,
+    Program,
+    ScanProgram,
+    Signature,
+    append,
+)
 from lazynet.errors import ArgumentError, FuseError
 from lazynet.fuse.rows import FusedRows
 from lazynet.fuse.trace import Payload, Trace, first_difference
@@ -38,17 +47,11 @@ class FusedFunction(Caller):
         super().__init__(function)
         functools.update_wrapper(self, function)
         self.name = getattr(function, "__qualname__", repr(function)).replace("<locals>.", "")
-        self._bound: dict[int, BoundFunction] = {}
         self._results: int | None = None
-        self.scans: dict[Any, Any] = {}
+        self.scans: dict[Any, ScanProgram] = {}
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-        found = self._bound.get(id(instance))
-        if found is None:
-            found = BoundFunction(self, instance, self._bound)
-        return found
+    def bind(self, instance: Any) -> BoundFunction:
+        return BoundFunction(self, instance, self.bound)
 
     # Everything but plain expressions and ints, and whatever was not met before
 
