@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows
+from lazynet.backend import SparseRows, uninitialised
 from lazynet.deferred import Slot
 from lazynet.fuse.compile import (
     Compiled,
@@ -277,7 +277,7 @@ class FusedRows(Fused):
         if rows != largest:
             for v in self.lowered.kept:
                 if v.owner().argument >= 0 and v.owner().argument in self.joins():
-                    joined[v.owner().argument] = np.empty((rows, v.owner().width), v.dtype)
+                    joined[v.owner().argument] = uninitialised(rows, v.owner().width, v.dtype)
         prepared = prepare(names.prepared_specs, values, dtype)
         return Work(rows, largest, values, prepared, outputs, keep, scratch, joined, kept)
 

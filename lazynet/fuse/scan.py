@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import take_rows
+from lazynet.backend import take_rows, uninitialised
 from lazynet.fuse.compile import (
     Compiled,
     CompiledBack,
@@ -456,7 +456,7 @@ class FusedScan(Fused):
         prepared = prepare(code.names.prepared_specs, values, dtype)
         kinds = self.trace.tape.kinds
         inputs = [
-            np.empty((rows, kinds[i].type.width), kinds[i].type.dtype)
+            uninitialised(rows, kinds[i].type.width, kinds[i].type.dtype)
             for i in self.trace.inputs[: self.form.inputs]
         ]
         return ScanWork(rows, values, prepared, kept, outputs, keep, inputs)
@@ -483,7 +483,9 @@ class FusedScan(Fused):
         histories = []
         for j in range(form.states):
             initial = args[form.state(j)]
-            history = np.empty((packing.nodes + packing.rows, initial.shape[1]), initial.dtype)
+            history = uninitialised(
+                packing.nodes + packing.rows, initial.shape[1], initial.dtype
+            )
             np.take(initial, packing.order, axis=0, out=history[: packing.nodes], mode="clip")
             histories.append(history)
         constants = [
@@ -496,7 +498,7 @@ class FusedScan(Fused):
         code = self.code()
         given = _Given(code.names, work.prepared, batch, max(packing.counts, default=0))
         ys = [
-            None if k in form.next_states else np.empty((packing.rows, y.shape[1]), y.dtype)
+            None if k in form.next_states else uninitialised(packing.rows, y.shape[1], y.dtype)
             for k, y in enumerate(work.outputs)
         ]
         code.run(

@@ -151,7 +151,7 @@ class Recurrent:
         y = vector_of(x, self.n_in, type(self).__name__, self.model.dtype)
         states = self._unpack(state)
         if masks is None:
-            masks = self.masks(y.batch)
+            masks = self.masks(y.batch if self.dropout else None)
         for k, (x_mask, h_mask) in enumerate(masks):
             constants = () if h_mask is None else (h_mask,)
             y, states[k] = self.cells[k].step(masked(y, x_mask), states[k], *constants)
