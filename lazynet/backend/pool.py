@@ -9,6 +9,7 @@ one is used again once nobody else refers to it, not even through a view.
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ _SMALL = 1 << 16
 """Bytes below which the C library is fast by itself."""
 
 _buffers: list[NDArray[Any]] = []
+_lock = threading.Lock()
 
 # glibc maps memory afresh for every array larger than any that was freed before, and gives back
 # what is free at the end of its heap beyond twice that. The arrays of a schedule come and go at
@@ -37,7 +39,7 @@ _IDLE = _references([np.empty(0)], 0)
 
 
 def uninitialised(rows: int, width: int, dtype: Any) -> NDArray[Any]:
-    """An array ``(rows, width)`` of arbitrary content. Not for several threads at once.
+    """An array ``(rows, width)`` of arbitrary content.
 
     Raises:
         MemoryError, ValueError: If it is larger than what there is.
@@ -45,6 +47,14 @@ def uninitialised(rows: int, width: int, dtype: Any) -> NDArray[Any]:
     size = rows * width * np.dtype(dtype).itemsize
     if not _SMALL <= size <= KEPT:
         return np.empty((rows, width), dtype)
+    with _lock:
+        found = _buffer(size)
+    array: NDArray[Any] = found[:size].view(dtype)
+    return array.reshape(rows, width)
+
+
+def _buffer(size: int) -> NDArray[Any]:
+    """A buffer of at least so many bytes to which nobody else refers."""
     best = -1
     least = 2 * size
     for i in range(len(_buffers)):
@@ -58,8 +68,7 @@ def uninitialised(rows: int, width: int, dtype: Any) -> NDArray[Any]:
         _make_room(len(found))
     if sum([len(buffer) for buffer in _buffers]) + len(found) <= KEPT:
         _buffers.append(found)  # the most recently used last
-    array: NDArray[Any] = found[:size].view(dtype)
-    return array.reshape(rows, width)
+    return found
 
 
 def _make_room(size: int) -> None:

@@ -8,8 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows, uninitialised
+from lazynet.backend import SparseRows, run_blocks, uninitialised
 from lazynet.deferred import Slot
+from lazynet.fuse.blocks import (
+    Block,
+    Scratch,
+    block_bytes,
+    block_height,
+    part_of,
+    row_bytes,
+    scratch_height,
+)
 from lazynet.fuse.compile import (
     Compiled,
     CompiledBack,
@@ -45,7 +54,7 @@ class Work:
         keep: What backward reads again.
         scratch: Memory that is used again by every batch.
         joined: Arguments over all rows, by position, where the gradient of a weight reads them.
-        batches: For each batch by its first row: its payload, and what opaque operations kept.
+        batches: For each batch by its first row: its payload, and the blocks it was computed in.
     """
 
     rows: int
@@ -57,7 +66,7 @@ class Work:
     scratch: list[Array]
     joined: dict[int, Array]
     kept: dict[int, Any]
-    batches: dict[int, tuple[Any, dict[int, Any]]] = field(default_factory=dict)
+    batches: dict[int, tuple[Any, list[Block]]] = field(default_factory=dict)
 
 
 Taken = tuple[int, "Array | None", int]
@@ -272,13 +281,15 @@ class FusedRows(Fused):
         dtype = self.lowered.forward.code.dtype
         names = code.names
         keep = [allocate(rows, v.planes, v.width, v.dtype) for v in names.keep]
-        scratch = [allocate(largest, *form[:3]) for form in names.scratch]
+        prepared = prepare(names.prepared_specs, values, dtype)
+        size = row_bytes(names.keep, names.scratch, outputs)
+        height = scratch_height(largest, size, block_bytes(prepared))
+        scratch = [allocate(height, *form[:3]) for form in names.scratch]
         joined: dict[int, Array] = {}
         if rows != largest:
             for v in self.lowered.kept:
                 if v.owner().argument >= 0 and v.owner().argument in self.joins():
                     joined[v.owner().argument] = uninitialised(rows, v.owner().width, v.dtype)
-        prepared = prepare(names.prepared_specs, values, dtype)
         return Work(rows, largest, values, prepared, outputs, keep, scratch, joined, kept)
 
     def joins(self) -> frozenset[int]:
@@ -308,13 +319,31 @@ class FusedRows(Fused):
     ) -> None:
         if start == stop:
             return  # the batch that begins at the same row keeps its place
-        memo: dict[int, Any] = {}
-        work.batches[start] = (payload, memo)
         if work.rows == work.largest:
             for position in self.joins():
                 work.joined[position] = args[position]
+        code = self.code()
+        names = code.names
         count = len(self.trace.inputs)
-        self.code().run(work, start, stop, args[:count], work.outputs, payload, memo)
+        size = row_bytes(names.keep, names.scratch, work.outputs)
+        block = block_height(stop - start, size, block_bytes(work.prepared))
+        blocks: dict[int, Block] = {
+            a: Block(a, min(stop, a + block), {}) for a in range(start, stop, block)
+        }
+        work.batches[start] = (payload, list(blocks.values()))
+        if len(blocks) == 1:
+            code.run(work, start, stop, args[:count], work.outputs, payload, blocks[start].memo)
+            return
+        states = Scratch(names, block, work.prepared, work.keep)
+
+        def compute(a: int, b: int) -> None:
+            xs = [x if x is None else x[a:b] for x in args[:count]]
+            part = part_of(payload, a, b)
+            memo = blocks[start + a].memo
+            with states.taken() as state:
+                code.run(state, start + a, start + b, xs, work.outputs, part, memo)
+
+        run_blocks(compute, stop - start, block)
 
     def backspace(self, work: Work, needs: Sequence[bool], seeds: list[Array]) -> Back:
         return Back(work, self.nodes_needed(needs), seeds)
@@ -338,20 +367,76 @@ class FusedRows(Fused):
         if ran is None:
             dtype = self.lowered.forward.code.dtype
             ran = back.ran[wanted] = Reversed(code, work.rows, work.shared, dtype)
-            ran.scratch = [allocate(work.largest, *form[:3]) for form in names.scratch]
+            one = self.code().names
+            size = row_bytes(one.keep, one.scratch, work.outputs)
+            height = scratch_height(work.largest, size, block_bytes(work.prepared))
+            ran.scratch = [allocate(height, *form[:3]) for form in names.scratch]
         ran.taken.append((start, selected, stop))
-        state = _State(ran.scratch, ran.prepared)
-        _, memo = work.batches[start]
+        _, blocks = work.batches[start]
         xs = args[:count]
-        if selected is None:
-            found = code.run(
-                state, start, stop, xs, work.outputs, work.keep, back.seeds, ran.residues,
-                memo, back.totals,
-            )  # fmt: skip
+        if len(blocks) == 1:
+            found = self._reverse(back, ran, blocks[0], xs, selected, ran, back.totals)
             return [*found, *[None] * len(self.leaves)]
+        if selected is None:
+            chosen: list[Array | None] = [None] * len(blocks)
+            sizes = [block.stop - block.start for block in blocks]
+        else:
+            edges = np.searchsorted(selected, [block.start - start for block in blocks[1:]])
+            parts = np.split(selected, edges)
+            chosen = [q - (block.start - start) for q, block in zip(parts, blocks)]
+            sizes = [len(q) for q in parts]
+        height = blocks[0].stop - blocks[0].start
+        states = Scratch(names, height, ran.prepared, [])
+        kinds = self.trace.tape.kinds
+        total = sum(sizes)
+        results: list[Array | None] = [
+            uninitialised(total, kinds[i].type.width, kinds[i].type.dtype) if given else None
+            for i, given in zip(self.trace.inputs, code.inputs)
+        ]
+        ends = np.cumsum(sizes).tolist()
+        totals: list[dict[tuple[int, int], Any]] = [{} for _ in blocks]
+
+        def compute(first: int, last: int) -> None:
+            for q in range(first, last):
+                block, picked = blocks[q], chosen[q]
+                if picked is not None and not len(picked):
+                    continue
+                a, b = block.start - start, block.stop - start
+                inner = [x if x is None else x[a:b] for x in xs]
+                with states.taken() as state:
+                    found = self._reverse(back, ran, block, inner, picked, state, totals[q])
+                    for result, part in zip(results, found):
+                        if result is not None:
+                            result[ends[q] - sizes[q] : ends[q]] = part
+
+        run_blocks(compute, len(blocks), 1)
+        for own in totals:  # in order, whichever thread was first
+            for place, gradient in own.items():
+                known = back.totals.get(place)
+                back.totals[place] = gradient if known is None else known + gradient
+        return [*results, *[None] * len(self.leaves)]
+
+    def _reverse(
+        self,
+        back: Back,
+        ran: Reversed,
+        block: Block,
+        xs: list[Any],
+        selected: Array | None,
+        state: Any,
+        totals: dict[tuple[int, int], Any],
+    ) -> Any:
+        """Cotangents of the inputs of a block of rows, or of some of them."""
+        work, code = back.work, ran.code
+        start, stop = block.start, block.stop
+        if selected is None:
+            return code.run(
+                state, start, stop, xs, work.outputs, work.keep, back.seeds, ran.residues,
+                block.memo, totals,
+            )  # fmt: skip
         rows = start + selected
         n = len(selected)
-        residues = [allocate(n, v.planes, v.width, v.dtype) for v in names.keep]
+        residues = [allocate(n, v.planes, v.width, v.dtype) for v in code.names.keep]
         found = code.run(
             state, 0, n,
             [x if x is None else x[selected] for x in xs],
@@ -359,15 +444,15 @@ class FusedRows(Fused):
             [pick(k, rows) for k in work.keep],
             [d[rows] for d in back.seeds],
             residues,
-            {number: pick_call(call, selected) for number, call in memo.items()},
-            back.totals,
+            {number: pick_call(call, selected) for number, call in block.memo.items()},
+            totals,
         )  # fmt: skip
         for whole, part in zip(ran.residues, residues):
             if whole.ndim == 3:
                 whole[:, rows] = part
             else:
                 whole[rows] = part
-        return [*found, *[None] * len(self.leaves)]
+        return found
 
     def finish(self, back: Back) -> list[Any]:
         totals: dict[int, Any] = {}
@@ -410,16 +495,6 @@ class FusedRows(Fused):
             if value is owner:
                 return work.keep[k]
         raise AssertionError(owner)
-
-
-class _State:
-    """What printed backward code finds on its first argument."""
-
-    __slots__ = ("prepared", "scratch")
-
-    def __init__(self, scratch: list[Array], prepared: list[Any]) -> None:
-        self.scratch = scratch
-        self.prepared = prepared
 
 
 def rows_taken(taken: list[Taken], rows: int) -> Array | None:
