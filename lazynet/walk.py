@@ -267,8 +267,10 @@ class Walk:
             if step.op.payload is not None:
                 factors.append(factor(evaluation.payloads[k]))
         needs_of = tuple(sheet.step_needs[run.first : run.end])
-        backward = run.backward(needs_of, tuple(sheet.writes[run.first : run.end]))
-        backward(evaluation.arenas, sheet.gradients, evaluation.shared, run.places, factors)
+        writes = sheet.writes[run.first : run.end]
+        run.backward(needs_of)(
+            evaluation.arenas, sheet.gradients, evaluation.shared, run.places, factors, writes
+        )
 
     def _defer(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
