@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazynet.graph import Expression, Leaf, adopt, handle, mark
+from lazynet.graph import Expression, Leaf, adopt, handle, mark, record
 from lazynet.kinds import Kind
+from lazynet.leaves import UNBATCH, UNSHARE
 from lazynet.modes import MODES, Modes
 from lazynet.native import mypyc_attr
 from lazynet.randomness import next_key
@@ -28,6 +29,7 @@ class Program:
         leaves: The parameters it uses.
         slots: The places of its payload (`deferred.Slot`).
         positions, limits, scales: Of the slots, in order.
+        lists: How many lists of whole numbers are payload.
         keys: Random keys that a call takes.
         structure: How the results lie in tuples; None for a single one.
         flat: Whether they are one tuple.
@@ -39,6 +41,7 @@ class Program:
         "kind",
         "leaves",
         "limits",
+        "lists",
         "op",
         "positions",
         "scales",
@@ -54,6 +57,7 @@ class Program:
         self.positions: list[int] = [slot.position for slot in self.slots]
         self.limits: list[int] = [slot.limit for slot in self.slots]
         self.scales: list[int] = [slot.scale for slot in self.slots]
+        self.lists: int = len({slot.position for slot in self.slots if slot.listed})
         self.keys: int = op.trace.keys
         self.structure = structure
         self.flat = structure is not None and all(part is None for part in structure)
@@ -89,6 +93,29 @@ class Signature:
         self.programs: dict[Any, Program] = {}
 
 
+class ScanProgram:
+    """A cell that was scanned before.
+
+    Attributes:
+        program: Its program.
+        states: Number of its states, the first results of the program.
+        form: How the states lie in tuples.
+        structure: How the outputs lie in tuples.
+        places: Which results of the program the outputs are.
+    """
+
+    __slots__ = ("form", "places", "program", "states", "structure")
+
+    def __init__(
+        self, program: Program, states: int, form: Any, structure: Any, places: list[int]
+    ) -> None:
+        self.program = program
+        self.states = states
+        self.form = form
+        self.structure = structure
+        self.places = places
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Caller:
     """What is called to record a node of a fused function.
@@ -96,12 +123,26 @@ class Caller:
     Attributes:
         function: The function itself.
         training, evaluating: Its signatures, by what tells calls apart, in the two modes.
+        bound: The function as a method of objects, by their identity.
+        scan_programs: Its programs as a cell, by what tells scans apart.
     """
 
     def __init__(self, function: Any) -> None:
         self.function = function
         self.training: dict[Any, Signature] = {}
         self.evaluating: dict[Any, Signature] = {}
+        self.bound: dict[int, Any] = {}
+        self.scan_programs: dict[Any, ScanProgram] = {}
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        found = self.bound.get(id(instance))
+        return self.bind(instance) if found is None else found
+
+    def bind(self, instance: Any) -> Any:
+        """The function as a method of this object."""
+        raise TypeError(f"{type(self).__name__} binds to no object")
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         modes = _modes()
@@ -121,6 +162,14 @@ class Caller:
             return None
         return fast_call(self.training if modes.training else self.evaluating, args, modes)
 
+    def fast_scan(self, xs: Any, init: Any, reverse: bool) -> Any:
+        """Record a scan like one recorded before; None for any other."""
+        modes = _modes()
+        if not modes.fuse or modes.debug or LOCAL.tape.trace is not None:
+            return None
+        arguments = scan_key(xs, init, (), reverse, modes)
+        return None if arguments is None else fast_scan(self, arguments, reverse, modes)
+
     def general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
         """Record any call, also one not met before."""
         raise TypeError(f"{type(self).__name__} records no calls")
@@ -133,15 +182,17 @@ class Arguments:
         ids: The key of the call.
         expressions: The expressions.
         others: Whole numbers and lists of them, at their positions; None for expressions.
+        lists: Number of these lists.
         rows: The batch, -1 for single rows.
     """
 
-    __slots__ = ("expressions", "ids", "others", "rows")
+    __slots__ = ("expressions", "ids", "lists", "others", "rows")
 
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.expressions: list[Expression] = []
         self.others: list[Any] = []
+        self.lists = 0
         self.rows = -1
 
     def take(self, args: tuple[Any, ...]) -> bool:
@@ -173,6 +224,7 @@ class Arguments:
             elif type(a) is list and len(a) > 0 and type(a[0]) is int:
                 ids.append(LISTED)
                 self.others.append(a)
+                self.lists += 1
                 n = len(a)
                 if n != self.rows:
                     if self.rows != -1:
@@ -197,7 +249,7 @@ def fast_call(table: dict[Any, Signature], args: tuple[Any, ...], modes: Modes) 
         program = signature.programs.get(tuple([tuple(v) if type(v) is list else v for v in seen]))
     else:
         program = signature.programs.get(())
-    if program is None:
+    if program is None or program.lists != arguments.lists:
         return None
     payload = program.payload(others)
     tape = LOCAL.tape
@@ -216,6 +268,67 @@ def fast_call(table: dict[Any, Signature], args: tuple[Any, ...], modes: Modes) 
     if foreign:
         indices = [adopt(tape, x) for x in arguments.expressions]
     return append(tape, program, indices, arguments.rows, payload, modes)
+
+
+def scan_key(
+    xs: Any, init: Any, constants: tuple[Any, ...], reverse: bool, modes: Modes
+) -> Arguments | None:
+    """What tells a scan apart (`ids`), with its expressions; None for what has to be converted."""
+    arguments = Arguments()
+    if not arguments.take((xs, init, constants)):
+        return None
+    arguments.ids.append(1 if reverse else 0)
+    arguments.ids.append(1 if modes.training else 0)
+    return arguments
+
+
+def fast_scan(caller: Caller, arguments: Arguments, reverse: bool, modes: Modes) -> Any:
+    """Record a scan like one met before: its outputs and final state, or None."""
+    found = caller.scan_programs.get(tuple(arguments.ids))
+    if found is None:
+        return None
+    return record_scan(found, arguments.expressions, arguments.rows, reverse, modes)
+
+
+def record_scan(
+    found: ScanProgram, given: list[Expression], rows: int, reverse: bool, modes: Modes
+) -> tuple[Any, Any]:
+    """Record a scan.
+
+    Args:
+        found: The cell.
+        given: Inputs, states before the first step, and constants.
+        rows: Number of steps.
+        reverse: Whether it runs from the last to the first.
+        modes: The modes in force.
+
+    Returns:
+        The outputs, and the state after the last step.
+    """
+    program = found.program
+    tape = LOCAL.tape
+    own = False
+    for x in given:
+        if x.tape is tape:
+            own = True
+            break
+    if not own or tape.sealed != 0:
+        tape = tape_for_input()
+    indices = [adopt(tape, x) for x in given]
+    payload = (next_key(program.keys * rows),) if program.keys else None
+    results: Any = append(tape, program, indices, rows, payload, modes)
+    after: list[Expression] = []
+    first = len(given) - found.states - program.op.form.constants
+    for j in range(found.states):
+        if rows == 0:
+            after.append(given[first + j])
+        elif modes.gradients:
+            after.append(record(UNBATCH, (results[j],), 0 if reverse else rows - 1, -1))
+        else:  # whoever points at rows would hand on their gradient
+            kept = record(UNSHARE, (results[j],))
+            after.append(record(UNBATCH, (kept,), 0 if reverse else rows - 1, -1))
+    ys = structured(found.structure, [results[k] for k in found.places], [0])
+    return ys, structured(found.form, after, [0])
 
 
 def append(
@@ -271,4 +384,19 @@ def structured(structure: Any, results: list[Expression], at: list[int]) -> Any:
     return tuple([structured(part, results, at) for part in structure])
 
 
-__all__ = ["CLOSE", "LISTED", "OPEN", "Caller", "Program", "Signature", "append", "fast_call", "structured"]
+__all__ = [
+    "CLOSE",
+    "LISTED",
+    "OPEN",
+    "Arguments",
+    "Caller",
+    "Program",
+    "ScanProgram",
+    "Signature",
+    "append",
+    "fast_call",
+    "fast_scan",
+    "record_scan",
+    "scan_key",
+    "structured",
+]

@@ -456,12 +456,11 @@ def assemble(form: str, parts: Sequence[Any], step: Step) -> Array:
         within = np.concatenate([np.arange(c, dtype=np.uint64) for c in counts])
         return keys + within * np.uint64(ROW_STEP)
     columns = []
+    axes = 2 if form == "ints" else 1
     for part, rows in zip(parts, counts):
         array = np.asarray(part, dtype)
-        if form == "ints":
-            array = np.broadcast_to(array.reshape(-1, array.shape[-1]), (rows, array.shape[-1]))
-        else:
-            array = np.broadcast_to(array, (rows,))
+        if array.ndim != axes or len(array) != rows:
+            array = np.broadcast_to(array, (rows, *array.shape[-1:]) if axes == 2 else (rows,))
         columns.append(array)
     return np.concatenate(columns)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lazynet.errors import ArgumentError, GraphError, ShapeError
+from lazynet.errors import ArgumentError, GraphError, LazynetError, ShapeError
 from lazynet.kinds import (
     FLOAT64,
     FLOATS,
@@ -223,6 +223,8 @@ class Expression:
         return HOOKS.detach(self)
 
     def __bool__(self) -> bool:
+        if self.tape.trace is not None:
+            raise self.tape.trace.refuse_value(self)
         raise ArgumentError(
             f"bool: {self!r} has no truth value before it is computed; "
             "compare .value(), or test `x is None`"
@@ -252,7 +254,10 @@ class Expression:
         return f"<{kind.op.name}{output} shape={self.shape}{batch} {self.dtype}, {state}>"
 
 
-def _comparison(a: Expression, b: Any, name: str) -> ArgumentError:
+def _comparison(a: Expression, b: Any, name: str) -> LazynetError:
+    if a.tape.trace is not None:
+        error: LazynetError = a.tape.trace.refuse_value(a)
+        return error
     return ArgumentError(
         f"comparison of {a!r} with {b!r}: an expression has no value yet; "
         f"compare .value(), or record a 0/1 mask with ln.{name}(a, b)"
@@ -507,10 +512,8 @@ def _record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None 
         if index != -1:
             return handle(tape, index)
         tape.shared[key] = n
-    rows = -1
-    if batch is not None:
-        rows = batch
-    else:
+    rows = -1 if batch is None else batch
+    if batch is None:
         known = tape.rows
         for i in indices:
             if known[i] != -1:
@@ -525,10 +528,7 @@ def _record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None 
         tape.payloads.append(payload)
         if modes.marks:
             mark(tape, n)
-        e = Expression()
-        e.tape = tape
-        e.index = n
-        return e
+        return handle(tape, n)
     tape.append(kind, indices, rows, payload)
     if modes.marks:
         for k in range(n, len(kinds)):

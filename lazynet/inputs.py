@@ -13,7 +13,7 @@ from lazynet.graph import Expression, handle, mark, record, record_together
 from lazynet.kinds import FLOATS, HOOKS, type_of
 from lazynet.leaves import REBATCH, UNBATCH, UNSHARE, input_kind
 from lazynet.modes import MODES
-from lazynet.tape import tape_for_input
+from lazynet.tape import LOCAL, tape_for_input
 
 
 def constant(
@@ -64,6 +64,19 @@ def constant(
         mark(tape, n)
     tape.append(kind, [], rows, values.reshape(-1))
     return handle(tape, n)
+
+
+def zeros_once(n: int, dtype: Any) -> Expression:
+    """A vector of zeros; the same node for all that ask for it on one tape."""
+    tape = LOCAL.tape
+    key = (n, dtype)
+    if tape.sealed == 0:
+        known = tape.groups.get(key)
+        if known is not None:
+            return handle(tape, known[0])
+    zeros = constant(np.zeros(n, dtype))
+    zeros.tape.groups[key] = [zeros.index]
+    return zeros
 
 
 def unbatch(x: Expression) -> list[Expression]:

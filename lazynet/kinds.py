@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lazynet.errors import DtypeError, ShapeError
+from lazynet.deferred import TRACED_ROWS
+from lazynet.errors import DtypeError, FuseError, ShapeError
 from lazynet.native import mypyc_attr
 
 if TYPE_CHECKING:
@@ -255,6 +256,12 @@ class Op:
                 if result == -1:
                     result = b
                 elif b != result:
+                    if TRACED_ROWS in batches:
+                        raise FuseError(
+                            f"{self.name}: it meets a batch of fixed size inside a fused function "
+                            f"(line {user_line()}), which is traced once for any number of rows; "
+                            "pass that batch as an argument"
+                        )
                     listing = ", ".join("None" if b == -1 else str(b) for b in batches)
                     raise ShapeError(
                         f"{self.name}: got batches ({listing}); arguments with a batch must have "

@@ -369,8 +369,8 @@ def _resolve_aliases(
             if (layout.rows[several] == -1).all():  # single rows: an alias of one is resolved
                 layout.rebatched[i] = first[several]
             else:
-                rows = [layout.node_rows(s) for s in several.tolist()]
-                layout.rebatched[i] = np.concatenate(rows)
+                parts = [layout.node_rows(s) for s in several.tolist()]
+                layout.rebatched[i] = np.concatenate(parts)
             first[i] = -1
         else:
             source = int(args[starts[i]])

@@ -55,6 +55,14 @@ class Parameter(Leaf):
         t = type_of(values.shape, values.dtype, new_identity())
         self.leaf_kind = Kind(_PARAMETER, (), (t,), True)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """Another parameter with the same values: a copy of a layer or model is one of its own."""
+        twin = memo[id(self)] = type(self)(self.values.copy(), self.name)
+        twin._trainable = self._trainable
+        twin.pending = None if self.pending is None else self.pending.copy()
+        twin.pending_rows = [(rows.copy(), values.copy()) for rows, values in self.pending_rows]
+        return twin
+
     @property
     def trainable(self) -> bool:
         """Whether backward computes its gradient and optimisers change it."""

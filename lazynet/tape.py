@@ -37,7 +37,8 @@ class Tape:
             tapes sealed earlier.
         several: Whether a node has several results.
         trace: While a fused function is traced: its trace, onto whose tape it records.
-        groups: Per fused program, the indices of the parameters that its calls refer to.
+        groups: Per fused program, the indices of the parameters that its calls refer to; and of
+            other nodes that are recorded once.
         evaluations: The evaluations that computed nodes of this tape.
         evaluated: Per node, 1 once it was evaluated (empty while the tape is open).
         done: Per node, index into `evaluations`.

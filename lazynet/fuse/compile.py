@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
+from lazynet.backend import uninitialised
 from lazynet.fuse.lower import Forward
 from lazynet.fuse.numpy_printer import Names, Printer
 from lazynet.fuse.optimise import (
@@ -251,4 +250,5 @@ def view_of(value: Value, array: Any) -> Any:
 
 def allocate(rows: int, planes: int, width: int, dtype: Any) -> Any:
     """An array for a value over so many rows."""
-    return np.empty((planes, rows, width) if planes > 1 else (rows, width), dtype)
+    array = uninitialised(planes * rows, width, dtype)
+    return array.reshape(planes, rows, width) if planes > 1 else array

@@ -10,14 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.calls import CLOSE, LISTED, OPEN, Caller, Program, Signature, append
+from lazynet.calls import (
+    CLOSE,
+    LISTED,
+    OPEN,
+    Caller,
+    Program,
+    ScanProgram,
+    Signature,
+    append,
+)
 from lazynet.errors import ArgumentError, FuseError
 from lazynet.fuse.rows import FusedRows
 from lazynet.fuse.trace import Payload, Trace, first_difference
 from lazynet.graph import Expression, Leaf, adopt
 from lazynet.inputs import constant
-from lazynet.kinds import TABLE_LIMIT
-from lazynet.modes import MODES, Modes
+from lazynet.kinds import FLOAT64, FLOATS, TABLE_LIMIT
+from lazynet.modes import Modes
 from lazynet.tape import LOCAL, tape_for_input
 
 _INT = 0
@@ -38,24 +47,18 @@ class FusedFunction(Caller):
         super().__init__(function)
         functools.update_wrapper(self, function)
         self.name = getattr(function, "__qualname__", repr(function)).replace("<locals>.", "")
-        self._bound: dict[int, BoundFunction] = {}
         self._results: int | None = None
-        self.scans: dict[Any, Any] = {}
+        self.scans: dict[Any, ScanProgram] = {}
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-        found = self._bound.get(id(instance))
-        if found is None:
-            found = BoundFunction(self, instance, self._bound)
-        return found
+    def bind(self, instance: Any) -> BoundFunction:
+        return BoundFunction(self, instance, self.bound)
 
     # Everything but plain expressions and ints, and whatever was not met before
 
     def general(self, args: tuple[Any, ...], keywords: dict[str, Any], modes: Modes) -> Any:
         given: list[Any] = []
         key: list[Any] = []
-        form = _flatten((args, keywords), given, key, self.name)
+        form = _flatten((args, keywords), given, key, self.name, _floating((args, keywords)))
         plain = not keywords and _tuples_only(form[1][0])
         table = self.training if modes.training else self.evaluating
         # the key of `fast_call`: of the arguments, without what encloses all of them
@@ -70,7 +73,7 @@ class FusedFunction(Caller):
         if program is None or modes.debug:
             program = self._traced(signature, given, form, program)
         xs = [a for a in given if isinstance(a, Expression) and not isinstance(a, Leaf)]
-        rows = _rows(self.name, given)
+        rows = _rows(self.name, given, {s.position for s in program.slots if s.listed})
         plain_args = tuple([a.value if isinstance(a, Payload) else a for a in given])
         return record_call(program, xs, plain_args, rows, modes)
 
@@ -121,7 +124,13 @@ class BoundFunction(FusedFunction):
 
     def __init__(self, fused: FusedFunction, instance: Any, table: dict[int, Any]) -> None:
         key = id(instance)
-        owner = weakref.ref(instance, lambda _: table.pop(key, None))
+        try:
+            owner = weakref.ref(instance, lambda _: table.pop(key, None))
+        except TypeError:
+            raise ArgumentError(
+                f"{fused.name}: objects of {type(instance).__name__} cannot be referred to weakly, "
+                'and a fused method keeps none alive; add "__weakref__" to __slots__'
+            ) from None
         function = fused.function
 
         def method(*args: Any, **keywords: Any) -> Any:
@@ -148,7 +157,7 @@ def record_call(
 # Arguments
 
 
-def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
+def _flatten(a: Any, given: list[Any], key: list[Any], name: str, dtype: Any) -> Any:
     """The structure of arguments; their leaves go into `given`, what tells calls apart to `key`."""
     if isinstance(a, Expression):
         given.append(a)
@@ -159,14 +168,14 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
         return 0
     if isinstance(a, tuple) or (isinstance(a, list) and not _whole(a)):
         key.append(OPEN)
-        parts = tuple([_flatten(x, given, key, name) for x in a])
+        parts = tuple([_flatten(x, given, key, name, dtype) for x in a])
         key.append(CLOSE)
         return ("list" if isinstance(a, list) else "tuple", parts)
     if isinstance(a, dict):
         names = tuple(a)
-        return ("dict", names, tuple([_flatten(a[k], given, key, name) for k in names]))
+        return ("dict", names, tuple([_flatten(a[k], given, key, name, dtype) for k in names]))
     if isinstance(a, np.ndarray) and a.dtype.kind == "f":
-        return _flatten(constant(a, role=name), given, key, name)
+        return _flatten(constant(a, dtype=dtype, role=name), given, key, name, dtype)
     if isinstance(a, list) or (isinstance(a, np.ndarray) and a.dtype.kind in "iu" and a.ndim == 1):
         given.append(Payload(a, True))
         key.append(LISTED)
@@ -185,6 +194,15 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str) -> Any:
     given.append(a)
     key.append(("static", type(a), a))
     return 0
+
+
+def _floating(a: Any) -> Any:
+    """The widest floating-point dtype of the expressions among arguments, which arrays take."""
+    if isinstance(a, Expression):
+        return a.dtype if a.dtype in FLOATS else None
+    entries = a.values() if isinstance(a, dict) else a if isinstance(a, (tuple, list)) else ()
+    found = {dtype for dtype in map(_floating, entries) if dtype is not None}
+    return FLOAT64 if FLOAT64 in found else next(iter(found), None)
 
 
 def _tuples_only(form: Any) -> bool:
@@ -211,14 +229,14 @@ def _static(a: Any) -> Any:
     return a
 
 
-def _rows(name: str, given: list[Any]) -> int:
-    """The batch of a call."""
+def _rows(name: str, given: list[Any], payload: set[int]) -> int:
+    """The batch of a call; lists count where they are payload, not where the program is theirs."""
     rows = -1
-    for a in given:
+    for position, a in enumerate(given):
         n = -1
         if isinstance(a, Expression) and not isinstance(a, Leaf):
             n = a.tape.rows[a.index]
-        elif isinstance(a, Payload) and a.listed:
+        elif isinstance(a, Payload) and position in payload:
             n = len(a.value)
         if n != -1 and rows not in (-1, n):
             raise ArgumentError(

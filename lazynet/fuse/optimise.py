@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from lazynet.fuse.lower import Forward
+from lazynet.fuse.lower import Forward, product_terms
 from lazynet.fuse.program import PLANES, Instruction, Product, Shared, Value, Weight
 
 Groups = dict[int, tuple[Instruction, list[tuple[int, int]]]]
@@ -22,7 +22,11 @@ def merge_products(forward: Forward) -> Groups:
     for i, instruction in forward.products.items():
         product = instruction.info
         if product.addend is None:
-            key = (tuple([x.number for x in instruction.ins]), instruction.outs[0].width)
+            # equal values may be different nodes, and no gradient flow through one of them
+            terms = product_terms(forward, i)
+            assert terms is not None
+            inputs = tuple([vector for _, _, vector in terms[0]])
+            key = (inputs, instruction.outs[0].width)
             buckets.setdefault(key, []).append(i)
     groups: Groups = {}
     code = forward.code

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows
+from lazynet.backend import SparseRows, uninitialised
 from lazynet.deferred import Slot
 from lazynet.fuse.compile import (
     Compiled,
@@ -60,6 +60,31 @@ class Work:
     batches: dict[int, tuple[Any, dict[int, Any]]] = field(default_factory=dict)
 
 
+Taken = tuple[int, "Array | None", int]
+"""First row of a batch, which of its rows take part (None: all), and the row after the last."""
+
+
+class Reversed:
+    """The batches of a kind that one code ran: they need gradients of the same arguments.
+
+    Attributes:
+        code: The code.
+        prepared: What was made of shared values for it.
+        residues: Cotangents from which gradients of shared values are computed at the end.
+        taken: The rows.
+        scratch: Memory that is used again by every batch.
+    """
+
+    __slots__ = ("code", "prepared", "residues", "scratch", "taken")
+
+    def __init__(self, code: CompiledBack, rows: int, shared: dict[int, Array], dtype: Any) -> None:
+        self.code = code
+        self.prepared = prepare(code.names.prepared_specs, shared, dtype)
+        self.residues = [allocate(rows, v.planes, v.width, v.dtype) for v in code.names.keep]
+        self.taken: list[Taken] = []
+        self.scratch: list[Array] = []
+
+
 @dataclass
 class Back:
     """Arrays of one kind in one backward.
@@ -68,22 +93,15 @@ class Back:
         work: Of forward.
         nodes: Shared nodes that need a gradient.
         seeds: Cotangents of the results, ``(rows, width)``.
-        residues: Cotangents from which gradients of shared values are computed at the end.
-        scratch, prepared: As in `Work`.
         totals: Gradients of shared values added up so far, by (operation, argument).
-        taken: (first row, which rows of the batch or None, last row) of each batch.
-        compiled: The code that ran last.
+        ran: Batches by the code that ran them.
     """
 
     work: Work
     nodes: frozenset[int]
     seeds: list[Array]
-    residues: list[Array] = field(default_factory=list)
-    scratch: dict[int, list[Array]] = field(default_factory=dict)
-    prepared: dict[int, list[Any]] = field(default_factory=dict)
     totals: dict[tuple[int, int], Any] = field(default_factory=dict)
-    taken: list[tuple[int, Array | None, int]] = field(default_factory=list)
-    compiled: CompiledBack | None = None
+    ran: dict[Needs, Reversed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +277,7 @@ class FusedRows(Fused):
         if rows != largest:
             for v in self.lowered.kept:
                 if v.owner().argument >= 0 and v.owner().argument in self.joins():
-                    joined[v.owner().argument] = np.empty((rows, v.owner().width), v.dtype)
+                    joined[v.owner().argument] = uninitialised(rows, v.owner().width, v.dtype)
         prepared = prepare(names.prepared_specs, values, dtype)
         return Work(rows, largest, values, prepared, outputs, keep, scratch, joined, kept)
 
@@ -315,23 +333,19 @@ class FusedRows(Fused):
         count = len(self.trace.inputs)
         wanted = (tuple([bool(n) for n in needs[:count]]), back.nodes)
         code = self.back_code(wanted)
-        back.compiled = code
         names = code.names
-        key = id(code)
-        scratch = back.scratch.get(key)
-        if scratch is None:
-            scratch = back.scratch[key] = [allocate(work.largest, *f[:3]) for f in names.scratch]
+        ran = back.ran.get(wanted)
+        if ran is None:
             dtype = self.lowered.forward.code.dtype
-            back.prepared[key] = prepare(names.prepared_specs, work.shared, dtype)
-        if not back.residues:
-            back.residues = [allocate(work.rows, v.planes, v.width, v.dtype) for v in names.keep]
-        back.taken.append((start, selected, stop))
-        state = _State(scratch, back.prepared[key])
+            ran = back.ran[wanted] = Reversed(code, work.rows, work.shared, dtype)
+            ran.scratch = [allocate(work.largest, *form[:3]) for form in names.scratch]
+        ran.taken.append((start, selected, stop))
+        state = _State(ran.scratch, ran.prepared)
         _, memo = work.batches[start]
         xs = args[:count]
         if selected is None:
             found = code.run(
-                state, start, stop, xs, work.outputs, work.keep, back.seeds, back.residues,
+                state, start, stop, xs, work.outputs, work.keep, back.seeds, ran.residues,
                 memo, back.totals,
             )  # fmt: skip
             return [*found, *[None] * len(self.leaves)]
@@ -348,7 +362,7 @@ class FusedRows(Fused):
             {number: pick_call(call, selected) for number, call in memo.items()},
             back.totals,
         )  # fmt: skip
-        for whole, part in zip(back.residues, residues):
+        for whole, part in zip(ran.residues, residues):
             if whole.ndim == 3:
                 whole[:, rows] = part
             else:
@@ -356,13 +370,16 @@ class FusedRows(Fused):
         return [*found, *[None] * len(self.leaves)]
 
     def finish(self, back: Back) -> list[Any]:
-        code = back.compiled
-        if code is None:
-            return [None] * (len(self.trace.inputs) + len(self.leaves))
-        work = back.work
-        index = rows_taken(back.taken, work.rows)
-        residues = {v.number: r for v, r in zip(code.names.keep, back.residues)}
         totals: dict[int, Any] = {}
+        for ran in back.ran.values():
+            self._finish(back, ran, totals)
+        return self.shared_gradients(back.work, back.nodes, totals)
+
+    def _finish(self, back: Back, ran: Reversed, totals: dict[int, Any]) -> None:
+        """Add the gradients of shared nodes from the batches that one code ran."""
+        work = back.work
+        index = rows_taken(ran.taken, work.rows)
+        residues = {v.number: r for v, r in zip(ran.code.names.keep, ran.residues)}
 
         def joined(value: Value) -> Array:
             owner = value.owner()
@@ -379,9 +396,8 @@ class FusedRows(Fused):
             whole = ordered[0] if len(ordered) == 1 else np.concatenate(ordered)
             return whole if index is None else whole[index]
 
-        for gradient in code.gradients:
+        for gradient in ran.code.gradients:
             add_gradient(totals, gradient, back.totals, joined, payload, work)
-        return self.shared_gradients(work, back.nodes, totals)
 
     def _forward_rows(self, work: Work, owner: Value) -> Array:
         """A forward value over all rows."""
@@ -406,7 +422,7 @@ class _State:
         self.prepared = prepared
 
 
-def rows_taken(taken: list[tuple[int, Array | None, int]], rows: int) -> Array | None:
+def rows_taken(taken: list[Taken], rows: int) -> Array | None:
     """Which rows of the kind took part; None if all did."""
     count = sum(stop - start if chosen is None else len(chosen) for start, chosen, stop in taken)
     if count == rows:
@@ -422,7 +438,7 @@ def _column(slot: Slot, column: Sequence[Any], sizes: list[int] | None) -> Array
     if sizes is None:
         return np.array(column, np.int64)
     if slot.listed:
-        return np.concatenate([np.broadcast_to(v, (n,)) for v, n in zip(column, sizes)])
+        return np.concatenate(column)
     return np.repeat(np.array(column, np.int64), sizes)
 
 

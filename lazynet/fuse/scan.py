@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import take_rows
+from lazynet.backend import take_rows, uninitialised
 from lazynet.fuse.compile import (
     Compiled,
     CompiledBack,
@@ -26,7 +26,7 @@ from lazynet.fuse.compile import (
 )
 from lazynet.fuse.numpy_printer import Names, Printer
 from lazynet.fuse.program import PLANES, Instruction, Product, Value
-from lazynet.fuse.rows import Fused, add_gradient, pick, pick_call
+from lazynet.fuse.rows import Fused, Reversed, add_gradient, pick, pick_call, rows_taken
 from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
 from lazynet.kinds import Array
@@ -390,11 +390,8 @@ class ScanBack:
     work: ScanWork
     nodes: frozenset[int]
     seeds: list[Array]
-    residues: list[Array] = field(default_factory=list)
-    prepared: dict[int, list[Any]] = field(default_factory=dict)
     totals: dict[tuple[int, int], Any] = field(default_factory=dict)
-    taken: list[tuple[int, Array | None, int]] = field(default_factory=list)
-    compiled: CompiledBack | None = None
+    ran: dict[Needs, Reversed] = field(default_factory=dict)
 
 
 class _Given:
@@ -459,7 +456,7 @@ class FusedScan(Fused):
         prepared = prepare(code.names.prepared_specs, values, dtype)
         kinds = self.trace.tape.kinds
         inputs = [
-            np.empty((rows, kinds[i].type.width), kinds[i].type.dtype)
+            uninitialised(rows, kinds[i].type.width, kinds[i].type.dtype)
             for i in self.trace.inputs[: self.form.inputs]
         ]
         return ScanWork(rows, values, prepared, kept, outputs, keep, inputs)
@@ -486,7 +483,9 @@ class FusedScan(Fused):
         histories = []
         for j in range(form.states):
             initial = args[form.state(j)]
-            history = np.empty((packing.nodes + packing.rows, initial.shape[1]), initial.dtype)
+            history = uninitialised(
+                packing.nodes + packing.rows, initial.shape[1], initial.dtype
+            )
             np.take(initial, packing.order, axis=0, out=history[: packing.nodes], mode="clip")
             histories.append(history)
         constants = [
@@ -499,7 +498,7 @@ class FusedScan(Fused):
         code = self.code()
         given = _Given(code.names, work.prepared, batch, max(packing.counts, default=0))
         ys = [
-            None if k in form.next_states else np.empty((packing.rows, y.shape[1]), y.dtype)
+            None if k in form.next_states else uninitialised(packing.rows, y.shape[1], y.dtype)
             for k, y in enumerate(work.outputs)
         ]
         code.run(
@@ -547,18 +546,16 @@ class FusedScan(Fused):
         wanted = [bool(n) for n in needs[:count]]
         for j in range(form.states):
             wanted[form.state(j)] = True  # a step needs those of the next, whoever asked for them
-        code = self.back_code((tuple(wanted), back.nodes))
-        back.compiled = code
+        key = (tuple(wanted), back.nodes)
+        code = self.back_code(key)
         names = code.names
-        key = id(code)
-        if key not in back.prepared:
+        ran = back.ran.get(key)
+        if ran is None:
             dtype = self.lowered.forward.code.dtype
-            back.prepared[key] = prepare(names.prepared_specs, work.shared, dtype)
-        if not back.residues:
-            back.residues = [allocate(work.rows, v.planes, v.width, v.dtype) for v in names.keep]
+            ran = back.ran[key] = Reversed(code, work.rows, work.shared, dtype)
         batch = work.batches[start]
         keep = [_rows_of(k, start, stop) for k in work.keep]
-        residues = [_rows_of(r, start, stop) for r in back.residues]
+        residues = [_rows_of(r, start, stop) for r in ran.residues]
         seeds = [s[start:stop] for s in back.seeds]
         rows: Array | None = None
         if selected is not None:
@@ -566,9 +563,7 @@ class FusedScan(Fused):
             keep = [pick(k, rows) for k in keep]
             seeds = [s[batch.packing.origin] for s in seeds]
             residues = [allocate(len(rows), v.planes, v.width, v.dtype) for v in names.keep]
-            back.taken.append((start, rows, stop))
-        else:
-            back.taken.append((start, None, stop))
+        ran.taken.append((start, rows, stop))
         packing = batch.packing
         ds = [take_rows(seed, packing.perm) for seed in seeds]
         carried = []
@@ -578,13 +573,13 @@ class FusedScan(Fused):
             carried.append(history)
         constants = [np.zeros_like(f) for f in batch.constants]
         ys = [_time_major(batch, form, k, y[start:stop], rows) for k, y in enumerate(work.outputs)]
-        given = _Given(names, back.prepared[key], batch, max(packing.counts, default=0))
+        given = _Given(names, ran.prepared, batch, max(packing.counts, default=0))
         found = code.run(
             given, given, packing.rows, packing.nodes, packing.steps, batch.xs, batch.histories,
             batch.constants, ys, keep, ds, carried, constants, residues, batch.memo, back.totals,
         )  # fmt: skip
         if rows is not None:
-            for whole, part in zip(back.residues, residues):
+            for whole, part in zip(ran.residues, residues):
                 target = _rows_of(whole, start, stop)
                 if target.ndim == 3:
                     target[:, rows] = part
@@ -601,14 +596,16 @@ class FusedScan(Fused):
         return [*result, *[None] * len(self.leaves)]
 
     def finish(self, back: ScanBack) -> list[Any]:
-        code = back.compiled
-        if code is None:
-            return [None] * (len(self.trace.inputs) + len(self.leaves))
+        totals: dict[int, Any] = {}
+        for ran in back.ran.values():
+            self._finish(back, ran, totals)
+        return self.shared_gradients(back.work, back.nodes, totals)
+
+    def _finish(self, back: ScanBack, ran: Reversed, totals: dict[int, Any]) -> None:
+        """Add the gradients of shared nodes from the batches that one code ran."""
         work = back.work
-        taken = sorted(back.taken, key=lambda t: t[0])
-        whole = all(chosen is None for _, chosen, _ in taken)
-        complete = whole and sum(stop - start for start, _, stop in taken) == work.rows
-        residues = {v.number: r for v, r in zip(code.names.keep, back.residues)}
+        index = rows_taken(ran.taken, work.rows)
+        residues = {v.number: r for v, r in zip(ran.code.names.keep, ran.residues)}
 
         def joined(value: Value) -> Array:
             owner = value.owner()
@@ -616,19 +613,12 @@ class FusedScan(Fused):
             if array is None:
                 array = self._forward_rows(work, owner)
             rows: Array = view_of(value, array)
-            if complete:
+            if index is None:
                 return rows
-            parts = [
-                np.arange(start, stop) if chosen is None else start + chosen
-                for start, chosen, stop in taken
-            ]
-            index = np.concatenate(parts)
             return rows[:, index] if rows.ndim == 3 else rows[index]
 
-        totals: dict[int, Any] = {}
-        for gradient in code.gradients:
+        for gradient in ran.code.gradients:
             add_gradient(totals, gradient, back.totals, joined, None, work)
-        return self.shared_gradients(work, back.nodes, totals)
 
     def _forward_rows(self, work: ScanWork, owner: Value) -> Array:
         """A forward value over all rows, time-major within each batch."""

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.calls import Arguments, ScanProgram, fast_scan, record_scan, scan_key
 from lazynet.errors import ArgumentError, FuseError, ShapeError
-from lazynet.calls import Program, append, structured
 from lazynet.fuse.function import FusedFunction, fuse, program_of
 from lazynet.fuse.scan import Form, FusedScan
 from lazynet.fuse.trace import Trace
-from lazynet.graph import Expression, Leaf, adopt, record
+from lazynet.graph import Expression, Leaf, record
 from lazynet.inputs import as_expression, constant, rebatch, unbatch
-from lazynet.leaves import UNBATCH, UNSHARE
+from lazynet.leaves import UNSHARE
 from lazynet.modes import MODES
-from lazynet.randomness import next_key
-from lazynet.tape import LOCAL, tape_for_input
+from lazynet.tape import LOCAL
 
 _ATTRIBUTE = "__lazynet_fused__"
 
@@ -68,15 +67,22 @@ def scan(
             "scan: it was called inside a fused function; a scan is a node of its own; call it "
             "outside"
         )
+    modes = MODES.get()
+    fused = _fused(cell)
+    arguments = scan_key(xs, init, tuple(constants), reverse, modes) if modes.fuse else None
+    if arguments is not None and not modes.debug:
+        found = fast_scan(fused, arguments, reverse, modes)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
     inputs, listed = _inputs(xs)
     dtype = (inputs[0] if isinstance(inputs, tuple) else inputs).dtype
     states: list[Expression] = []
     form = _flatten(init, states, dtype)
-    fixed = [_single(as_expression(c, "scan: constants", dtype), "constants") for c in constants]
-    if not MODES.get().fuse:
+    fixed = [_constant(c, dtype) for c in constants]
+    if not modes.fuse:
         ys, state = _step_by_step(cell, inputs, _unflatten(form, iter(states)), reverse, fixed)
     else:
-        ys, state = _record(_fused(cell), inputs, states, form, reverse, fixed)
+        ys, state = _record(fused, inputs, states, form, reverse, fixed, arguments)
     if listed:
         ys = _unbatched(ys)
     return ys, state
@@ -140,6 +146,12 @@ def _flatten(state: Any, found: list[Expression], dtype: Any) -> Any:
     return None
 
 
+def _constant(c: Any, dtype: Any) -> Expression:
+    """A constant: a parameter, of which the program knows, or a row of its own."""
+    x = _single(as_expression(c, "scan: constants", dtype), "constants")
+    return record(UNSHARE, (x,)) if x.type.shared and not isinstance(x, Leaf) else x
+
+
 def _unflatten(form: Any, entries: Any) -> Any:
     if form is None:
         return next(entries)
@@ -162,7 +174,8 @@ def _fused(cell: Any) -> FusedFunction:
     owner = getattr(cell, "__self__", None)
     function = getattr(cell, "__func__", cell)
     fused = getattr(function, _ATTRIBUTE, None)
-    if not isinstance(fused, FusedFunction):
+    # functools.wraps copies attributes: this one may be that of the function that is wrapped
+    if not isinstance(fused, FusedFunction) or fused.function is not function:
         fused = fuse(function)
         try:
             setattr(function, _ATTRIBUTE, fused)
@@ -179,54 +192,45 @@ def _record(
     form: Any,
     reverse: bool,
     fixed: list[Expression],
+    arguments: Arguments | None,
 ) -> tuple[Any, Any]:
     xs = list(inputs) if isinstance(inputs, tuple) else [inputs]
-    given = [*xs, *states, *fixed]
+    moving = [x for x in fixed if not isinstance(x, Leaf)]
+    given = [*xs, *states, *moving]
     modes = MODES.get()
     key = (
         modes.training,
         bool(reverse),
         form,
         isinstance(inputs, tuple),
-        len(fixed),
+        tuple([x if isinstance(x, Leaf) else None for x in fixed]),
         tuple([x.type.id for x in given]),
     )
     found = fused.scans.get(key)
     if found is None or modes.debug:
         found = _traced(fused, key, given, len(xs), len(states), found)
-    program, outputs = found
-    tape = LOCAL.tape
-    if tape.sealed != 0 or not any(x.tape is tape for x in given):
-        tape = tape_for_input()
-    indices = [adopt(tape, x) for x in given]
-    rows = xs[0].batch or 0
-    payload = (next_key(program.keys * rows),) if program.keys else None
-    results = append(tape, program, indices, rows, payload, modes)
-    if rows:
-        last = 0 if reverse else rows - 1
-        after = [record(UNBATCH, (_kept(results[j]),), last, -1) for j in range(len(states))]
-    else:
-        after = states
-    structure, places = outputs
-    ys = structured(structure, [results[k] for k in places], [0])
-    return ys, _unflatten(form, iter(after))
-
-
-def _kept(x: Expression) -> Expression:
-    return x if MODES.get().gradients else record(UNSHARE, (x,))
+    if arguments is not None and list(map(id, arguments.expressions)) == list(map(id, given)):
+        fused.scan_programs[tuple(arguments.ids)] = found  # nothing had to be converted
+    return record_scan(found, given, xs[0].batch or 0, reverse, modes)
 
 
 def _traced(
-    fused: FusedFunction, key: Any, given: list[Expression], inputs: int, states: int, before: Any
-) -> tuple[Program, tuple[Any, tuple[int, ...]]]:
+    fused: FusedFunction,
+    key: Any,
+    given: list[Expression],
+    inputs: int,
+    states: int,
+    before: ScanProgram | None,
+) -> ScanProgram:
     """Trace a cell, or under `ln.debug()` trace it again and compare."""
-    _, reverse, form, several, _, _ = key
+    _, reverse, form, several, fixed, _ = key
     trace = Trace(fused.name)
 
     def rebuild(inside: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         x = tuple(inside[:inputs]) if several else inside[0]
         state = _unflatten(form, iter(inside[inputs : inputs + states]))
-        return (x, state, *inside[inputs + states :]), {}
+        moving = iter(inside[inputs + states :])
+        return (x, state, *[next(moving) if leaf is None else leaf for leaf in fixed]), {}
 
     trace.run(fused.function, given, rebuild, single=True)
     structure = trace.structure
@@ -236,8 +240,8 @@ def _traced(
             f"returned {_shown(structure)} where (y, {_shown(form)}) belongs"
         )
     if before is not None:
-        fused.compare(before[0].op.trace, trace)
-        return before  # type: ignore[no-any-return]
+        fused.compare(before.program.op.trace, trace)
+        return before
     results = trace.outputs
     count = len(results) - states
     nexts = results[count:]
@@ -260,10 +264,11 @@ def _traced(
         trace, Form(inputs, states, len(given) - inputs - states, tuple(range(states)), reverse)
     )
     trace.structure = (None,) * len(unique)
-    program = program_of(op)
     if len(fused.scans) >= 1024:
         fused.scans.clear()
-    found = fused.scans[key] = (program, (structure[0], tuple(places)))
+        fused.scan_programs.clear()
+    found = ScanProgram(program_of(op), states, form, structure[0], places)
+    fused.scans[key] = found
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Trace:
         return FuseError(
             f"{self.name}: the value of {x!r} was asked for inside a fused function (line "
             f"{user_line()}); it is traced once, before anything is computed; compute the value "
-            "outside and pass it in, or leave the function unfused"
+            "outside and pass it in, choose with ln.where, or leave the function unfused"
         )
 
     def refuse_batch(self, x: Expression) -> FuseError:
@@ -178,7 +179,8 @@ class Trace:
             if isinstance(payload, Leaf):
                 text = f"parameter {payload.name} #{kind.type.shared}"
             elif isinstance(payload, np.ndarray):
-                text = f"array {payload.dtype} {payload.tobytes().hex()[:400]}"
+                short = np.array2string(payload, threshold=8, edgeitems=3).replace("\n", "")
+                text = f"array {payload.dtype} {short} (checksum {crc32(payload.tobytes()):08x})"
             elif isinstance(payload, Slot):
                 text = f"argument {payload.position} x {payload.scale}"
             else:
@@ -186,6 +188,8 @@ class Trace:
             args = ", ".join(f"%{a}" for a in tape.arguments(i))
             shape = kind.type.shape
             op = "input" if isinstance(kind.op, Input) else repr(kind.op)
+            if isinstance(payload, Leaf):
+                op = "leaf"
             lines.append((f"{op}({args}) {text} -> {shape}", tape.lines.get(i, "an argument")))
         lines.append((f"returns {self.outputs} as {self.structure}", "the end"))
         return lines

@@ -10,7 +10,7 @@ import numpy as np
 from lazynet.errors import ArgumentError, SettingError, ShapeError
 from lazynet.fuse import scan
 from lazynet.graph import Expression
-from lazynet.inputs import constant, unbatch
+from lazynet.inputs import unbatch, zeros_once
 from lazynet.nn.base import (
     Activation,
     activation_of,
@@ -100,6 +100,12 @@ class Recurrent:
             ShapeError: If the positions have another length.
             ArgumentError: If xs is no sequence, or the state not of the layer's form.
         """
+        if self.layers == 1 and not self.dropout:
+            init = self._pack(self._unpack(None)) if state is None else state
+            fast: Any = self.cells[0].step
+            result: tuple[Any, Any] | None = fast.fast_scan(xs, init, reverse)
+            if result is not None:  # a call like one that was checked before
+                return result
         rows, listed = sequence_of(xs, self.n_in, type(self).__name__, self.model.dtype)
         states = self._unpack(state)
         if not length_of(rows):
@@ -145,7 +151,7 @@ class Recurrent:
         y = vector_of(x, self.n_in, type(self).__name__, self.model.dtype)
         states = self._unpack(state)
         if masks is None:
-            masks = self.masks(y.batch)
+            masks = self.masks(y.batch if self.dropout else None)
         for k, (x_mask, h_mask) in enumerate(masks):
             constants = () if h_mask is None else (h_mask,)
             y, states[k] = self.cells[k].step(masked(y, x_mask), states[k], *constants)
@@ -180,7 +186,7 @@ class Recurrent:
     def _unpack(self, state: Any) -> list[State]:
         """The state of each layer."""
         if state is None:
-            zeros = constant(np.zeros(self.n_hidden, self.model.dtype))
+            zeros = zeros_once(self.n_hidden, self.model.dtype)
             return [zeros if cell.states == 1 else (zeros, zeros) for cell in self.cells]
         parts = [state] if self.layers == 1 else self._parts(state, self.layers, "one per layer")
         if self.cells[0].states == 1:

@@ -212,7 +212,6 @@ class NaryTreeLSTM(_TreeLSTM):
             self.model.parameter((blocks * n, n), init=PerGate("glorot", blocks), name=f"U_{k}")
             for k in range(self.arity)
         ]
-        self._nodes: dict[tuple[bool, int], Any] = {}
 
     def node(self, x: Expression | None, states: list[TreeState | None]) -> TreeState:
         if len(states) > self.arity:
@@ -226,24 +225,15 @@ class NaryTreeLSTM(_TreeLSTM):
             if state is not None:
                 given += state
                 pattern |= 1 << k
-        combined: TreeState = self._combined(x is not None, pattern)(*given)
+        combined: TreeState = self._combined(int(x is not None), pattern, *given)
         return combined
 
-    def _combined(self, has_x: bool, pattern: int) -> Any:
-        """The fused node for these children; bit k of the pattern says whether child k is there."""
-        found = self._nodes.get((has_x, pattern))
-        if found is None:
-
-            def node(*given: Expression) -> TreeState:
-                x = given[0] if has_x else None
-                pairs = iter(zip(given[has_x::2], given[has_x + 1 :: 2]))
-                states = [next(pairs) if pattern >> k & 1 else None for k in range(self.arity)]
-                return self._state_of(x, states)
-
-            found = self._nodes[has_x, pattern] = fuse(node)
-        return found
-
-    def _state_of(self, x: Expression | None, states: list[TreeState | None]) -> TreeState:
+    @fuse
+    def _combined(self, has_x: int, pattern: int, *given: Expression) -> TreeState:
+        """The state from x, if it is given, and the children of which the pattern has the bit."""
+        x = given[0] if has_x else None
+        pairs_given = iter(zip(given[has_x::2], given[has_x + 1 :: 2]))
+        states = [next(pairs_given) if pattern >> k & 1 else None for k in range(self.arity)]
         n, arity = self.n_hidden, self.arity
         pairs: list[Expression] = []
         if x is not None:
