@@ -1,11 +1,11 @@
-"""Recording calls of fused functions: the hot path beside `graph.binary`."""
+"""Recording calls of fused functions, scans and lists: hot paths beside `graph.binary`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from lazynet.graph import Expression, Leaf, adopt, handle, mark, record
-from lazynet.kinds import Kind
+from lazynet.graph import Expression, Leaf, adopt, handle, mark, record, unshare
+from lazynet.kinds import Kind, Op, Type
 from lazynet.leaves import UNBATCH, UNSHARE
 from lazynet.modes import MODES, Modes
 from lazynet.native import mypyc_attr
@@ -384,6 +384,44 @@ def structured(structure: Any, results: list[Expression], at: list[int]) -> Any:
     return tuple([structured(part, results, at) for part in structure])
 
 
+def record_together(op: Op, xs: list[Any]) -> Expression | None:
+    """Record an n-ary op that puts the rows of its arguments one after the other.
+
+    None where they are not all single rows of one type on the open tape.
+    """
+    tape = LOCAL.tape
+    if not xs or tape.sealed != 0 or tape.trace is not None:
+        return None
+    kinds = tape.kinds
+    rows = tape.rows
+    indices: list[int] = []
+    first: Type | None = None
+    for x in xs:
+        if type(x) is Expression and x.tape is tape:
+            i = x.index
+        elif isinstance(x, Expression):
+            i = adopt(tape, x)
+        else:
+            return None
+        if kinds[i].type.shared:
+            i = unshare(tape, i)
+        t = kinds[i].type
+        if first is None:
+            first = t
+        if t is not first or rows[i] != -1:
+            return None
+        indices.append(i)
+    if first is None or first.shared:
+        return None
+    kind = op.kinds.get(first)
+    if kind is None:
+        return None
+    n = tape.append(kind, indices, len(indices), None)
+    if _modes().marks:
+        mark(tape, n)
+    return handle(tape, n)
+
+
 __all__ = [
     "CLOSE",
     "LISTED",
@@ -397,6 +435,7 @@ __all__ = [
     "fast_call",
     "fast_scan",
     "record_scan",
+    "record_together",
     "scan_key",
     "structured",
 ]

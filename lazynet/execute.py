@@ -25,6 +25,7 @@ from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
 from lazynet.payloads import assemble, payloads_of
 from lazynet.pieces import gather, pieces_of
+from lazynet.stages import stage_key, stages_of
 from lazynet.tape import LOCAL
 
 LOCK = threading.RLock()
@@ -116,7 +117,7 @@ class Evaluation:
         self.needed: list[Array] = []
         self.shared_gradients: dict[int, Any] = {}
         self.asked: Any = None
-        self.stages = _stages(layout)
+        self.stages = stages_of(layout)
 
     def value(self, number: int) -> Array:
         """A copy of the value of a node, with a batch axis where it has one."""
@@ -363,55 +364,6 @@ def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Ar
                     target[...] = result
     call.out = None
     return call, args
-
-
-class Stage:
-    """A staged kind in one evaluation.
-
-    Attributes:
-        work: The op's workspace.
-        rows, largest: Rows of all batches, and of the largest.
-        filled: Rows computed so far.
-        spans: For each result its arena, and first and last row there.
-        shared: Per argument, the node whose value all rows share, or -1.
-    """
-
-    __slots__ = ("filled", "largest", "rows", "shared", "spans", "work")
-
-    def __init__(self, step: Step) -> None:
-        self.work: Any = None
-        self.rows = 0
-        self.largest = 0
-        self.filled = 0
-        self.spans = [(arena, start, start) for arena, start, _, _ in step.outputs]
-        self.shared = [a.start if a.mode == SHARED else -1 for a in step.args]
-
-    def add(self, step: Step) -> None:
-        """Count a batch."""
-        self.rows += step.rows
-        self.largest = max(self.largest, step.rows)
-        self.spans = [(a, first, o[2]) for (a, first, _), o in zip(self.spans, step.outputs)]
-
-    def slices(self, arenas: list[Array]) -> list[Array]:
-        """The rows of all batches, for each result, in arenas laid out like the evaluation's."""
-        return [arenas[arena][start:stop] for arena, start, stop in self.spans]
-
-
-def stage_key(step: Step) -> Any:
-    """What batches have in common that use one workspace."""
-    return (step.kind, tuple([a.start for a in step.args if a.mode == SHARED]))
-
-
-def _stages(layout: Layout) -> dict[Any, Stage]:
-    found: dict[Any, Stage] = {}
-    for step in layout.steps:
-        if step.op.staged:
-            key = stage_key(step)
-            stage = found.get(key)
-            if stage is None:
-                stage = found[key] = Stage(step)
-            stage.add(step)
-    return found
 
 
 def _run_staged(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Any]]:

@@ -427,44 +427,6 @@ def record(
     return result
 
 
-def record_together(op: Op, xs: list[Any]) -> Expression | None:
-    """Record an n-ary op that puts the rows of its arguments one after the other.
-
-    None where they are not all single rows of one type on the open tape.
-    """
-    tape = LOCAL.tape
-    if not xs or tape.sealed != 0 or tape.trace is not None:
-        return None
-    kinds = tape.kinds
-    rows = tape.rows
-    indices: list[int] = []
-    first: Type | None = None
-    for x in xs:
-        if type(x) is Expression and x.tape is tape:
-            i = x.index
-        elif isinstance(x, Expression):
-            i = adopt(tape, x)
-        else:
-            return None
-        if kinds[i].type.shared:
-            i = _unshare(tape, i)
-        t = kinds[i].type
-        if first is None:
-            first = t
-        if t is not first or rows[i] != -1:
-            return None
-        indices.append(i)
-    if first is None or first.shared:
-        return None
-    kind = op.kinds.get(first)
-    if kind is None:
-        return None
-    n = tape.append(kind, indices, len(indices), None)
-    if _modes().marks:
-        mark(tape, n)
-    return handle(tape, n)
-
-
 def record_several(
     op: Op, args: Sequence[Any], payload: Any = None, batch: int | None = None
 ) -> tuple[Expression, ...]:
@@ -495,7 +457,7 @@ def _record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None 
     if op.rearranges:
         if tape.trace is not None and (op.segmented or op.alias):
             raise tape.trace.refuse_rows(op)
-        indices = [_unshare(tape, i) for i in indices]
+        indices = [unshare(tape, i) for i in indices]
     kind = _kind(op, tape, indices)
     if kind is None:
         indices = _align(tape, indices)
@@ -612,7 +574,7 @@ def _align(tape: Tape, indices: list[int]) -> list[int]:
     return aligned
 
 
-def _unshare(tape: Tape, index: int) -> int:
+def unshare(tape: Tape, index: int) -> int:
     """A shared value as a row of its own, for ops that point at rows."""
     t = tape.kinds[index].type
     if not t.shared:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.calls import record_together
 from lazynet.convert import as_array, short
 from lazynet.errors import ArgumentError, ShapeError
-from lazynet.graph import Expression, handle, mark, record, record_together
+from lazynet.graph import Expression, handle, mark, record
 from lazynet.kinds import FLOATS, HOOKS, type_of
 from lazynet.leaves import REBATCH, UNBATCH, UNSHARE, input_kind
 from lazynet.modes import MODES

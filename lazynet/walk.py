@@ -16,7 +16,7 @@ import numpy as np
 from lazynet.backend import SparseRows
 from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
-from lazynet.execute import Evaluation, stage_key
+from lazynet.execute import Evaluation
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
@@ -30,6 +30,7 @@ from lazynet.sheet import (
     together,
     view,
 )
+from lazynet.stages import stage_key
 from lazynet.whole import find_writes, mark_reached, put_pieces, target, write
 
 Seed = tuple[Evaluation, int]

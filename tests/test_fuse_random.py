@@ -148,7 +148,9 @@ class Program:
                 z = self.product(x, 2, k)[:12]
                 i, f, o = ln.split(ln.sigmoid(z), 3)
             elif m % 3 == 1:
-                z = ln.sigmoid(ln.affine(self.parameter("b", 12), self.parameter("W", 12, x.size), x))
+                z = ln.sigmoid(
+                    ln.affine(self.parameter("b", 12), self.parameter("W", 12, x.size), x)
+                )
                 i, f, o = z[:n], z[n : 2 * n], z[2 * n :]
             else:
                 i, f, o = (

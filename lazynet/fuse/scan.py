@@ -14,359 +14,18 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend import take_rows, uninitialised
-from lazynet.fuse.compile import (
-    Compiled,
-    CompiledBack,
-    Lowered,
-    Needs,
-    allocate,
-    scope_of,
-    unpacked,
-    view_of,
-)
-from lazynet.fuse.numpy_printer import Names, Printer
-from lazynet.fuse.program import PLANES, Instruction, Product, Value
-from lazynet.fuse.rows import Fused, Reversed, add_gradient, pick, pick_call, rows_taken
+from lazynet.fuse.cell import Form, LoweredScan, print_scan, print_scan_back
+from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs, allocate, view_of
+from lazynet.fuse.numpy_printer import Names
+from lazynet.fuse.packing import Batch, Packing, rows_of, subset, time_major
+from lazynet.fuse.program import Value
+from lazynet.fuse.rows import Fused, Reversed, add_gradient, pick, rows_taken
 from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
 from lazynet.kinds import Array
 from lazynet.randomness import KEY_STEP
 
 _MASK = (1 << 64) - 1
-_PHASES = ("before", "loop", "after")
-
-
-@dataclass(frozen=True)
-class Form:
-    """How the arguments and results of a cell are used.
-
-    Attributes:
-        inputs: Number of arguments that have a row for each step.
-        states: Number of arguments that are the results of the step before.
-        constants: Number of arguments that are the same at all steps.
-        next_states: Which result of the cell is the next value of each state.
-    """
-
-    inputs: int
-    states: int
-    constants: int
-    next_states: tuple[int, ...]
-    reverse: bool
-
-    def state(self, j: int) -> int:
-        """Position of a state among the arguments."""
-        return self.inputs + j
-
-    def constant(self, j: int) -> int:
-        """Position of a constant among the arguments."""
-        return self.inputs + self.states + j
-
-
-class Packing:
-    """Time-major order of the rows of a batch of sequences.
-
-    Attributes:
-        nodes: Number of sequences.
-        rows: Number of rows.
-        order: The sequences, longest first.
-        perm: For each row, time-major, which row of the batch (sequence after sequence) it is.
-        steps: For each step: its rows a:b, where the states before it are in the history (p:q) and
-            those after it (r:s). The history begins with the initial states.
-        counts: Number of sequences in each step.
-        origin: Of a part of a batch: for each of its rows, sequence after sequence, the row of the
-            whole batch.
-    """
-
-    def __init__(self, segments: Array, reverse: bool) -> None:
-        lengths = np.diff(segments)
-        self.nodes = len(lengths)
-        self.rows = int(segments[-1])
-        self.order = np.argsort(-lengths, kind="stable")
-        ordered = lengths[self.order]
-        longest = int(ordered[0]) if len(ordered) else 0
-        time = np.arange(longest)[:, None]
-        running = time < ordered
-        first = segments[:-1][self.order]
-        places = first + ordered - 1 - time if reverse else first + time
-        self.perm = places[running]
-        self.counts = running.sum(axis=1).tolist()
-        self.origin: Array | None = None
-        self.steps: list[tuple[int, int, int, int, int, int]] = []
-        a, p = 0, 0
-        for count in self.counts:
-            b = a + count
-            self.steps.append((a, b, p, p + count, self.nodes + a, self.nodes + b))
-            p = self.nodes + a
-            a = b
-
-    def inverse(self) -> Array:
-        """For each row of the batch, which row, time-major, it is."""
-        result = np.empty(self.rows, np.int64)
-        result[self.perm] = np.arange(self.rows)
-        return result
-
-    def before(self) -> Array:
-        """For each row, time-major, which row of the history holds the state before it."""
-        parts = [np.arange(p, q) for _, _, p, q, _, _ in self.steps]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-    def sequence(self) -> Array:
-        """For each row, time-major, its sequence's place in `order`."""
-        parts = [np.arange(n) for n in self.counts]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-
-class LoweredScan(Lowered):
-    """A cell, lowered: its products are divided into what the steps need and what they share."""
-
-    def __init__(self, trace: Trace, form: Form) -> None:
-        self.form = form
-        super().__init__(trace)
-
-    def carried(self) -> list[Value]:
-        """States and constants."""
-        values = [self.forward.env[i] for i in self.trace.inputs[self.form.inputs :]]
-        return [v for v in values if isinstance(v, Value)]
-
-    def arranged(self, code: list[Instruction]) -> list[Instruction]:
-        """Take the part of each product that depends on the inputs alone out of the loop."""
-        depends = dependent(code, self.carried())
-        result: list[Instruction] = []
-        for k in code:
-            inner = [x.owner().number in depends for x in k.ins if isinstance(x, Value)]
-            if k.op != "product" or all(inner) or not any(inner):
-                result.append(k)
-                continue
-            product, z = k.info, k.outs[0]
-            assert isinstance(product, Product)
-            outside = [t for t, i in enumerate(inner) if not i]
-            inside = [t for t, i in enumerate(inner) if i]
-            hoisted = self.forward.code.value(z.planes, z.width, z.dtype)
-            first = Product([product.weights[t] for t in outside], product.biases, z.planes)
-            second = Product([product.weights[t] for t in inside], [(-1, z.planes)], z.planes)
-            first.scale = second.scale = product.scale
-            if product.addend is not None and product.addend.owner().number in depends:
-                result.append(Instruction("product", [hoisted], [k.ins[t] for t in outside], first))
-                again = self.forward.code.value(z.planes, z.width, z.dtype)
-                second.addend = product.addend
-                result.append(Instruction("product", [again], [k.ins[t] for t in inside], second))
-                result.append(Instruction("ufunc", [z], [hoisted, again], "add"))
-                continue
-            first.addend = product.addend
-            second.addend = hoisted
-            result.append(Instruction("product", [hoisted], [k.ins[t] for t in outside], first))
-            if z.base is None and not any(z is v for v in self.outputs):
-                z.become(hoisted, PLANES, 0)
-            result.append(Instruction("product", [z], [k.ins[t] for t in inside], second))
-        return result
-
-
-def dependent(code: Sequence[Instruction], sources: Sequence[Value]) -> set[int]:
-    """Owners that depend on these values."""
-    found = {v.owner().number for v in sources}
-    for k in code:
-        if any(v.owner().number in found for v in k.reads()):
-            found.update(out.owner().number for out in k.outs)
-    return found
-
-
-def phases(
-    code: Sequence[Instruction], carried: Sequence[Value], targets: Sequence[Value]
-) -> list[list[Instruction]]:
-    """Instructions before, in and after the loop.
-
-    Args:
-        code: In order.
-        carried: What a step gets from the one before.
-        targets: What it hands on.
-    """
-    moving = {v.owner().number for v in carried}
-    inside = []
-    for k in code:
-        depends = any(v.owner().number in moving for v in k.reads())
-        if depends:
-            moving.update(out.owner().number for out in k.outs)
-        inside.append(depends)
-    needed = {v.owner().number for v in targets}
-    result: list[list[Instruction]] = [[], [], []]
-    for k, depends in zip(reversed(code), reversed(inside)):
-        if any(out.owner().number in needed for out in k.outs):
-            needed.update(v.owner().number for v in k.reads())
-            result[1 if depends else 0].append(k)
-        else:
-            result[2 if depends else 0].append(k)
-    return [part[::-1] for part in result]
-
-
-def crossing(parts: Sequence[Sequence[Instruction]]) -> list[Value]:
-    """Owners that several phases touch."""
-    seen: dict[int, int] = {}
-    found: dict[int, Value] = {}
-    for phase, part in enumerate(parts):
-        for k in part:
-            for v in [*k.reads(), *k.outs]:
-                owner = v.owner()
-                if seen.setdefault(owner.number, phase) != phase:
-                    found[owner.number] = owner
-    return list(found.values())
-
-
-_LOOP = "    for t, (a, b, p, q, r, s) in {}:"
-_WHOLE = "    a, b, n, r, s = 0, rows, rows, nodes, nodes + rows"
-
-
-def print_scan(lowered: LoweredScan) -> Compiled:
-    """The forward half as a function of a batch of sequences."""
-    form = lowered.form
-    trace = lowered.trace
-    names = Names()
-    env = lowered.forward.env
-    _name_arguments(lowered, names)
-    states = [lowered.outputs[k] for k in form.next_states]
-    for k, value in enumerate(lowered.outputs):
-        names.given.setdefault(value.number, f"y{k}[a:b]")
-    parts = phases(lowered.instructions, lowered.carried(), states)
-    keep = [v for v in [*lowered.kept, *crossing(parts)] if v.owner().number not in names.given]
-    body = []
-    for phase, part in zip(_PHASES, parts):
-        printer = Printer(names, "        " if phase == "loop" else "    ", phase)
-        _reading(lowered, names, phase)
-        printer.print(part, keep, "k")
-        if phase == "loop":
-            body += [
-                _LOOP.format("enumerate(steps)"),
-                "        n = b - a",
-                "        m = memo[t]",
-                *printer.lines,
-            ]
-        elif part:
-            body += [_WHOLE, "    m = memo[-1]", *printer.lines]
-    head = "def run_rows(work, rows, nodes, steps, x, h, f, y, k, c, memo):"
-    top = [
-        *unpacked("x", form.inputs, "x"),
-        *unpacked("h", form.states, "h"),
-        *unpacked("f", form.constants, "f"),
-        *unpacked("y", len(lowered.outputs), "y"),
-        *unpacked("k", len(names.keep), "k"),
-        *unpacked("s", len(names.scratch), "work.scratch"),
-        *unpacked("w", len(names.prepared_specs), "work.prepared"),
-    ]
-    assert all(isinstance(env[i], Value) for i in trace.inputs)
-    return Compiled(head, [*top, *body], names, scope_of(lowered))
-
-
-def _name_arguments(lowered: LoweredScan, names: Names) -> None:
-    form, trace = lowered.form, lowered.trace
-    for k, i in enumerate(trace.inputs[: form.inputs]):
-        names.given[lowered.forward.env[i].number] = f"x{k}[a:b]"  # type: ignore[union-attr]
-    for j, k in enumerate(form.next_states):
-        names.given[lowered.outputs[k].number] = f"h{j}[r:s]"
-    _reading(lowered, names, "loop")
-
-
-def _reading(lowered: LoweredScan, names: Names, phase: str) -> None:
-    """States and constants are read otherwise in the loop than outside, for all rows at once."""
-    form, trace = lowered.form, lowered.trace
-    for j in range(form.states):
-        number = lowered.forward.env[trace.inputs[form.state(j)]].number  # type: ignore[union-attr]
-        names.given[number] = f"h{j}[p:q]" if phase == "loop" else f"work.before({j})"
-    for j in range(form.constants):
-        number = lowered.forward.env[trace.inputs[form.constant(j)]].number  # type: ignore[union-attr]
-        names.given[number] = f"f{j}[:n]" if phase == "loop" else f"work.spread({j})"
-
-
-def print_scan_back(lowered: LoweredScan, forward: Compiled, needs: Needs) -> CompiledBack:
-    """The backward half as a function of a batch of sequences."""
-    form = lowered.form
-    backward, instructions = lowered.backward(needs)
-    names = Names()
-    names.given = dict(forward.names.given)
-    for k, seed in enumerate(backward.seeds):
-        names.given[seed.number] = f"d{k}[a:b]"
-    carried = []
-    for j, k in enumerate(form.next_states):
-        names.given[backward.seeds[k].number] = f"e{j}[r:s]"
-        carried.append(backward.seeds[k])
-    loops = [v for v in backward.inputs[form.inputs :] if v is not None]
-    parts = phases(instructions, carried, loops)
-    residues = [g.cotangent for g in backward.shared if g.cotangent is not None]
-    xs = [v for v in backward.inputs[: form.inputs] if v is not None]
-    keep = [v for v in [*residues, *xs, *crossing(parts)] if v.owner().number not in names.given]
-    body = []
-    for phase, part in zip(_PHASES, parts):
-        printer = Printer(names, "        " if phase == "loop" else "    ", phase)
-        _reading(lowered, names, phase)
-        printer.print(part, keep, "r", backward.inputs)
-        if phase == "loop":
-            body += [
-                _LOOP.format("reversed(list(enumerate(steps)))"),
-                "        n = b - a",
-                "        m = memo[t]",
-                *printer.lines,
-                *_hand_on(form, backward.inputs, printer),
-            ]
-        elif part:
-            body += [_WHOLE, "    m = memo[-1]", *printer.lines]
-    ending = Printer(names, "    ", "after")
-    results = [ending.name(v) if v is not None else "None" for v in backward.inputs[: form.inputs]]
-    head = "def run_rows(back, work, rows, nodes, steps, x, h, f, y, k, d, e, z, r, memo, g):"
-    top = [
-        *unpacked("x", form.inputs, "x"),
-        *unpacked("h", form.states, "h"),
-        *unpacked("f", form.constants, "f"),
-        *unpacked("y", len(lowered.outputs), "y"),
-        *unpacked("k", len(forward.names.keep), "k"),
-        *unpacked("d", len(lowered.outputs), "d"),
-        *unpacked("e", form.states, "e"),
-        *unpacked("z", form.constants, "z"),
-        *unpacked("r", len(names.keep), "r"),
-        *unpacked("s", len(names.scratch), "back.scratch"),
-        *unpacked("w", len(names.prepared_specs), "back.prepared"),
-    ]
-    end = [_WHOLE, *ending.lines, f"    return ({''.join(f'{r}, ' for r in results)})"]
-    result = CompiledBack(head, [*top, *body, *end], names, scope_of(lowered))
-    result.gradients = backward.shared
-    result.inputs = [v is not None for v in backward.inputs]
-    return result
-
-
-def _hand_on(form: Form, inputs: list[Value | None], printer: Printer) -> list[str]:
-    """Lines that add cotangents of the states to those of the step before."""
-    before = len(printer.lines)
-    for j in range(form.states):
-        found = inputs[form.state(j)]
-        if found is not None:
-            text = printer.name(found)
-            printer.line(f"into = e{j}[p:q]")
-            printer.line(f"np.add(into, {text}, into)")
-    for j in range(form.constants):
-        found = inputs[form.constant(j)]
-        if found is not None:
-            text = printer.name(found)
-            printer.line(f"into = z{j}[:n]")
-            printer.line(f"np.add(into, {text}, into)")
-    return printer.lines[before:]
-
-
-@dataclass
-class Batch:
-    """One batch of sequences: what forward left."""
-
-    packing: Packing
-    start: int
-    xs: list[Array]
-    histories: list[Array]
-    constants: list[Array]
-    payload: Any
-    memo: dict[int, dict[int, Any]]
-
-    def before(self, j: int) -> Array:
-        """The state before every row."""
-        return take_rows(self.histories[j], self.packing.before())
-
-    def spread(self, j: int) -> Array:
-        """A constant for every row."""
-        return take_rows(self.constants[j], self.packing.sequence())
 
 
 @dataclass
@@ -483,9 +142,7 @@ class FusedScan(Fused):
         histories = []
         for j in range(form.states):
             initial = args[form.state(j)]
-            history = uninitialised(
-                packing.nodes + packing.rows, initial.shape[1], initial.dtype
-            )
+            history = uninitialised(packing.nodes + packing.rows, initial.shape[1], initial.dtype)
             np.take(initial, packing.order, axis=0, out=history[: packing.nodes], mode="clip")
             histories.append(history)
         constants = [
@@ -503,7 +160,7 @@ class FusedScan(Fused):
         ]
         code.run(
             given, packing.rows, packing.nodes, packing.steps, xs, histories, constants, ys,
-            [_rows_of(k, start, stop) for k in work.keep], batch.payload, memo,
+            [rows_of(k, start, stop) for k in work.keep], batch.payload, memo,
         )  # fmt: skip
         inverse = packing.inverse()
         for k, output in enumerate(work.outputs):
@@ -554,12 +211,12 @@ class FusedScan(Fused):
             dtype = self.lowered.forward.code.dtype
             ran = back.ran[key] = Reversed(code, work.rows, work.shared, dtype)
         batch = work.batches[start]
-        keep = [_rows_of(k, start, stop) for k in work.keep]
-        residues = [_rows_of(r, start, stop) for r in ran.residues]
+        keep = [rows_of(k, start, stop) for k in work.keep]
+        residues = [rows_of(r, start, stop) for r in ran.residues]
         seeds = [s[start:stop] for s in back.seeds]
         rows: Array | None = None
         if selected is not None:
-            batch, rows = _subset(batch, selected, segments, form.reverse)
+            batch, rows = subset(batch, selected, segments, form.reverse)
             keep = [pick(k, rows) for k in keep]
             seeds = [s[batch.packing.origin] for s in seeds]
             residues = [allocate(len(rows), v.planes, v.width, v.dtype) for v in names.keep]
@@ -572,7 +229,7 @@ class FusedScan(Fused):
             history[packing.nodes :] = ds[k]
             carried.append(history)
         constants = [np.zeros_like(f) for f in batch.constants]
-        ys = [_time_major(batch, form, k, y[start:stop], rows) for k, y in enumerate(work.outputs)]
+        ys = [time_major(batch, form, k, y[start:stop], rows) for k, y in enumerate(work.outputs)]
         given = _Given(names, ran.prepared, batch, max(packing.counts, default=0))
         found = code.run(
             given, given, packing.rows, packing.nodes, packing.steps, batch.xs, batch.histories,
@@ -580,7 +237,7 @@ class FusedScan(Fused):
         )  # fmt: skip
         if rows is not None:
             for whole, part in zip(ran.residues, residues):
-                target = _rows_of(whole, start, stop)
+                target = rows_of(whole, start, stop)
                 if target.ndim == 3:
                     target[:, rows] = part
                 else:
@@ -635,7 +292,7 @@ class FusedScan(Fused):
             if value is owner:
                 stops = [b.start + b.packing.rows for b in batches]
                 parts = [
-                    _time_major(b, form, k, work.outputs[k][b.start : stop], None)
+                    time_major(b, form, k, work.outputs[k][b.start : stop], None)
                     for b, stop in zip(batches, stops)
                 ]
                 return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -643,49 +300,3 @@ class FusedScan(Fused):
             if value is owner:
                 return work.keep[k]
         raise AssertionError(owner)
-
-
-def _rows_of(array: Array, start: int, stop: int) -> Array:
-    return array[:, start:stop] if array.ndim == 3 else array[start:stop]
-
-
-def _time_major(batch: Batch, form: Form, k: int, output: Array, rows: Array | None) -> Array:
-    """A result of the cell, time-major."""
-    if k in form.next_states:
-        return batch.histories[form.next_states.index(k)][batch.packing.nodes :]
-    if rows is None:
-        return take_rows(output, batch.packing.perm)
-    assert batch.packing.origin is not None
-    return take_rows(output, batch.packing.origin[batch.packing.perm])
-
-
-def _subset(batch: Batch, chosen: Array, segments: Array, reverse: bool) -> tuple[Batch, Array]:
-    """Some sequences of a batch as a batch; and which of its rows, time-major, they are."""
-    packing = batch.packing
-    lengths = np.diff(segments)[chosen]
-    own = Packing(np.concatenate([[0], np.cumsum(lengths)]), reverse)
-    offsets = np.repeat(segments[:-1][chosen] - (np.cumsum(lengths) - lengths), lengths)
-    own.origin = np.arange(own.rows) + offsets
-    rows = packing.inverse()[own.origin[own.perm]]
-    place = np.argsort(packing.order)[chosen][own.order]
-    histories = [np.concatenate([h[place], h[packing.nodes :][rows]]) for h in batch.histories]
-    memo: dict[int, dict[int, Any]] = {
-        -1: {number: pick_call(call, rows) for number, call in batch.memo[-1].items()}
-    }
-    for t, (a, b, *_) in enumerate(own.steps):
-        first = packing.steps[t][0]
-        memo[t] = {
-            number: pick_call(call, rows[a:b] - first) for number, call in batch.memo[t].items()
-        }
-    return (
-        Batch(
-            own,
-            batch.start,
-            [x[rows] for x in batch.xs],
-            histories,
-            [f[place] for f in batch.constants],
-            batch.payload,
-            memo,
-        ),
-        rows,
-    )

@@ -9,8 +9,9 @@ import numpy as np
 
 from lazynet.calls import Arguments, ScanProgram, fast_scan, record_scan, scan_key
 from lazynet.errors import ArgumentError, FuseError, ShapeError
+from lazynet.fuse.cell import Form
 from lazynet.fuse.function import FusedFunction, fuse, program_of
-from lazynet.fuse.scan import Form, FusedScan
+from lazynet.fuse.scan import FusedScan
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Expression, Leaf, record
 from lazynet.inputs import as_expression, constant, rebatch, unbatch

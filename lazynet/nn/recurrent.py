@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from lazynet.errors import ArgumentError, SettingError, ShapeError
 from lazynet.fuse import scan
 from lazynet.graph import Expression
