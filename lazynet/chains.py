@@ -36,7 +36,8 @@ class Run:
         first, end: The batches: layout.steps[first:end].
         steps: Them.
         key: Structure: of equal keys are the functions equal.
-        places: Where the rows are, in the order in which the functions want them.
+        places: Where the rows are, in the order in which the functions want them: a slice, an
+            `Argument` to be gathered, or the number of a shared value.
         forward: ``f(arenas, shared, places, factors)``.
     """
 
@@ -50,12 +51,17 @@ class Run:
         self.places = places
         self.forward: Callable[..., None] | None = None
 
-    def backward(self, needs: Any, writes: Any) -> Callable[..., None]:
-        """``f(arenas, gradients, shared, places, factors)`` for these flags per argument."""
-        key = (self.key, needs, writes)
+    def backward(self, needs: Any) -> Callable[..., None]:
+        """``f(arenas, gradients, shared, places, factors, writes)``
+
+        Args:
+            needs: Per batch and argument, whether its gradient is wanted. `writes` of the function
+                says likewise whether it is the first of its rows.
+        """
+        key = (self.key, needs)
         found = _functions.get(key)
         if found is None:
-            found = _remember(key, _Printer(self.steps).backward(needs, writes))
+            found = _remember(key, _Printer(self.steps).backward(needs))
         return found
 
 
@@ -102,19 +108,19 @@ def find_runs(layout: Layout) -> list[Run]:
 
 def _describe(step: Step, places: list[Any]) -> Any:
     """Append where the rows of a batch are; returns what else the functions depend on."""
-    for _, start, stop, _ in step.outputs:
-        places.append(start)
-        places.append(stop)
     key: list[int] = [step.kind.id]
-    for arena, _, _, _ in step.outputs:
+    for arena, start, stop, _ in step.outputs:
+        places.append(slice(start, stop))
         key.append(arena)
     for argument in step.args:
         mode = argument.mode
-        if mode == SLICE:
+        if mode == TAKE:
+            places.append(argument)
+            mode = SLICE  # told apart when the function runs, so that fewer are made
+        elif mode == SHARED:
             places.append(argument.start)
-            places.append(argument.stop)
         else:
-            places.append(argument if mode == TAKE else argument.start)
+            places.append(slice(argument.start, argument.stop))
         key.append(mode)
         key.append(argument.arena)
     return tuple(key)
@@ -147,12 +153,61 @@ def factor(payload: Array) -> Any:
     return payload.reshape(-1, 1)
 
 
-def scatter(target: Array, argument: Argument, dx: Array) -> None:
-    """Add to gradients that have been written before."""
-    if argument.distinct():
-        target[argument.index] += dx
+def rows(arena: Array, place: Any) -> Array:
+    """The rows of an argument."""
+    if type(place) is slice:
+        return arena[place]
+    taken: Array = arena.take(place.index, 0, None, "clip")
+    return taken
+
+
+def give(target: Array, place: Any, first: bool, derivative: Any, *operands: Any) -> None:
+    """Write the gradient of an argument, or add it to what has been written before."""
+    if type(place) is slice:
+        if first:
+            derivative(*operands, target[place])
+        else:
+            known = target[place]
+            np.add(known, derivative(*operands), known)
     else:
-        argument.scatter(target, dx)
+        give_rows(target, place, first, derivative(*operands))
+
+
+def give_sum(target: Array, place: slice, first: bool, derivative: Any, *operands: Any) -> None:
+    """The same for a row that all rows of the batch share."""
+    give_rows(target, place, first, derivative(*operands).sum(0))
+
+
+def give_rows(target: Array, place: Any, first: bool, dx: Array) -> None:
+    """Write gradients to rows, or add them to what has been written before."""
+    index = place if type(place) is slice else place.index
+    if first:
+        target[index] = dx
+    elif type(place) is slice or place.distinct():
+        target[index] += dx
+    else:
+        place.scatter(target, dx)
+
+
+def give_zero(target: Array, place: Any, first: bool) -> None:
+    """The gradient of an argument that only chooses."""
+    if first:
+        target[place if type(place) is slice else place.index] = 0
+
+
+def join(
+    target: Array, place: Any, first: bool, columns: tuple[tuple[int, int], ...], *parts: Array
+) -> None:
+    """The gradient of an argument that was cut up."""
+    if type(place) is not slice:
+        give_rows(target, place, first, np.concatenate(parts, 1))
+        return
+    known = target[place]
+    for (a, b), part in zip(columns, parts):
+        if first:
+            known[:, a:b] = part
+        else:
+            known[:, a:b] += part
 
 
 class _Printer:
@@ -161,44 +216,33 @@ class _Printer:
     def __init__(self, steps: list[Step]) -> None:
         self.steps = steps
         self.scope: dict[str, Any] = {
-            "add": np.add, "concatenate": np.concatenate, "copy": np.copyto, "scatter": scatter
+            "copy": np.copyto, "give": give, "give_rows": give_rows, "give_sum": give_sum,
+            "give_zero": give_zero, "join": join, "rows": rows,
         }  # fmt: skip
         self.rules: list[RowRule] = []
         self.places = 0
         self.factors: list[str] = []
-        self.outputs: list[list[tuple[int, str]]] = []  # per batch (arena, rows)
-        self.args: list[list[tuple[Argument, str]]] = []  # per batch (argument, its rows)
+        self.outputs: list[list[tuple[int, str]]] = []  # per batch (arena, place)
+        self.args: list[list[tuple[Argument, str]]] = []  # per batch (argument, its place)
         for k, step in enumerate(steps):
             rule = rule_of(step.kind)
             assert rule is not None
             self.rules.append(rule)
             self.scope[f"op{k}"] = step.op
-            self.outputs.append([(a, self._span()) for a, _, _, _ in step.outputs])
-            self.args.append([(a, self._rows(a)) for a in step.args])
+            self.outputs.append([(a, self._place()) for a, _, _, _ in step.outputs])
+            self.args.append([(a, self._place()) for a in step.args])
             number = sum(f != "None" for f in self.factors)
             self.factors.append("None" if step.op.payload is None else f"c[{number}]")
 
-    def _span(self) -> str:
-        self.places += 2
-        return f"p{self.places - 2}:p{self.places - 1}"
-
-    def _rows(self, argument: Argument) -> str:
-        """The rows of an argument, as text that goes into the brackets of its arena."""
-        if argument.mode == SLICE:
-            return self._span()
+    def _place(self) -> str:
         self.places += 1
-        place = f"p{self.places - 1}"
-        if argument.mode == SAME:
-            return f"{place}:{place} + 1"
-        return place
+        return f"p{self.places - 1}"
 
     def _value(self, k: int, position: int) -> str:
-        argument, rows = self.args[k][position]
+        argument, place = self.args[k][position]
         if argument.mode == SHARED:
-            return f"s[{rows}].reshape(1, {self.steps[k].kind.args[position].width})"
-        if argument.mode == TAKE:
-            return f'v{argument.arena}.take({rows}.index, 0, None, "clip")'
-        return f"v{argument.arena}[{rows}]"
+            return f"s[{place}].reshape(1, {self.steps[k].kind.args[position].width})"
+        return f"rows(v{argument.arena}, {place})"
 
     def _function(self, head: str, lines: list[str], arenas: list[str]) -> Callable[..., None]:
         used = {a for outputs in self.outputs for a, _ in outputs}
@@ -215,17 +259,17 @@ class _Printer:
         for k, rule in enumerate(self.rules):
             if rule.columns:
                 lines.append(f"x = {self._value(k, 0)}")
-                for (arena, rows), (a, b) in zip(self.outputs[k], rule.columns):
-                    lines.append(f"copy(v{arena}[{rows}], x[:, {a}:{b}])")
+                for (arena, place), (a, b) in zip(self.outputs[k], rule.columns):
+                    lines.append(f"copy(v{arena}[{place}], x[:, {a}:{b}])")
                 continue
-            ((arena, rows),) = self.outputs[k]
+            ((arena, place),) = self.outputs[k]
             args = "".join(f", {self._value(k, i)}" for i in range(len(self.args[k])))
             self.scope[f"f{k}"] = rule.forward
-            lines.append(f"f{k}(op{k}, {self.factors[k]}, v{arena}[{rows}]{args})")
+            lines.append(f"f{k}(op{k}, {self.factors[k]}, v{arena}[{place}]{args})")
         return self._function("v, s, p, c", lines, ["v"])
 
-    def backward(self, needs: Any, writes: Any) -> Callable[..., None]:
-        """``f(arenas, gradients, shared, places, factors)``"""
+    def backward(self, needs: Any) -> Callable[..., None]:
+        """``f(arenas, gradients, shared, places, factors, writes)``"""
         lines: list[str] = []
         for k in range(len(self.steps) - 1, -1, -1):
             if True not in needs[k]:
@@ -236,54 +280,39 @@ class _Printer:
             if not wanted:
                 continue
             if self.rules[k].columns:
-                lines += self._joined(k, writes[k][0])
+                lines.append(self._joined(k))
                 continue
             op = self.steps[k].op
-            ((arena, rows),) = self.outputs[k]
-            lines.append(f"dy = g{arena}[{rows}]")
+            ((arena, place),) = self.outputs[k]
             operands = [f"op{k}", self.factors[k], "dy"]
-            operands.append(f"v{arena}[{rows}]" if op.reads_y else "None")
+            operands.append(f"v{arena}[{place}]" if op.reads_y else "None")
+            lines.append(f"dy = g{arena}[{place}]")
             for i in range(len(self.args[k])):
                 if op.reads_args:
                     lines.append(f"a{i} = {self._value(k, i)}")
                 operands.append(f"a{i}" if op.reads_args else "None")
             for i in reversed(wanted):  # from the last mention of a row to the first
-                lines += self._gradient(k, i, ", ".join(operands), writes[k][i])
-        return self._function("v, g, s, p, c", lines or ["pass"], ["v", "g"])
+                lines.append(self._gradient(k, i, ", ".join(operands)))
+        return self._function("v, g, s, p, c, w", lines or ["pass"], ["v", "g"])
 
-    def _gradient(self, k: int, i: int, operands: str, first: bool) -> list[str]:
-        argument, rows = self.args[k][i]
+    def _gradient(self, k: int, i: int, operands: str) -> str:
+        argument, place = self.args[k][i]
         derivative = self.rules[k].derivatives[i]
-        arena = f"g{argument.arena}"
-        index = f"{rows}.index" if argument.mode == TAKE else rows
+        target = f"g{argument.arena}, {place}, w[{k}][{i}]"
         if derivative is None:
-            return [f"{arena}[{index}] = 0"] if first else []
+            return f"give_zero({target})"
         name = f"d{k}_{i}"
         self.scope[name] = derivative
-        if argument.mode == SAME:
-            dx = f"{name}({operands}).sum(0)"
-            return [f"{arena}[{index}] {'' if first else '+'}= {dx}"]
-        if argument.mode == TAKE:
-            if first:
-                return [f"{arena}[{index}] = {name}({operands})"]
-            return [f"scatter({arena}, {rows}, {name}({operands}))"]
-        if first:
-            return [f"{name}({operands}, {arena}[{rows}])"]
-        return [f"t = {arena}[{rows}]", f"add(t, {name}({operands}), t)"]
+        give = "give_sum" if argument.mode == SAME else "give"
+        return f"{give}({target}, {name}, {operands})"
 
-    def _joined(self, k: int, first: bool) -> list[str]:
+    def _joined(self, k: int) -> str:
         """The gradient of an argument that was cut up."""
-        argument, rows = self.args[k][0]
-        parts = [f"g{arena}[{part}]" for arena, part in self.outputs[k]]
-        if argument.mode == SLICE:
-            lines = [f"t = g{argument.arena}[{rows}]"]
-            for part, (a, b) in zip(parts, self.rules[k].columns):
-                target = f"t[:, {a}:{b}]"
-                lines.append(f"copy({target}, {part})" if first else f"{target} += {part}")
-            return lines
-        whole = f"concatenate(({', '.join(parts)},), 1)"
+        argument, place = self.args[k][0]
+        target = f"g{argument.arena}, {place}, w[{k}][0]"
+        parts = ", ".join(f"g{arena}[{part}]" for arena, part in self.outputs[k])
         if argument.mode == SAME:
-            return [f"g{argument.arena}[{rows}] {'' if first else '+'}= {whole}.sum(0)"]
-        if first:
-            return [f"g{argument.arena}[{rows}.index] = {whole}"]
-        return [f"scatter(g{argument.arena}, {rows}, {whole})"]
+            self.scope["concatenate"] = np.concatenate
+            return f"give_rows({target}, concatenate(({parts},), 1).sum(0))"
+        self.scope[f"columns{k}"] = self.rules[k].columns
+        return f"join({target}, columns{k}, {parts})"

@@ -7,9 +7,8 @@ evaluations to earlier evaluations, nothing refers back: the last handle frees e
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import count
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +23,8 @@ from lazynet.kinds import HOOKS, Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
+from lazynet.payloads import assemble, payloads_of
 from lazynet.pieces import gather, pieces_of
-from lazynet.randomness import ROW_STEP
 from lazynet.stages import stage_key, stages_of
 from lazynet.tape import LOCAL
 
@@ -249,7 +248,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
             out[...] = y
         evaluation.shared[number] = out[0]
         evaluation.kept[number] = call.keep
-    locate = _payloads(graph)
+    locate = payloads_of(graph)
     frozen = np.array(sorted(graph.frozen), np.int64)
     history = (
         not graph.frozen
@@ -389,60 +388,6 @@ def _run_staged(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, 
     call = Call(step.rows, None, step.shared, (), None, step.segments)
     call.keep = start
     return call, args
-
-
-def assemble(form: str, parts: Sequence[Any], step: Step) -> Array:
-    """The payloads of a batch as one array with an entry per row."""
-    dtype: Any = np.int64
-    if form == "float":
-        dtype = step.kind.type.dtype
-    elif form == "key":
-        dtype = np.uint64
-    if step.counts is None:
-        if form == "ints":
-            return np.array(parts, np.int64).reshape(len(parts), -1)
-        return np.array(parts, dtype).reshape(-1)
-    counts = step.counts.tolist()
-    if form == "key":
-        keys = np.repeat(np.array(parts, np.uint64), counts)
-        within = np.concatenate([np.arange(c, dtype=np.uint64) for c in counts])
-        return keys + within * np.uint64(ROW_STEP)
-    columns = []
-    axes = 2 if form == "ints" else 1
-    for part, rows in zip(parts, counts):
-        array = np.asarray(part, dtype)
-        if array.ndim != axes or len(array) != rows:
-            array = np.broadcast_to(array, (rows, *array.shape[-1:]) if axes == 2 else (rows,))
-        columns.append(array)
-    return np.concatenate(columns)
-
-
-def _payloads(graph: Graph) -> Any:
-    """A function from node numbers to the payloads recorded for them."""
-    n = len(graph)
-    if len(graph.tapes) == 1:
-        tape, indices, numbers = graph.tapes[0]
-        place = np.zeros(n, np.int64)
-        place[numbers] = indices
-        payloads = tape.payloads
-
-        def single(nodes: Array) -> Sequence[Any]:
-            indices = place[nodes].tolist()
-            if len(indices) < 2:
-                return [payloads[i] for i in indices]
-            found: tuple[Any, ...] = itemgetter(*indices)(payloads)
-            return found
-
-        return single
-    table: list[Any] = [None] * n
-    for tape, indices, numbers in graph.tapes:
-        for i, number in zip(np.asarray(indices).tolist(), np.asarray(numbers).tolist()):
-            table[number] = tape.payloads[i]
-
-    def several(nodes: Array) -> list[Any]:
-        return [table[i] for i in nodes.tolist()]
-
-    return several
 
 
 def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:

@@ -50,7 +50,7 @@ class Sheet:
         self.stages: dict[Any, Any] = {}  # of staged kinds: what the op's backward uses
         self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
         self.mixed = False  # whether only some rows of a batch need a gradient
-        self.partial: set[int] = set()  # arenas with rows that need none
+        self.partial: dict[int, tuple[int, int]] = {}  # per arena, where rows that need none lie
         self.writes: list[tuple[bool, ...]] | None = None  # see `whole`, and for the next
         self.covered: list[Array] = []
 
@@ -62,6 +62,11 @@ class Sheet:
             for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
+
+    def leave_out(self, arena: int, start: int, stop: int) -> None:
+        """Note that some of these rows need no gradient."""
+        low, high = self.partial.get(arena, (start, stop))
+        self.partial[arena] = min(low, start), max(high, stop)
 
     def give(self, arena: int, index: Array, rows: Array) -> None:
         """Add to the gradients of rows from outside, before the walk through this evaluation."""

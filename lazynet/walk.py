@@ -19,7 +19,7 @@ from lazynet.errors import GradientError
 from lazynet.execute import Evaluation
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
-from lazynet.layout import SAME, SHARED, Step
+from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
 from lazynet.pieces import pieces_of
 from lazynet.sheet import (
     Sheet,
@@ -133,7 +133,7 @@ class Walk:
             needs = self.sheets[link.source.serial].needed[link.their_arena][link.theirs]
             needed[link.arena][link.ours] = needs
             if not needs.all():
-                sheet.partial.add(link.arena)
+                sheet.leave_out(link.arena, 0, len(needed[link.arena]))
         for number, kind, args in layout.shared:
             sheet.shared_needed[number] = number in wanted or (
                 kind.op.differentiable
@@ -162,7 +162,7 @@ class Walk:
             for argument in step.args:
                 if argument.mode == SHARED:
                     mine: Any = sheet.shared_needed.get(argument.start, False)
-                elif argument.arena not in sheet.partial:
+                elif self._clear(sheet, argument):
                     mine = bool(argument.rows)
                 elif argument.mode == SAME:
                     mine = bool(needed[argument.arena][argument.start])
@@ -183,7 +183,8 @@ class Walk:
                     else (rows if rows is True or mine is False else rows | mine)
                 )
         if rows is not True:
-            sheet.partial.update([arena for arena, _, _, _ in step.outputs])
+            for arena, start, stop, _ in step.outputs:
+                sheet.leave_out(arena, start, stop)
             sheet.mixed |= rows is not False
         if rows is not False:
             frozen = sheet.evaluation.frozen
@@ -196,6 +197,16 @@ class Walk:
                 needed[arena][start:stop] |= wanted[arena][start:stop]
         return tuple(flags)
 
+    @staticmethod
+    def _clear(sheet: Sheet, argument: Argument) -> bool:
+        """Whether it is plain to see that all rows of an argument need a gradient."""
+        left_out = sheet.partial.get(argument.arena)
+        if left_out is None:
+            return True
+        if argument.mode != SLICE:
+            return False
+        return argument.stop <= left_out[0] or argument.start >= left_out[1]
+
     def _freeze(self, sheet: Sheet, k: int, step: Step, frozen: set[int]) -> None:
         counts = step.counts if step.counts is not None else np.ones(len(step.nodes), np.int64)
         stopped = np.array([i in frozen for i in step.nodes.tolist()], bool)
@@ -204,9 +215,9 @@ class Walk:
             rows = np.flatnonzero(marked)
             sheet.stopped[k] = marked
             sheet.mixed = True
-            for arena, start, _, _ in step.outputs:
+            for arena, start, stop, _ in step.outputs:
                 sheet.needed[arena][start + rows] = False
-                sheet.partial.add(arena)
+                sheet.leave_out(arena, start, stop)
 
     # The walk
 
@@ -268,8 +279,10 @@ class Walk:
             if step.op.payload is not None:
                 factors.append(factor(evaluation.payloads[k]))
         needs_of = tuple(sheet.step_needs[run.first : run.end])
-        backward = run.backward(needs_of, tuple(sheet.writes[run.first : run.end]))
-        backward(evaluation.arenas, sheet.gradients, evaluation.shared, run.places, factors)
+        writes = sheet.writes[run.first : run.end]
+        run.backward(needs_of)(
+            evaluation.arenas, sheet.gradients, evaluation.shared, run.places, factors, writes
+        )
 
     def _defer(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None

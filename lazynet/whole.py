@@ -49,6 +49,7 @@ class _Slots:
     Attributes:
         sheet: Whose.
         owners: Them, in order of execution.
+        counts: How many each batch has.
         lengths: Rows of each.
         ends: Where each ends in `rows`.
         rows: Their rows.
@@ -65,7 +66,9 @@ class _Slots:
         self.owners: list[Argument] = []
         parts: list[Array] = []
         offsets: list[int] = []
+        self.counts: list[int] = []
         for step, needs in zip(sheet.evaluation.layout.steps, sheet.step_needs):
+            before = len(parts)
             if True in needs and step.rows:
                 for argument, need in zip(step.args, needs):
                     if need and argument.mode != SHARED:
@@ -75,6 +78,7 @@ class _Slots:
                             iota[argument.start : argument.stop] if index is None else index
                         )
                         offsets.append(base[argument.arena])
+            self.counts.append(len(parts) - before)
         lengths = [len(p) for p in parts]
         self.lengths = np.array(lengths, np.int64)
         self.ends = np.cumsum(self.lengths)
@@ -124,14 +128,20 @@ class _Slots:
         first = counts == self.lengths
         self._zero((counts > 0) & ~first)
         self._distinct(first)
-        flags = iter(first.tolist())
+        flags = first.tolist()
+        result: list[tuple[bool, ...]] = []
+        end = 0
         sheet = self.sheet
-        return [
-            tuple([n and a.mode != SHARED and next(flags) for n, a in zip(needs, step.args)])
-            if True in needs and step.rows
-            else ()
-            for step, needs in zip(sheet.evaluation.layout.steps, sheet.step_needs)
-        ]
+        for step, needs, count in zip(sheet.evaluation.layout.steps, sheet.step_needs, self.counts):
+            begin, end = end, end + count
+            if count in (0, len(needs)):
+                result.append(tuple(flags[begin:end]))
+            else:
+                own = iter(flags[begin:end])
+                result.append(
+                    tuple([n and a.mode != SHARED and next(own) for n, a in zip(needs, step.args)])
+                )
+        return result
 
     def _zero(self, partly: Array) -> None:
         if not partly.any():
