@@ -39,7 +39,7 @@ def row_bytes(keep: Sequence[Value], scratch: Sequence[Any], outputs: Sequence[A
     for planes, width, dtype, _ in scratch:
         total += planes * width * int(dtype.itemsize)
     for y in outputs:
-        total += y.shape[1] * y.itemsize
+        total += int(y.shape[1]) * int(y.itemsize)
     return total
 
 

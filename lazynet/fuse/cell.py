@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs, scope_of, unpacked
 from lazynet.fuse.numpy_printer import Names, Printer
 from lazynet.fuse.program import PLANES, Instruction, Product, Value
+from lazynet.fuse.reverse import Backward
 from lazynet.fuse.trace import Trace
 
 _PHASES = ("before", "loop", "after")
@@ -40,11 +41,34 @@ class Form:
 
 
 class LoweredScan(Lowered):
-    """A cell, lowered: its products are divided into what the steps need and what they share."""
+    """A cell, lowered: its products are divided into what the steps need and what they share.
+
+    Attributes:
+        form: How its arguments are used.
+        parts: The instructions before, in and after the loop.
+    """
+
+    parts: list[list[Instruction]]
 
     def __init__(self, trace: Trace, form: Form) -> None:
         self.form = form
         super().__init__(trace)
+
+    def in_order(self, code: list[Instruction]) -> list[Instruction]:
+        """Divide the forward half into what runs before, in and after the loop.
+
+        This is done before results take the memory of operands: what runs earlier than it stands
+        could overwrite what the loop still reads.
+        """
+        states = [self.outputs[k] for k in self.form.next_states]
+        self.parts = phases(code, self.carried(), states)
+        return [k for part in self.parts for k in part]
+
+    def back_in_order(self, backward: Backward, code: list[Instruction]) -> list[Instruction]:
+        carried = [backward.seeds[k] for k in self.form.next_states]
+        handed_on = [v for v in backward.inputs[self.form.inputs :] if v is not None]
+        backward.phases = phases(code, carried, handed_on)
+        return [k for part in backward.phases for k in part]
 
     def carried(self) -> list[Value]:
         """States and constants."""
@@ -121,9 +145,11 @@ def phases(
     return [part[::-1] for part in result]
 
 
-def crossing(parts: Sequence[Sequence[Instruction]]) -> list[Value]:
-    """Owners that several phases touch."""
-    seen: dict[int, int] = {}
+def crossing(
+    parts: Sequence[Sequence[Instruction]], handed_on: Sequence[Value] = ()
+) -> list[Value]:
+    """Owners that several phases touch; what a step hands on is touched by the loop."""
+    seen: dict[int, int] = {v.owner().number: 1 for v in handed_on}
     found: dict[int, Value] = {}
     for phase, part in enumerate(parts):
         for k in part:
@@ -145,10 +171,9 @@ def print_scan(lowered: LoweredScan) -> Compiled:
     names = Names()
     env = lowered.forward.env
     _name_arguments(lowered, names)
-    states = [lowered.outputs[k] for k in form.next_states]
     for k, value in enumerate(lowered.outputs):
         names.given.setdefault(value.number, f"y{k}[a:b]")
-    parts = phases(lowered.instructions, lowered.carried(), states)
+    parts = lowered.parts
     keep = [v for v in [*lowered.kept, *crossing(parts)] if v.owner().number not in names.given]
     body = []
     for phase, part in zip(_PHASES, parts):
@@ -201,20 +226,22 @@ def _reading(lowered: LoweredScan, names: Names, phase: str) -> None:
 def print_scan_back(lowered: LoweredScan, forward: Compiled, needs: Needs) -> CompiledBack:
     """The backward half as a function of a batch of sequences."""
     form = lowered.form
-    backward, instructions = lowered.backward(needs)
+    backward, _ = lowered.backward(needs)
     names = Names()
     names.given = dict(forward.names.given)
     for k, seed in enumerate(backward.seeds):
         names.given[seed.number] = f"d{k}[a:b]"
-    carried = []
     for j, k in enumerate(form.next_states):
         names.given[backward.seeds[k].number] = f"e{j}[r:s]"
-        carried.append(backward.seeds[k])
-    loops = [v for v in backward.inputs[form.inputs :] if v is not None]
-    parts = phases(instructions, carried, loops)
+    parts = backward.phases
+    handed_on = [v for v in backward.inputs[form.inputs :] if v is not None]
     residues = [g.cotangent for g in backward.shared if g.cotangent is not None]
     xs = [v for v in backward.inputs[: form.inputs] if v is not None]
-    keep = [v for v in [*residues, *xs, *crossing(parts)] if v.owner().number not in names.given]
+    keep = [
+        v
+        for v in [*residues, *xs, *crossing(parts, handed_on)]
+        if v.owner().number not in names.given
+    ]
     body = []
     for phase, part in zip(_PHASES, parts):
         printer = Printer(names, "        " if phase == "loop" else "    ", phase)

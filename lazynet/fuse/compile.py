@@ -48,7 +48,7 @@ class Lowered:
         code = fold_halves(forward.code.instructions, [*reads, *self.outputs])
         code = self.arranged(code)
         code = merge_elementwise(code)
-        code = live(code, [*reads, *self.outputs])
+        code = self.in_order(live(code, [*reads, *self.outputs]))
         reuse_operands(code, [*reads, *self.outputs], self.outputs)
         self.instructions = code
         self.kept = reads
@@ -56,6 +56,14 @@ class Lowered:
 
     def arranged(self, code: list[Instruction]) -> list[Instruction]:
         """What a kind of program does to the forward half in between."""
+        return code
+
+    def in_order(self, code: list[Instruction]) -> list[Instruction]:
+        """The forward half in the order in which it runs."""
+        return code
+
+    def back_in_order(self, backward: Backward, code: list[Instruction]) -> list[Instruction]:
+        """The backward half in the order in which it runs."""
         return code
 
     def _outputs(self) -> list[Value]:
@@ -107,7 +115,7 @@ class Lowered:
         needed = [v for v in backward.inputs if v is not None]
         needed += [g.cotangent for g in backward.shared if g.cotangent is not None]
         instructions = merge_elementwise(backward.code.instructions)
-        instructions = live(instructions, needed)
+        instructions = self.back_in_order(backward, live(instructions, needed))
         reuse_operands(instructions, needed, [v for v in backward.inputs if v is not None])
         return backward, instructions
 

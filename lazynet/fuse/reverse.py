@@ -61,6 +61,7 @@ class Backward:
         seeds: The cotangents it starts from, one for each output of the function.
         inputs: For each input of the trace its cotangent, or None.
         shared: Where gradients of shared values come from.
+        phases: Of a scan, the instructions before, in and after its loop.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Backward:
         self._outer = forward.code
         self.env = forward.env
         self.shared: list[SharedGradient] = []
+        self.phases: list[list[Instruction]] = []
         self.cotangents: dict[int, Value] = {}
         self.parts: dict[int, list[tuple[int, int, Value]]] = {}
         self.wanted = self._wanted(needs, shared_needs)

@@ -299,9 +299,14 @@ def _step_by_step(
             "scan: a sequence of no steps under ln.no_fuse(): without a step, the shape of the "
             "outputs is unknown; leave it out"
         )
-    if isinstance(ys[0], tuple):
-        return tuple([rebatch([y[k] for y in ys]) for k in range(len(ys[0]))]), state
-    return rebatch(ys), state
+    return _rebatched(ys), state
+
+
+def _rebatched(ys: list[Any]) -> Any:
+    """Outputs of the steps, in (nested) tuples, as batches."""
+    if isinstance(ys[0], Expression):
+        return rebatch(ys)
+    return tuple([_rebatched(list(part)) for part in zip(*ys)])
 
 
 __all__ = ["scan"]

@@ -32,8 +32,9 @@ class Trace:
         name: Name of the function, for messages.
         tape: What it recorded.
         inputs: Indices on the tape of the expressions it was given, in order.
-        outputs: Indices of the expressions it returned, flattened.
-        structure: How these lay in tuples.
+        outputs: Indices of the expressions it returned, flattened; the results of the node.
+        structure: How these lie in tuples.
+        returned: Both as text, as the function returned them (a scan arranges them anew).
         slots: Places of the payload that calls fill from their int arguments.
         looked_at: Positions of the int arguments whose values it looked at.
         keys: How many random keys it drew.
@@ -46,6 +47,7 @@ class Trace:
         self.tape.trace = self
         self.inputs: list[int] = []
         self.outputs: list[int] = []
+        self.returned = ""
         self.structure: Any = None
         self.slots: list[Slot] = []
         self.looked_at: set[int] = set()
@@ -143,6 +145,7 @@ class Trace:
                 f"{self.name}: it returned no expression; it has to return at least one"
             )
         self.outputs = [x.index for x in found]
+        self.returned = f"returns {self.outputs} as {self.structure}"
 
     def _inside(self, position: int, a: Any, single: bool) -> Any:
         if isinstance(a, Leaf) or not isinstance(a, (Expression, Payload)):
@@ -191,7 +194,7 @@ class Trace:
             if isinstance(payload, Leaf):
                 op = "leaf"
             lines.append((f"{op}({args}) {text} -> {shape}", tape.lines.get(i, "an argument")))
-        lines.append((f"returns {self.outputs} as {self.structure}", "the end"))
+        lines.append((self.returned, "the end"))
         return lines
 
     def key_number(self, key: int) -> int:
