@@ -45,7 +45,10 @@ def row_bytes(keep: Sequence[Value], scratch: Sequence[Any], outputs: Sequence[A
 
 def block_bytes(prepared: Sequence[Any]) -> int:
     """What a block may touch, beside weights that every block reads again."""
-    return max(BLOCK_BYTES, 4 * sum([w.nbytes for w in prepared]))
+    total = 0
+    for array in prepared:
+        total += int(array.nbytes)
+    return max(BLOCK_BYTES, 4 * total)
 
 
 def block_height(rows: int, size: int, limit: int) -> int:

@@ -29,8 +29,8 @@ from lazynet.fuse.compile import (
     print_forward,
     view_of,
 )
+from lazynet.fuse.gradients import Taken, add_gradient, pick, pick_call, rows_taken
 from lazynet.fuse.program import Value
-from lazynet.fuse.reverse import SharedGradient
 from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Leaf
@@ -67,10 +67,6 @@ class Work:
     joined: dict[int, Array]
     kept: dict[int, Any]
     batches: dict[int, tuple[Any, list[Block]]] = field(default_factory=dict)
-
-
-Taken = tuple[int, "Array | None", int]
-"""First row of a batch, which of its rows take part (None: all), and the row after the last."""
 
 
 class Reversed:
@@ -497,107 +493,9 @@ class FusedRows(Fused):
         raise AssertionError(owner)
 
 
-def rows_taken(taken: list[Taken], rows: int) -> Array | None:
-    """Which rows of the kind took part; None if all did."""
-    count = sum(stop - start if chosen is None else len(chosen) for start, chosen, stop in taken)
-    if count == rows:
-        return None
-    parts = [
-        np.arange(start, stop) if chosen is None else start + chosen
-        for start, chosen, stop in sorted(taken, key=lambda t: t[0])
-    ]
-    return np.concatenate(parts)
-
-
 def _column(slot: Slot, column: Sequence[Any], sizes: list[int] | None) -> Array:
     if sizes is None:
         return np.array(column, np.int64)
     if slot.listed:
         return np.concatenate(column)
     return np.repeat(np.array(column, np.int64), sizes)
-
-
-def pick(kept: Array, rows: Array) -> Array:
-    """Some rows of a kept array."""
-    return kept[:, rows] if kept.ndim == 3 else kept[rows]
-
-
-def pick_call(call: Call, rows: Array) -> Call:
-    """A call on some of its rows."""
-    payload = call.payload if call.payload is None else call.payload[rows]
-    result = Call(len(rows), payload, call.shared, (), None)
-    result.keep = _pick_keep(call.keep, rows)
-    return result
-
-
-def _pick_keep(keep: Any, rows: Array) -> Any:
-    if keep is None:
-        return None
-    if isinstance(keep, tuple):
-        return tuple([_pick_keep(part, rows) for part in keep])
-    return keep[rows]
-
-
-def add_gradient(
-    totals: dict[int, Any],
-    gradient: SharedGradient,
-    steps: dict[tuple[int, int], Any],
-    joined: Any,
-    payload: Any,
-    work: Any,
-) -> None:
-    """Add to the gradients of shared nodes what one `SharedGradient` stands for."""
-    if gradient.how == "product":
-        assert gradient.weight is not None
-        weight = gradient.weight
-        dz, x = joined(gradient.cotangent), joined(gradient.inputs)
-        one = weight.planes == 1
-        blocks = (dz.T @ x)[None] if one else np.matmul(dz.transpose(0, 2, 1), x)
-        at = 0
-        for index, transposed, planes in weight.parts:
-            block = blocks[at : at + planes].reshape(planes * weight.width, weight.inputs)
-            _add(totals, index, block.T if transposed else block)
-            at += planes
-        return
-    index = gradient.index
-    shape = work.shared[index].shape
-    if gradient.how == "sum":
-        dy = joined(gradient.cotangent)
-        if work.shared[index].size == 1:
-            _add(totals, index, dy.sum().reshape(shape))
-        elif dy.ndim == 3:
-            _add(totals, index, sum_planes(dy).reshape(shape))
-        else:
-            _add(totals, index, (np.ones(len(dy), dy.dtype) @ dy).reshape(shape))
-        return
-    opaque = gradient.opaque
-    assert opaque is not None
-    if gradient.how == "steps":
-        found = steps.pop((opaque.number, gradient.position), None)
-        if found is not None:
-            _add(totals, index, found if isinstance(found, SparseRows) else found.reshape(shape))
-        return
-    dy = joined(gradient.cotangent)
-    dy = dy.reshape(len(dy), *opaque.result_shapes[0])
-    carried = opaque.payload
-    if opaque.slot >= 0:
-        carried = payload(opaque.slot)
-    elif carried is not None:
-        carried = np.full(len(dy), carried)
-    shared = opaque.shares()
-    needs = tuple([k == gradient.position for k in range(len(shared))])
-    call = Call(len(dy), carried, shared, needs, None)
-    unread: list[Any] = [None] * len(shared)
-    found = opaque.op.backward(call, dy, None, *unread)
-    _add(totals, index, found[gradient.position] if isinstance(found, tuple) else found)
-
-
-def sum_planes(dy: Array) -> Array:
-    """Sum over the rows of every plane, (planes, width)."""
-    result: Array = np.matmul(np.ones(dy.shape[1], dy.dtype), dy)
-    return result
-
-
-def _add(totals: dict[int, Any], index: int, gradient: Any) -> None:
-    known = totals.get(index)
-    totals[index] = gradient if known is None else known + gradient

@@ -16,10 +16,11 @@ import numpy as np
 from lazynet.backend import take_rows, uninitialised
 from lazynet.fuse.cell import Form, LoweredScan, print_scan, print_scan_back
 from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs, allocate, view_of
+from lazynet.fuse.gradients import add_gradient, pick, rows_taken
 from lazynet.fuse.numpy_printer import Names
 from lazynet.fuse.packing import Batch, Packing, rows_of, subset, time_major
 from lazynet.fuse.program import Value
-from lazynet.fuse.rows import Fused, Reversed, add_gradient, pick, rows_taken
+from lazynet.fuse.rows import Fused, Reversed
 from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
 from lazynet.kinds import Array
