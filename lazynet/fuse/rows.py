@@ -29,9 +29,9 @@ from lazynet.fuse.compile import (
     print_forward,
     view_of,
 )
-from lazynet.fuse.gradients import Taken, add_gradient, pick, pick_call, rows_taken
+from lazynet.fuse.gradients import Taken, add_gradient, pick, rows_taken
 from lazynet.fuse.program import Value
-from lazynet.fuse.runtime import prepare
+from lazynet.fuse.runtime import pick_call, prepare
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind, Shape
