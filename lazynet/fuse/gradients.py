@@ -76,7 +76,7 @@ def add_gradient(
     if opaque.slot >= 0:
         carried = payload(opaque.slot)
     elif carried is not None:
-        carried = np.full(len(dy), carried)
+        carried = np.broadcast_to(carried, (len(dy), *np.shape(carried)))
     shared = opaque.shares()
     needs = tuple([k == gradient.position for k in range(len(shared))])
     call = Call(len(dy), carried, shared, needs, None)

@@ -219,7 +219,8 @@ class Fused(Staged):
         tape = self.trace.tape
         wanted = set(nodes)
         for i in self.lowered.forward.shared:
-            if any(a in wanted for a in tape.arguments(i)) and i not in tape.unrecorded:
+            flows = tape.kinds[i].op.differentiable and i not in tape.unrecorded
+            if flows and any(a in wanted for a in tape.arguments(i)):
                 wanted.add(i)
         for i in reversed(self.lowered.forward.shared):
             args = tape.arguments(i)
