@@ -390,6 +390,8 @@ def adopt(tape: Tape, x: Expression) -> int:
         if found is None:
             found = tape.append(x.leaf_kind, [], -1, x)
             tape.shared[x.leaf_kind] = found
+            if tape.trace is not None:
+                tape.lines[found] = user_line()
         return found
     if tape.trace is not None:
         raise tape.trace.refuse_closure(x)

@@ -105,4 +105,4 @@ def check(
 def ops_of(*expressions: Any) -> list[str]:
     """Names of the batches of a plan, without leaves and what only points at rows."""
     idle = {"input", "import", "rebatch", "unbatch", "unshare"}
-    return [b.op for b in ln.plan(list(expressions)) if b.op not in idle]
+    return [b.op for b in ln.plan(list(expressions)).batches if b.op not in idle]

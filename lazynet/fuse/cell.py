@@ -234,6 +234,7 @@ def print_scan_back(lowered: LoweredScan, forward: Compiled, needs: Needs) -> Co
     for j, k in enumerate(form.next_states):
         names.given[backward.seeds[k].number] = f"e{j}[r:s]"
     parts = backward.phases
+    looped = {k.info.number for k in lowered.parts[1] if k.op == "opaque"}
     handed_on = [v for v in backward.inputs[form.inputs :] if v is not None]
     residues = [g.cotangent for g in backward.shared if g.cotangent is not None]
     xs = [v for v in backward.inputs[: form.inputs] if v is not None]
@@ -245,6 +246,7 @@ def print_scan_back(lowered: LoweredScan, forward: Compiled, needs: Needs) -> Co
     body = []
     for phase, part in zip(_PHASES, parts):
         printer = Printer(names, "        " if phase == "loop" else "    ", phase)
+        printer.looped = looped
         _reading(lowered, names, phase)
         printer.print(part, keep, "r", backward.inputs)
         if phase == "loop":

@@ -45,9 +45,9 @@ class Lowered:
         needs: Needs = ((True,) * len(trace.inputs), self.parameters)
         backward, instructions = self._lower_back(needs)
         reads = self._reads(backward, instructions)
-        code = fold_halves(forward.code.instructions, [*reads, *self.outputs])
+        code = fold_halves(forward.code.instructions, [*reads, *self.outputs], self.outputs)
         code = self.arranged(code)
-        code = merge_elementwise(code)
+        code = merge_elementwise(code, self.outputs)
         code = self.in_order(live(code, [*reads, *self.outputs]))
         reuse_operands(code, [*reads, *self.outputs], self.outputs)
         self.instructions = code

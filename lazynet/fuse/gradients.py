@@ -31,22 +31,6 @@ def pick(kept: Array, rows: Array) -> Array:
     return kept[:, rows] if kept.ndim == 3 else kept[rows]
 
 
-def pick_call(call: Call, rows: Array) -> Call:
-    """A call on some of its rows."""
-    payload = call.payload if call.payload is None else call.payload[rows]
-    result = Call(len(rows), payload, call.shared, (), None)
-    result.keep = _pick_keep(call.keep, rows)
-    return result
-
-
-def _pick_keep(keep: Any, rows: Array) -> Any:
-    if keep is None:
-        return None
-    if isinstance(keep, tuple):
-        return tuple([_pick_keep(part, rows) for part in keep])
-    return keep[rows]
-
-
 def add_gradient(
     totals: dict[int, Any],
     gradient: SharedGradient,
@@ -92,7 +76,7 @@ def add_gradient(
     if opaque.slot >= 0:
         carried = payload(opaque.slot)
     elif carried is not None:
-        carried = np.full(len(dy), carried)
+        carried = np.broadcast_to(carried, (len(dy), *np.shape(carried)))
     shared = opaque.shares()
     needs = tuple([k == gradient.position for k in range(len(shared))])
     call = Call(len(dy), carried, shared, needs, None)

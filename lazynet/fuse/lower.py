@@ -428,7 +428,10 @@ def _plane_widths(lowering: Forward) -> dict[int, int]:
             join(args[0], i)
             offsets += [(args[0], begin), (args[0], size)]
         elif isinstance(op, Concatenate):
-            continue
+            begin = 0
+            for a in args:
+                offsets += [(i, begin), (i, kinds[a].type.width)]
+                begin += kinds[a].type.width
         elif lowers_elementwise(lowering, i) or type(op) in (SumList, MeanList):
             for a in args:
                 if rows[a] and kinds[a].type.width == kind.type.width:

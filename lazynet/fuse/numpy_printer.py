@@ -62,6 +62,7 @@ class Printer:
         self.rows = "n"
         self.phase = phase
         self.part = "[a:b]" if phase else ""  # of a payload over all rows
+        self.looped: set[int] = set()  # operations that forward runs in its loop
         self.lines: list[str] = []
         self.local: dict[int, str] = {}
         self.taken: dict[int, int] = {}  # scratch by owner
@@ -304,6 +305,14 @@ class Printer:
         dtype = "np.int64" if info.op.payload == "int" else "dtype"
         return f"np.full({self.rows}, {payload!r}, {dtype})"
 
+    def _call(self, number: int) -> str:
+        """What the forward run of an operation left, also if that was in another phase."""
+        if not self.phase or (number in self.looped) == (self.phase == "loop"):
+            return f"m[{number}]"
+        if self.phase == "loop":
+            return f"part_of_call(memo[-1][{number}], a, b)"
+        return f"whole_call(memo, {number})"
+
     def _unopaque(self, k: Instruction) -> None:
         info, needs, rows = k.info
         dys = k.ins[: len(info.result_shapes)]
@@ -317,7 +326,8 @@ class Printer:
         args = self._arguments(info) if op.reads_args else "None, " * len(info.args)
         targets = {p: self._shaped(v, info.shapes[p]) for p, v in zip(rows, k.outs)}
         into = ", ".join(f"{p}: {text}" for p, text in targets.items())
+        call = self._call(info.number)
         self.line(
-            f"unrun(o{info.number}, m[{info.number}], {needs}, {dy}, {y}, ({args}), {{{into}}}, "
+            f"unrun(o{info.number}, {call}, {needs}, {dy}, {y}, ({args}), {{{into}}}, "
             f"g, {info.number})"
         )

@@ -6,6 +6,7 @@ step on neighbouring planes becomes one call; results take the memory of operand
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -77,12 +78,15 @@ def overlap(a: Value, b: Value) -> bool:
     return first < end and begin < last
 
 
-def fold_halves(forward: list[Instruction], others: list[Value]) -> list[Instruction]:
+def fold_halves(
+    forward: list[Instruction], others: list[Value], fixed: Sequence[Value]
+) -> list[Instruction]:
     """Scale weights where a product is only ever halved (the argument of a sigmoid's tanh).
 
     Args:
         forward: The instructions.
         others: Values that are read elsewhere.
+        fixed: Values that have memory of their own.
     """
     result = list(forward)
     for product in forward:
@@ -103,7 +107,7 @@ def fold_halves(forward: list[Instruction], others: list[Value]) -> list[Instruc
             if readers != [half] or any(overlap(z, v) for v in others):
                 continue
             out = half.outs[0]
-            if out.base is not None:
+            if out.base is not None or _among(out, fixed):
                 continue
             first, last = z.span()
             for plane in range(first, last):
@@ -116,23 +120,36 @@ def fold_halves(forward: list[Instruction], others: list[Value]) -> list[Instruc
     return result
 
 
-def merge_elementwise(instructions: list[Instruction]) -> list[Instruction]:
-    """Make one call of equal steps on neighbouring planes."""
+def merge_elementwise(
+    instructions: list[Instruction], fixed: Sequence[Value] = ()
+) -> list[Instruction]:
+    """Make one call of equal steps on neighbouring planes.
+
+    Args:
+        instructions: In order.
+        fixed: Values that have memory of their own.
+    """
     while True:
-        merged = _merge_once(instructions)
+        merged = _merge_once(instructions, fixed)
         if merged is None:
             return instructions
         instructions = merged
 
 
-def _merge_once(instructions: list[Instruction]) -> list[Instruction] | None:
+def _among(value: Value, values: Sequence[Value]) -> bool:
+    return any(value is v for v in values)
+
+
+def _merge_once(
+    instructions: list[Instruction], fixed: Sequence[Value]
+) -> list[Instruction] | None:
     written: dict[int, int] = {}
     for at, k in enumerate(instructions):
         for out in k.outs:
             written[out.owner().number] = at
     buckets: dict[Any, list[tuple[int, Instruction]]] = {}
     for at, k in enumerate(instructions):
-        if k.op != "ufunc" or k.outs[0].base is not None:
+        if k.op != "ufunc" or k.outs[0].base is not None or _among(k.outs[0], fixed):
             continue
         key = [k.info, k.outs[0].width, k.outs[0].dtype]
         moving = False
@@ -237,7 +254,7 @@ def reuse_operands(
     later = list(needed)
     for k in reversed(instructions):
         out = k.outs[0] if k.op in _IN_PLACE else None
-        if out is not None and out.base is None and not any(out is v for v in fixed):
+        if out is not None and out.base is None and not _among(out, fixed):
             for x in k.ins:
                 if (
                     isinstance(x, Value)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lazynet.backend import take_rows
 from lazynet.fuse.cell import Form
-from lazynet.fuse.gradients import pick_call
+from lazynet.fuse.runtime import pick_call
 from lazynet.kinds import Array
 
 

@@ -29,9 +29,9 @@ from lazynet.fuse.compile import (
     print_forward,
     view_of,
 )
-from lazynet.fuse.gradients import Taken, add_gradient, pick, pick_call, rows_taken
+from lazynet.fuse.gradients import Taken, add_gradient, pick, rows_taken
 from lazynet.fuse.program import Value
-from lazynet.fuse.runtime import prepare
+from lazynet.fuse.runtime import pick_call, prepare
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind, Shape
@@ -219,7 +219,8 @@ class Fused(Staged):
         tape = self.trace.tape
         wanted = set(nodes)
         for i in self.lowered.forward.shared:
-            if any(a in wanted for a in tape.arguments(i)) and i not in tape.unrecorded:
+            flows = tape.kinds[i].op.differentiable and i not in tape.unrecorded
+            if flows and any(a in wanted for a in tape.arguments(i)):
                 wanted.add(i)
         for i in reversed(self.lowered.forward.shared):
             args = tape.arguments(i)

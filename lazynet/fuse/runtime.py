@@ -77,6 +77,47 @@ def _stacked(call: Call, args: Any) -> tuple[Any]:
     return (rows.reshape(call.rows * len(args), *rows.shape[2:]),)
 
 
+def pick_call(call: Call, rows: Array) -> Call:
+    """A call on some of its rows."""
+    payload = call.payload if call.payload is None else call.payload[rows]
+    result = Call(len(rows), payload, call.shared, (), None)
+    result.keep = _pick_keep(call.keep, rows)
+    return result
+
+
+def _pick_keep(keep: Any, rows: Array) -> Any:
+    if keep is None:
+        return None
+    if isinstance(keep, tuple):
+        return tuple([_pick_keep(part, rows) for part in keep])
+    return keep[rows]
+
+
+def part_of_call(call: Call, start: int, stop: int) -> Call:
+    """What ran for all steps of a scan at once, for one of them."""
+    return pick_call(call, np.arange(start, stop))
+
+
+def whole_call(memo: dict[int, dict[int, Call]], number: int) -> Call:
+    """What ran step by step in a scan, for all of them at once."""
+    calls = [memo[t][number] for t in range(len(memo) - 1)]
+    rows = sum([call.rows for call in calls])
+    payload = None
+    if calls[0].payload is not None:
+        payload = np.concatenate([call.payload for call in calls])
+    result = Call(rows, payload, calls[0].shared, (), None)
+    result.keep = _join_keep([call.keep for call in calls])
+    return result
+
+
+def _join_keep(parts: list[Any]) -> Any:
+    if parts[0] is None:
+        return None
+    if isinstance(parts[0], tuple):
+        return tuple([_join_keep(list(part)) for part in zip(*parts)])
+    return np.concatenate(parts)
+
+
 SCOPE: dict[str, Any] = {
     "np": np,
     "matmul": np.matmul,
@@ -85,6 +126,8 @@ SCOPE: dict[str, Any] = {
     "select": select,
     "run": run,
     "unrun": unrun,
+    "part_of_call": part_of_call,
+    "whole_call": whole_call,
 }
 
 

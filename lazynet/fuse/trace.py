@@ -15,9 +15,9 @@ import numpy as np
 
 from lazynet.deferred import TRACED_ROWS, Slot, stands_for
 from lazynet.errors import FuseError
-from lazynet.graph import Expression, Leaf, handle
+from lazynet.graph import Expression, Leaf, handle, record
 from lazynet.kinds import Kind, Op, Type, user_line
-from lazynet.leaves import INPUT, Input, input_kind
+from lazynet.leaves import INPUT, UNSHARE, Input, input_kind
 from lazynet.modes import tracing
 from lazynet.randomness import KEY_STEP, Stream, using_stream
 from lazynet.tape import LOCAL, Tape
@@ -127,15 +127,15 @@ class Trace:
             with tracing(), using_stream(stream):
                 args, keywords = rebuild([self._inside(k, a, single) for k, a in enumerate(given)])
                 result = function(*args, **keywords)
+                found: list[Expression] = []
+                self.structure = self._structure(result, found)
         finally:
             LOCAL.tape = outer
         self.keys = stream.count
         again = Stream(0)
         self.number_of_key = {again.next_key(): n for n in range(stream.count)}
-        found: list[Expression] = []
-        self.structure = self._structure(result, found)
         for x in found:
-            if isinstance(x, Leaf) or x.tape is not self.tape:
+            if x.tape is not self.tape:
                 raise FuseError(
                     f"{self.name}: it returned {x!r}, which it did not compute; return what it "
                     "computes from its arguments"
@@ -164,7 +164,8 @@ class Trace:
 
     def _structure(self, result: Any, found: list[Expression]) -> Any:
         if isinstance(result, Expression):
-            found.append(result)
+            # a parameter becomes a row of its own
+            found.append(record(UNSHARE, (result,)) if isinstance(result, Leaf) else result)
             return None
         if isinstance(result, (tuple, list)):
             return tuple([self._structure(r, found) for r in result])
