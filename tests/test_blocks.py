@@ -63,6 +63,11 @@ def only_some_rows(head: Head) -> list[Any]:
     return [x.gradient(), *[p.gradient() for p in head.model]]
 
 
+@pytest.fixture(autouse=True)
+def blas_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+
+
 @pytest.fixture
 def in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 12)
@@ -89,6 +94,12 @@ def test_threads_share_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     size = blocks.SHARED_BYTES // 1000
     assert blocks.block_height(1002, size, blocks.BLOCK_BYTES) == 501
     assert blocks.block_height(900, size, blocks.BLOCK_BYTES) == 900
+
+
+def test_threads_of_blas_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAZYNET_NUM_THREADS", "2")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert blocks.block_height(1002, blocks.SHARED_BYTES // 1000, blocks.BLOCK_BYTES) == 1002
 
 
 @pytest.mark.parametrize("work", [lambda h: results(h, slice(0, 5)), only_some_rows])

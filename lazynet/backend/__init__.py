@@ -12,11 +12,12 @@ from lazynet.backend.host import (
 )
 from lazynet.backend.pool import uninitialised
 from lazynet.backend.sparse import SparseRows, coalesce
-from lazynet.backend.threads import run_blocks, workers
+from lazynet.backend.threads import product_workers, run_blocks, workers
 
 __all__ = [
     "SparseRows",
     "coalesce",
+    "product_workers",
     "run_blocks",
     "scatter_add",
     "segment_ids",

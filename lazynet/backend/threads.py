@@ -42,6 +42,17 @@ def workers() -> int:
     return int(text)
 
 
+def product_workers() -> int:
+    """Number of threads to use for work that holds matrix products.
+
+    That is 1 unless BLAS is told to use one thread (OPENBLAS_NUM_THREADS, else OMP_NUM_THREADS, is
+    1): two threads that each call a BLAS of several wait for one another, up to 40 times as long as
+    the work takes.
+    """
+    known = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    return workers() if known == "1" else 1
+
+
 def run_blocks(function: Callable[[int, int], Any], n: int, block: int) -> None:
     """Call ``function(start, stop)`` for all blocks of ``range(n)``; the last may be shorter.
 

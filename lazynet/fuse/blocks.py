@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lazynet.backend import workers
+from lazynet.backend import product_workers
 from lazynet.fuse.compile import allocate
 from lazynet.fuse.numpy_printer import Names
 from lazynet.fuse.program import Value
@@ -55,7 +55,7 @@ def block_height(rows: int, size: int, limit: int) -> int:
     """Rows of the blocks of a batch whose rows touch `size` bytes each."""
     total = rows * size
     count = total // limit
-    threads = workers()
+    threads = product_workers()
     if threads > 1 and total >= SHARED_BYTES:
         count = max(count, threads)
     if count < 2:
@@ -74,7 +74,7 @@ class Scratch:
     def __init__(self, names: Names, height: int, prepared: list[Any], keep: list[Array]) -> None:
         self._lock = threading.Lock()
         self._idle: list[State] = []
-        for _ in range(workers()):
+        for _ in range(product_workers()):
             arrays = [allocate(height, *form[:3]) for form in names.scratch]
             self._idle.append(State(arrays, prepared, keep))
 
