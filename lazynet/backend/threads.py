@@ -53,7 +53,9 @@ def product_workers() -> int:
     return workers() if known == "1" else 1
 
 
-def run_blocks(function: Callable[[int, int], Any], n: int, block: int) -> None:
+def run_blocks(
+    function: Callable[[int, int], Any], n: int, block: int, most: int | None = None
+) -> None:
     """Call ``function(start, stop)`` for all blocks of ``range(n)``; the last may be shorter.
 
     With more than one worker (see `workers`) the blocks are shared out among threads, the calling
@@ -64,12 +66,14 @@ def run_blocks(function: Callable[[int, int], Any], n: int, block: int) -> None:
         function: Reads what it likes, and writes to what belongs to its block only.
         n: Number of elements.
         block: Elements in a block, at least 1.
+        most: Most threads to use; None for `workers()`.
 
     Raises:
         Exception: Whatever a call raised; the blocks not yet begun are then left out.
     """
     blocks = -(-n // block)
-    threads = 1 if blocks < 2 or getattr(_busy, "flag", False) else min(workers(), blocks)
+    alone = blocks < 2 or getattr(_busy, "flag", False)
+    threads = 1 if alone else min(workers() if most is None else most, blocks)
     stopped = threading.Event()
 
     def run(first: int, last: int) -> None:

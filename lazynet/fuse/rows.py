@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows, run_blocks, uninitialised
+from lazynet.backend import SparseRows, product_workers, run_blocks, uninitialised
 from lazynet.deferred import Slot
 from lazynet.fuse.blocks import (
     Block,
@@ -340,7 +340,7 @@ class FusedRows(Fused):
             with states.taken() as state:
                 code.run(state, start + a, start + b, xs, work.outputs, part, memo)
 
-        run_blocks(compute, stop - start, block)
+        run_blocks(compute, stop - start, block, product_workers())
 
     def backspace(self, work: Work, needs: Sequence[bool], seeds: list[Array]) -> Back:
         return Back(work, self.nodes_needed(needs), seeds)
@@ -406,7 +406,7 @@ class FusedRows(Fused):
                         if result is not None:
                             result[ends[q] - sizes[q] : ends[q]] = part
 
-        run_blocks(compute, len(blocks), 1)
+        run_blocks(compute, len(blocks), 1, product_workers())
         for own in totals:  # in order, whichever thread was first
             for place, gradient in own.items():
                 known = back.totals.get(place)
