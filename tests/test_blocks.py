@@ -139,6 +139,6 @@ def test_an_error_in_a_block_names_the_function(
     x = ln.constant(np.ones((400, 3), np.float32), batched=True)
     index = ln.constant(np.r_[np.zeros(399), 9], batched=True, dtype="int64")
     y = chosen(x, index)
-    with pytest.raises(ln.RangeError, match="chosen.*computed index 9"):
+    with pytest.raises(ln.RangeError, match=r"chosen.*computed index 9"):
         y.value()
     assert "not evaluated" in repr(y)
