@@ -192,7 +192,8 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str, dtype: Any) ->
             "arrays, and whatever can be hashed, which then is part of the program"
         ) from None
     given.append(a)
-    key.append(("static", type(a), a))
+    # 0.0 equals -0.0, and no nan equals itself
+    key.append(("static", type(a), a.hex() if isinstance(a, float) else a))
     return 0
 
 
