@@ -35,7 +35,7 @@ _INT = 0
 
 def program_of(op: Any) -> Program:
     """What calls of this operation are recorded by."""
-    return Program(op, op.kind(), list(op.leaves), op.trace.structure)
+    return Program(op, op.kind(), op.trace.release(), op.trace.structure)
 
 
 class FusedFunction(Caller):
