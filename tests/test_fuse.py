@@ -144,6 +144,44 @@ def test_results_have_the_dtype_of_the_arguments(dtype: str) -> None:
         assert f(x * 2.0, other).value().dtype == dtype
 
 
+def sources(y: Any) -> list[str]:
+    """The code of a fused node, forward first."""
+    return [v.source for v in y.kind.op.compiled.values() if hasattr(v, "source")]
+
+
+def test_products_of_the_same_inputs_are_one(p: Weights) -> None:
+    """Also in the gates of an LSTM from matrices of their own; gradients of weights come later."""
+    f = ln.fuse(
+        lambda x, h: (
+            ln.sigmoid(ln.affine(p.b, p.W, x, p.U, h))
+            * ln.tanh(ln.affine(p.b, p.W, x, p.V, h))
+            * ln.sigmoid(ln.affine(p.b, p.W, x, p.U.T, h))
+        )
+    )
+    y = f(vector(np.ones(N_IN)), ln.tanh(p.b * vector(np.ones(N))))
+    ln.sum(y).backward()
+    forward, backward = sources(y)
+    assert forward.count("matmul(") == 2 and forward.count("tanh(") <= 2
+    assert backward.count("matmul(") == 1  # for h; x is a constant
+
+    def cell(x: Any, h: Any) -> Any:
+        h = ln.tanh(p.W @ x + p.U @ h) * ln.sigmoid(p.W @ x + p.V @ h)
+        return h, h
+
+    ys, _ = ln.scan(cell, rows(normal(3, N_IN)), np.zeros(N))
+    ys.value()
+    before, loop = sources(ys)[0].split("for t,")
+    assert before.count("matmul(") == loop.count("matmul(") == 1
+
+
+def test_chains_need_no_temporaries(p: Weights) -> None:
+    f = ln.fuse(lambda x: ln.exp(-(ln.tanh(x * 2.0 + 1.0) * 0.5 - 3.0)) * 2.0)
+    with ln.no_grad():
+        y = f(vector(np.ones(N)))
+        y.value()
+    assert len(y.kind.op.compiled["forward"].names.scratch) <= 1
+
+
 # The same numbers
 
 
@@ -660,6 +698,40 @@ def test_tapes_are_freed(p: Weights) -> None:
         assert tape_count() == before
     finally:
         gc.enable()
+
+
+def test_parameters_of_dropped_models_are_freed() -> None:
+    """Also where the layouts of small graphs are remembered."""
+
+    def parameters() -> int:
+        LOCAL.tape = NO_TAPE
+        gc.collect()
+        return sum(isinstance(o, ln.Parameter) for o in gc.get_objects())
+
+    def use() -> None:
+        W = ln.Model(seed=0, dtype="float64").parameter((N, N))
+        f = ln.fuse(lambda x: ln.tanh(W @ x))
+        _, h = ln.scan(lambda x, h: (h, ln.tanh(W @ h + x)), rows(normal(2, N)), normal(N))
+        ln.sum(f(h)).backward()
+
+    before = parameters()
+    for _ in range(3):
+        use()
+    assert parameters() == before
+
+
+def test_floats_and_computed_rows(p: Weights) -> None:
+    f = ln.fuse(lambda x, s: x / s)
+    x = vector([1.0])
+    with np.errstate(all="ignore"):
+        assert f(x, 0.0).value() == np.inf and f(x, -0.0).value() == -np.inf
+    g = ln.fuse(lambda i: p.table[i] * 2.0)
+    y = g(ln.constant(7, dtype="int64"))
+    for _ in range(2):  # a failed evaluation leaves nothing behind
+        with pytest.raises(ln.RangeError, match=r"computed index 7.*5 rows"):
+            y.value()
+        good = g(ln.constant(2, dtype="int64"))
+        np.testing.assert_array_equal(good.value(), 2.0 * p.table.array[2])
 
 
 def test_threads(p: Weights) -> None:
