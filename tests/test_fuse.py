@@ -955,20 +955,42 @@ def test_layers_without_memory(dtype: str) -> None:
     model = ln.Model(seed=0, dtype=dtype)
     mlp = ln.nn.MLP(model, [3, 8, 5, 2], "relu", dropout=0.2)
     words = ln.nn.ClassFactoredSoftmax(model, 3, [0, 1, 1, 0, 2, 0])
-    attention = ln.nn.DotProductAttention(3) if hasattr(ln.nn, "DotProductAttention") else None
 
     def build() -> Recorded:
         x, X = vector(normal(3), dtype), rows(normal(4, 3), dtype)
         outputs = [mlp(x), mlp(X), mlp(x * 2.0)]
         outputs += [words.loss(x, w) for w in range(6)] + [words.loss(X, [0, 5, 4, 1])]
         outputs.append(words.log_probabilities(x))
-        if attention is not None:
-            outputs += flat(attention(x, X))[:1]
         return Recorded(outputs, [x, X])
 
     check(build, model, TOLERANCES[dtype])
     x = vector(normal(3), dtype)
     assert len(ops_of(mlp(x), mlp(x))) == 1
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_attention_and_convolution(dtype: str) -> None:
+    model = ln.Model(seed=0, dtype=dtype)
+    layers = [
+        ln.nn.DotAttention(4),
+        ln.nn.BilinearAttention(model, 4, 4),
+        ln.nn.AdditiveAttention(model, 4, 4, 5),
+        ln.nn.MultiHeadAttention(model, 4, 2),
+    ]
+    conv = ln.nn.Conv1d(model, 4, 3, 2)
+
+    def build() -> Recorded:
+        outputs, inputs = [], []
+        for length in (5, 1, 3):
+            q, K = vector(normal(4), dtype), rows(normal(length, 4), dtype)
+            for layer in layers:
+                outputs += flat(layer(q, K))
+            if length > 1:
+                outputs += flat(conv(K))
+            inputs += [q, K]
+        return Recorded(outputs, inputs)
+
+    check(build, model, TOLERANCES[dtype])
 
 
 def test_outcomes_are_compared_at_all(p: Weights) -> None:
