@@ -144,6 +144,44 @@ def test_results_have_the_dtype_of_the_arguments(dtype: str) -> None:
         assert f(x * 2.0, other).value().dtype == dtype
 
 
+def sources(y: Any) -> list[str]:
+    """The code of a fused node, forward first."""
+    return [v.source for v in y.kind.op.compiled.values() if hasattr(v, "source")]
+
+
+def test_products_of_the_same_inputs_are_one(p: Weights) -> None:
+    """Also in the gates of an LSTM from matrices of their own; gradients of weights come later."""
+    f = ln.fuse(
+        lambda x, h: (
+            ln.sigmoid(ln.affine(p.b, p.W, x, p.U, h))
+            * ln.tanh(ln.affine(p.b, p.W, x, p.V, h))
+            * ln.sigmoid(ln.affine(p.b, p.W, x, p.U.T, h))
+        )
+    )
+    y = f(vector(np.ones(N_IN)), ln.tanh(p.b * vector(np.ones(N))))
+    ln.sum(y).backward()
+    forward, backward = sources(y)
+    assert forward.count("matmul(") == 2 and forward.count("tanh(") <= 2
+    assert backward.count("matmul(") == 1  # for h; x is a constant
+
+    def cell(x: Any, h: Any) -> Any:
+        h = ln.tanh(p.W @ x + p.U @ h) * ln.sigmoid(p.W @ x + p.V @ h)
+        return h, h
+
+    ys, _ = ln.scan(cell, rows(normal(3, N_IN)), np.zeros(N))
+    ys.value()
+    before, loop = sources(ys)[0].split("for t,")
+    assert before.count("matmul(") == loop.count("matmul(") == 1
+
+
+def test_chains_need_no_temporaries(p: Weights) -> None:
+    f = ln.fuse(lambda x: ln.exp(-(ln.tanh(x * 2.0 + 1.0) * 0.5 - 3.0)) * 2.0)
+    with ln.no_grad():
+        y = f(vector(np.ones(N)))
+        y.value()
+    assert len(y.kind.op.compiled["forward"].names.scratch) <= 1
+
+
 # The same numbers
 
 
@@ -662,6 +700,40 @@ def test_tapes_are_freed(p: Weights) -> None:
         gc.enable()
 
 
+def test_parameters_of_dropped_models_are_freed() -> None:
+    """Also where the layouts of small graphs are remembered."""
+
+    def parameters() -> int:
+        LOCAL.tape = NO_TAPE
+        gc.collect()
+        return sum(isinstance(o, ln.Parameter) for o in gc.get_objects())
+
+    def use() -> None:
+        W = ln.Model(seed=0, dtype="float64").parameter((N, N))
+        f = ln.fuse(lambda x: ln.tanh(W @ x))
+        _, h = ln.scan(lambda x, h: (h, ln.tanh(W @ h + x)), rows(normal(2, N)), normal(N))
+        ln.sum(f(h)).backward()
+
+    before = parameters()
+    for _ in range(3):
+        use()
+    assert parameters() == before
+
+
+def test_floats_and_computed_rows(p: Weights) -> None:
+    f = ln.fuse(lambda x, s: x / s)
+    x = vector([1.0])
+    with np.errstate(all="ignore"):
+        assert f(x, 0.0).value() == np.inf and f(x, -0.0).value() == -np.inf
+    g = ln.fuse(lambda i: p.table[i] * 2.0)
+    y = g(ln.constant(7, dtype="int64"))
+    for _ in range(2):  # a failed evaluation leaves nothing behind
+        with pytest.raises(ln.RangeError, match=r"computed index 7.*5 rows"):
+            y.value()
+        good = g(ln.constant(2, dtype="int64"))
+        np.testing.assert_array_equal(good.value(), 2.0 * p.table.array[2])
+
+
 def test_threads(p: Weights) -> None:
     f = ln.fuse(lambda x, k: ln.tanh(p.U @ x) * float(k))
     found: dict[int, Any] = {}
@@ -883,20 +955,42 @@ def test_layers_without_memory(dtype: str) -> None:
     model = ln.Model(seed=0, dtype=dtype)
     mlp = ln.nn.MLP(model, [3, 8, 5, 2], "relu", dropout=0.2)
     words = ln.nn.ClassFactoredSoftmax(model, 3, [0, 1, 1, 0, 2, 0])
-    attention = ln.nn.DotProductAttention(3) if hasattr(ln.nn, "DotProductAttention") else None
 
     def build() -> Recorded:
         x, X = vector(normal(3), dtype), rows(normal(4, 3), dtype)
         outputs = [mlp(x), mlp(X), mlp(x * 2.0)]
         outputs += [words.loss(x, w) for w in range(6)] + [words.loss(X, [0, 5, 4, 1])]
         outputs.append(words.log_probabilities(x))
-        if attention is not None:
-            outputs += flat(attention(x, X))[:1]
         return Recorded(outputs, [x, X])
 
     check(build, model, TOLERANCES[dtype])
     x = vector(normal(3), dtype)
     assert len(ops_of(mlp(x), mlp(x))) == 1
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_attention_and_convolution(dtype: str) -> None:
+    model = ln.Model(seed=0, dtype=dtype)
+    layers = [
+        ln.nn.DotAttention(4),
+        ln.nn.BilinearAttention(model, 4, 4),
+        ln.nn.AdditiveAttention(model, 4, 4, 5),
+        ln.nn.MultiHeadAttention(model, 4, 2),
+    ]
+    conv = ln.nn.Conv1d(model, 4, 3, 2)
+
+    def build() -> Recorded:
+        outputs, inputs = [], []
+        for length in (5, 1, 3):
+            q, K = vector(normal(4), dtype), rows(normal(length, 4), dtype)
+            for layer in layers:
+                outputs += flat(layer(q, K))
+            if length > 1:
+                outputs += flat(conv(K))
+            inputs += [q, K]
+        return Recorded(outputs, inputs)
+
+    check(build, model, TOLERANCES[dtype])
 
 
 def test_outcomes_are_compared_at_all(p: Weights) -> None:

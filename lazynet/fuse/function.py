@@ -35,7 +35,7 @@ _INT = 0
 
 def program_of(op: Any) -> Program:
     """What calls of this operation are recorded by."""
-    return Program(op, op.kind(), list(op.leaves), op.trace.structure)
+    return Program(op, op.kind(), op.trace.release(), op.trace.structure)
 
 
 class FusedFunction(Caller):
@@ -192,7 +192,8 @@ def _flatten(a: Any, given: list[Any], key: list[Any], name: str, dtype: Any) ->
             "arrays, and whatever can be hashed, which then is part of the program"
         ) from None
     given.append(a)
-    key.append(("static", type(a), a))
+    # 0.0 equals -0.0, and no nan equals itself
+    key.append(("static", type(a), a.hex() if isinstance(a, float) else a))
     return 0
 
 

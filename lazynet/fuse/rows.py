@@ -34,7 +34,7 @@ from lazynet.fuse.program import Value
 from lazynet.fuse.runtime import pick_call, prepare
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Leaf
-from lazynet.kinds import Array, Call, Kind, Shape
+from lazynet.kinds import Array, Call, Kind, Shape, Type
 from lazynet.randomness import KEY_STEP, ROW_STEP
 from lazynet.staged import Staged
 
@@ -111,15 +111,19 @@ class Back:
 
 @dataclass(frozen=True, eq=False)
 class Fused(Staged):
-    """What fused functions and scans have in common: a trace, and its shared values."""
+    """What fused functions and scans have in common: a trace, and its shared values.
+
+    It knows the parameters by their types alone: layouts of graphs that are remembered refer to
+    it, and must not keep models alive.
+    """
 
     trace: Trace
-    leaves: tuple[Leaf, ...] = field(init=False)
+    leaf_types: tuple[Type, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         tape = self.trace.tape
-        found = [p for p in tape.payloads if isinstance(p, Leaf)]
-        object.__setattr__(self, "leaves", tuple(found))
+        found = [p.type for p in tape.payloads if isinstance(p, Leaf)]
+        object.__setattr__(self, "leaf_types", tuple(found))
         object.__setattr__(self, "lowered", self.lower())
         object.__setattr__(self, "compiled", {})
         places = {
@@ -152,7 +156,7 @@ class Fused(Staged):
     def kind(self) -> Kind:
         """The kind of its nodes: the trace holds for these argument types alone."""
         kinds = self.trace.tape.kinds
-        types = [kinds[i].type for i in self.trace.inputs] + [p.type for p in self.leaves]
+        types = [*(kinds[i].type for i in self.trace.inputs), *self.leaf_types]
         return Kind(
             self, tuple(types), tuple([self._row_type(i) for i in self.trace.outputs]), False
         )
@@ -242,7 +246,7 @@ class Fused(Staged):
                 if need and gradient is not None:
                     part = np.reshape(gradient, work.shared[a].shape)
                     totals[a] = part if a not in totals else totals[a] + part
-        result: list[Any] = [None] * (len(self.trace.inputs) + len(self.leaves))
+        result: list[Any] = [None] * (len(self.trace.inputs) + len(self.leaf_types))
         for i, place in self.places.items():
             if i in nodes:
                 result[place] = totals.get(i)
@@ -373,7 +377,7 @@ class FusedRows(Fused):
         xs = args[:count]
         if len(blocks) == 1:
             found = self._reverse(back, ran, blocks[0], xs, selected, ran, back.totals)
-            return [*found, *[None] * len(self.leaves)]
+            return [*found, *[None] * len(self.leaf_types)]
         if selected is None:
             chosen: list[Array | None] = [None] * len(blocks)
             sizes = [block.stop - block.start for block in blocks]
@@ -411,7 +415,7 @@ class FusedRows(Fused):
             for place, gradient in own.items():
                 known = back.totals.get(place)
                 back.totals[place] = gradient if known is None else known + gradient
-        return [*results, *[None] * len(self.leaves)]
+        return [*results, *[None] * len(self.leaf_types)]
 
     def _reverse(
         self,

@@ -251,7 +251,7 @@ class FusedScan(Fused):
             result.append(take_rows(history, place) if want else None)
         for want, total in zip(code.inputs[form.inputs + form.states :], constants):
             result.append(take_rows(total, place) if want else None)
-        return [*result, *[None] * len(self.leaves)]
+        return [*result, *[None] * len(self.leaf_types)]
 
     def finish(self, back: ScanBack) -> list[Any]:
         totals: dict[int, Any] = {}

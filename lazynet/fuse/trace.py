@@ -8,7 +8,7 @@ from outside that is no parameter - is refused there as well.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -23,6 +23,12 @@ from lazynet.randomness import KEY_STEP, Stream, using_stream
 from lazynet.tape import LOCAL, Tape
 
 _MASK = (1 << 64) - 1
+
+
+class Used(NamedTuple):
+    """Stands for a parameter in a trace that is done."""
+
+    name: str
 
 
 class Trace:
@@ -174,13 +180,21 @@ class Trace:
             "returns an expression or a tuple of expressions"
         )
 
+    def release(self) -> list[Leaf]:
+        """The parameters it uses, in order; it keeps their names only."""
+        payloads = self.tape.payloads
+        found = [(i, p) for i, p in enumerate(payloads) if isinstance(p, Leaf)]
+        for i, leaf in found:
+            payloads[i] = Used(leaf.name)
+        return [leaf for _, leaf in found]
+
     def description(self) -> list[tuple[str, str]]:
         """Every node as text, with the line that recorded it: what two traces are compared by."""
         tape = self.tape
         lines = []
         for i, kind in enumerate(tape.kinds):
             payload = tape.payloads[i]
-            if isinstance(payload, Leaf):
+            if isinstance(payload, (Leaf, Used)):
                 text = f"parameter {payload.name} #{kind.type.shared}"
             elif isinstance(payload, np.ndarray):
                 short = np.array2string(payload, threshold=8, edgeitems=3).replace("\n", "")
@@ -192,7 +206,7 @@ class Trace:
             args = ", ".join(f"%{a}" for a in tape.arguments(i))
             shape = kind.type.shape
             op = "input" if isinstance(kind.op, Input) else repr(kind.op)
-            if isinstance(payload, Leaf):
+            if isinstance(payload, (Leaf, Used)):
                 op = "leaf"
             lines.append((f"{op}({args}) {text} -> {shape}", tape.lines.get(i, "an argument")))
         lines.append((self.returned, "the end"))
