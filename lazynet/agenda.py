@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lazynet.collect import stable_order, unique
+from lazynet.collect import stable_order
 from lazynet.kinds import Array
+from lazynet.tape import unique
 
 if TYPE_CHECKING:
     from mypy_extensions import i64

@@ -121,18 +121,31 @@ def _edges(
             if (further == pointer).all():
                 break
             pointer = further
-        for i in np.flatnonzero(several).tolist():
-            sources = pointer[args[starts[i] : starts[i + 1]]]
-            if not several[sources].any():
-                result.rebatched[i] = sources
-                continue
-            parts = [result.rebatched.get(int(a), np.array([a])) for a in sources]
-            result.rebatched[i] = np.concatenate(parts)
+        if several.any():
+            result.rebatched = _several(np.flatnonzero(several), several, pointer, starts, args)
         real = ~result.alias[dst]
         src, dst = pointer[src[real]], dst[real]
         if result.rebatched:
             src, dst = _look_through(result.rebatched, n, src, dst)
     return pointer, src, dst
+
+
+def _several(
+    nodes: Array, several: Array, pointer: Array, starts: Array, args: Array
+) -> dict[int, Array]:
+    """For aliases of several nodes, these."""
+    lengths = starts[nodes + 1] - starts[nodes]
+    flat = pointer[args[ranges(starts[nodes], lengths)]]
+    nested = bool(several[flat].any())
+    result: dict[int, Array] = {}
+    begin = 0
+    for i, end in zip(nodes.tolist(), np.cumsum(lengths).tolist()):
+        sources = flat[begin:end]
+        if nested and several[sources].any():
+            sources = np.concatenate([result.get(int(a), np.array([a])) for a in sources])
+        result[i] = sources
+        begin = end
+    return result
 
 
 def _look_through(
