@@ -6,11 +6,16 @@ Levels count the nodes of a kind along paths; they give the lower bound, and the
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lazynet.collect import stable_order, unique
+from lazynet.collect import stable_order
 from lazynet.kinds import Array
+from lazynet.tape import unique
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _CELLS = 32_000_000
 """Entries of the table of same-kind levels held at once (128 MB)."""
@@ -62,38 +67,55 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
     Exact: a table of counts, nodes by kinds, swept depth by depth.
     """
     n = len(depth)
-    level = np.ones(n, np.int64)
+    deepest = int(depth.max())
     if size == 1:
-        return depth + 1, int(depth.max()) + 1
-    if n < _NARROW * (int(depth.max()) + 1):
+        return depth + 1, deepest + 1
+    if n < _NARROW * (deepest + 1):
         return _levels_one_by_one(part, size)
+    level = np.ones(n, np.int64)
     by_depth = stable_order(depth)
     place = np.empty(n, np.int64)
     place[by_depth] = np.arange(n)
-    edge_order = stable_order(place[part.dst])
-    src = place[part.src[edge_order]]
-    dst = place[part.dst[edge_order]]
-    heads = np.flatnonzero(np.concatenate([[True], dst[1:] != dst[:-1]])) if len(dst) else dst
-    ends = dst[heads]
+    arity = np.bincount(part.dst, minlength=n)
+    first = np.cumsum(arity) - arity
+    bounds = np.searchsorted(depth[by_depth], np.arange(deepest + 2))
+    node_bounds: list[int] = bounds.tolist()
+    low_nodes = node_bounds[1]  # what has no arguments; all others have some, one depth below
+    above = by_depth[low_nodes:]
+    # one row of the table after the other argument by argument: hardly any node has three of them
+    sources: list[Array] = []
+    users: list[Array] = []
+    having = np.arange(len(above))
+    for position in range(int(arity.max())):
+        having = having[arity[above[having]] > position]
+        sources.append(place[part.src[first[above[having]] + position]])
+        users.append(having + low_nodes)
+    cuts: list[list[int]] = [np.searchsorted(u, bounds).tolist() for u in users]
     code = part.code[by_depth]
-    node_bounds = np.searchsorted(depth[by_depth], np.arange(int(depth.max()) + 2)).tolist()
-    head_bounds = np.searchsorted(ends, node_bounds).tolist()
-    edge_bounds = np.append(heads, len(dst))
     wide = max(1, _CELLS // n)
+    counting: type = np.int16 if deepest < 32_000 else np.int32
     for low in range(0, size, wide):
         columns = min(size, low + wide) - low
-        table = np.zeros((n, columns), np.int32)
-        mine = (code >= low) & (code < low + columns)
-        rows = np.flatnonzero(mine)
-        row_bounds = np.searchsorted(rows, node_bounds).tolist()
-        for d in range(len(node_bounds) - 1):
-            a, b = head_bounds[d], head_bounds[d + 1]
-            if b > a:
-                s, e = int(edge_bounds[a]), int(edge_bounds[b])
-                table[ends[a:b]] = np.maximum.reduceat(table[src[s:e]], heads[a:b] - s, axis=0)
-            chosen = rows[row_bounds[d] : row_bounds[d + 1]]
-            table[chosen, code[chosen] - low] += 1
-        level[by_depth[rows]] = table[rows, code[rows] - low]
+        mine = np.flatnonzero((code >= low) & (code < low + columns))
+        own: Array = np.zeros((n, columns), counting)
+        own[mine, code[mine] - low] = 1
+        table = own.copy()
+        for d in range(1, deepest + 1):
+            a, b = node_bounds[d], node_bounds[d + 1]
+            rows = table[a:b]
+            best = table.take(sources[0][a - low_nodes : b - low_nodes], 0)
+            for position in range(1, len(sources)):
+                c, e = cuts[position][d], cuts[position][d + 1]
+                if c == e:
+                    break
+                further = table.take(sources[position][c:e], 0)
+                if e - c == b - a:
+                    np.maximum(best, further, out=best)
+                else:
+                    which = users[position][c:e] - a
+                    best[which] = np.maximum(best[which], further)
+            np.add(rows, best, out=rows)
+        level[by_depth[mine]] = table[mine, code[mine] - low]
     longest = np.zeros(size, np.int64)
     np.maximum.at(longest, part.code, level)
     return level, int(longest.sum())
@@ -104,20 +126,25 @@ def _levels_one_by_one(part: Part, size: int) -> tuple[Array, int]:
     n = len(part.nodes)
     code = part.code.tolist()
     sources = part.src.tolist()
-    first = np.searchsorted(part.dst, np.arange(n + 1)).tolist()
+    arity: list[int] = np.bincount(part.dst, minlength=n).tolist()
     table: list[list[int]] = []
     level = [0] * n
     longest = [0] * size
+    end = 0
     for i in range(n):
-        begin = first[i]
-        end = first[i + 1]
+        begin = end
+        end = begin + arity[i]
         if begin == end:
             row = [0] * size
         else:
             row = table[sources[begin]].copy()
             for j in range(begin + 1, end):
                 if sources[j] != sources[j - 1]:
-                    row = list(map(max, row, table[sources[j]]))
+                    other = table[sources[j]]
+                    for c in range(size):
+                        count = other[c]
+                        if count > row[c]:
+                            row[c] = count
         k = code[i]
         row[k] += 1
         level[i] = row[k]
@@ -138,46 +165,54 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     """
     n = len(part.nodes)
     top = int(level.max()) + 1
-    slots = (part.code * top + level).tolist()
-    left = np.bincount(part.code * top + level, minlength=size * top).tolist()
-    weights = ((level / top) ** 4).tolist()
-    rest = np.bincount(part.code, (level / top) ** 4, minlength=size).tolist()
-    code = part.code.tolist()
-    sources = part.src.tolist()
-    first = np.searchsorted(part.dst, np.arange(n + 1)).tolist()
-    missing = np.bincount(part.src, minlength=n).tolist()
-    arrived = [0] * (size * top)  # waiting nodes by kind and level
+    slot_of = part.code * top + level
+    weight_of = (level / top) ** 4
+    arity_of = np.bincount(part.dst, minlength=n)
+    uses = np.bincount(part.src, minlength=n)
+    slots: list[int] = slot_of.tolist()  # by kind and level
+    left: list[int] = np.bincount(slot_of, minlength=size * top).tolist()
+    coming = left.copy()  # of those left, the ones that do not wait yet
+    kind_at = [slot // top for slot in range(size * top)]
+    weight_at: list[float] = ((np.arange(size * top) % top / top) ** 4).tolist()
+    rest: list[float] = np.bincount(part.code, weight_of, minlength=size).tolist()
+    depths: list[int] = (depth + 1).tolist()
+    # Distances are small numbers, which Python has ready; every index would be a new object.
+    backs: list[int] = (part.dst - part.src).tolist()
+    begins: list[int] = np.concatenate([[0], np.cumsum(arity_of)]).tolist()
+    missing: list[int] = uses.tolist()
     highest = [top * k + top - 1 for k in range(size)]
     waiting: list[list[int]] = [[] for _ in range(size)]
     share = [0.0] * size
     longest = [0] * size
-    depths = (depth + 1).tolist()
     active: list[int] = []  # kinds with waiting nodes
-    ready = [i for i in range(n) if missing[i] == 0]
     order: list[int] = []
     cuts: list[int] = []
-    while len(order) < n:
-        for i in ready:
-            k = code[i]
-            if not waiting[k]:
-                active.append(k)
-            waiting[k].append(i)
-            arrived[slots[i]] += 1
-            share[k] += weights[i]
-            if depths[i] > longest[k]:
-                longest[k] = depths[i]
-        best = -1
+    k: i64
+    slot: i64
+    for i in np.flatnonzero(uses == 0).tolist():
+        slot = slots[i]
+        k = kind_at[slot]
+        line = waiting[k]
+        if not line:
+            active.append(k)
+        line.append(i)
+        coming[slot] -= 1
+        share[k] += weight_at[slot]
+        if depths[i] > longest[k]:
+            longest[k] = depths[i]
+    while active:
+        best: i64 = -1
         best_full = False
         most = -1.0
         for k in active:
-            high = highest[k]
+            high: i64 = highest[k]
             while left[high] == 0:
                 high -= 1
             highest[k] = high
-            full = arrived[high] == left[high]
+            full = coming[high] == 0
             if best_full and not full:
                 continue
-            urgency = longest[k] * (share[k] / rest[k] if rest[k] > share[k] else 1.0)
+            urgency: float = longest[k] * (share[k] / rest[k] if rest[k] > share[k] else 1.0)
             if full != best_full or urgency > most or (urgency == most and k < best):
                 best = k
                 best_full = full
@@ -191,15 +226,28 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         rest[best] -= share[best]
         share[best] = 0.0
         longest[best] = 0
-        ready = []
         for i in run:
-            slot = slots[i]
-            left[slot] -= 1
-            arrived[slot] -= 1
-            for s in sources[first[i] : first[i + 1]]:
-                missing[s] -= 1
-                if missing[s] == 0:
-                    ready.append(s)
+            u: i64 = i
+            left[slots[u]] -= 1
+            e: i64 = begins[u]
+            end: i64 = begins[u + 1]
+            while e < end:
+                s: i64 = u - backs[e]
+                e += 1
+                m: i64 = missing[s] - 1
+                missing[s] = m
+                if m == 0:
+                    slot = slots[s]
+                    k = kind_at[slot]
+                    line = waiting[k]
+                    if not line:
+                        active.append(k)
+                    line.append(s)
+                    coming[slot] -= 1
+                    share[k] += weight_at[slot]
+                    below: i64 = depths[s]
+                    if below > longest[k]:
+                        longest[k] = below
     nodes = part.nodes[np.array(order[::-1], np.int64)]
     bounds = [n - c for c in reversed(cuts)] + [n]
     return [nodes[a:b] for a, b in itertools.pairwise(bounds)]

@@ -31,7 +31,8 @@ class Graph:
         externals: The first nodes, evaluated before: (evaluation, number there).
         tapes: Where the others come from: (tape, indices on it, node numbers).
         leaves: Parameters by node number.
-        picks: For single rows of a batch, which row, by node number.
+        picks: Single rows of a batch, ...
+        picked: ... and which row each is.
         frozen: Nodes recorded under `no_grad`.
         roots: What was asked for.
     """
@@ -43,6 +44,7 @@ class Graph:
         "frozen",
         "kinds",
         "leaves",
+        "picked",
         "picks",
         "roots",
         "rows",
@@ -59,7 +61,8 @@ class Graph:
         self.externals: list[tuple[Any, int]] = []
         self.tapes: list[tuple[Tape, Any, Any]] = []
         self.leaves: dict[int, Any] = {}
-        self.picks: dict[int, int] = {}
+        self.picks: list[int] = []
+        self.picked: list[int] = []
         self.frozen: set[int] = set()
         self.roots: list[int] = []
 
@@ -86,7 +89,8 @@ class Graph:
             tuple([k.id for k in self.kinds]),
             parts,
             len(self.externals),
-            tuple(self.picks.items()),
+            tuple(self.picks),
+            tuple(self.picked),
             tuple(self.leaves),
             tuple(self.frozen),
         )
@@ -194,32 +198,36 @@ def _sweep(tape: Tape, asked: list[int]) -> tuple[Array, list[int]]:
     """The same by array operations: drop what nobody uses until nothing more can be dropped."""
     starts, args = tape.arrays()
     n = len(starts) - 1
-    counts = np.diff(starts)
-    user = np.repeat(np.arange(n), counts)
+    last = max(asked) + 1
+    fresh = 1 not in tape.evaluated
     keep = np.frombuffer(tape.evaluated, np.uint8) == 0
-    keep[max(asked) + 1 :] = False
+    keep[last:] = False
+    used = args[: starts[last]] if fresh else args[np.repeat(keep, np.diff(starts))]
     wanted = np.zeros(n, bool)
     wanted[asked] = True
-    uses = np.bincount(args[keep[user]], minlength=n)
+    uses = np.bincount(used, minlength=n)
     dead = np.flatnonzero(keep & (uses == 0) & ~wanted)
     while len(dead):
         keep[dead] = False
         if len(dead) < 8:
             dead = _unused(dead.tolist(), tape, uses, keep, wanted)
             continue
-        freed = args[ranges(starts[dead], counts[dead])]
+        freed = args[ranges(starts[dead], starts[dead + 1] - starts[dead])]
         np.subtract.at(uses, freed, 1)
-        freed = np.unique(freed)
-        dead = freed[(uses[freed] == 0) & keep[freed] & ~wanted[freed]]
+        dead = np.sort(freed[(uses[freed] == 0) & keep[freed] & ~wanted[freed]])
+        if len(dead):
+            dead = dead[np.concatenate([[True], dead[1:] != dead[:-1]])]
     if tape.several:  # the results of a node are computed together
-        _, first, inverse = unique(tape.columns()[0])
-        results = np.array([len(tape.kinds[i].members) for i in first.tolist()])[inverse]
+        code, kinds, _ = tape.columns()
+        results = np.array([len(k.members) for k in kinds])[code]
         nodes = np.flatnonzero(keep & (results > 1))
         for k in range(1, int(results.max())):
             keep[nodes[results[nodes] > k] + k] = True
     needed = np.flatnonzero(keep)
+    if fresh:
+        return needed, []
     below = np.zeros(n, bool)
-    below[args[keep[user]]] = True
+    below[args[np.repeat(keep, np.diff(starts))]] = True
     return needed, np.flatnonzero(below & ~keep).tolist()
 
 
@@ -324,7 +332,8 @@ def _number_few(
         if isinstance(payload, Leaf):
             graph.leaves[number] = payload
         elif kind.op is UNBATCH:
-            graph.picks[number] = payload
+            graph.picks.append(number)
+            graph.picked.append(payload)
         if tape.unrecorded and i in tape.unrecorded:
             graph.frozen.add(number)
     graph.tapes.append((tape, indices, numbers))
@@ -363,32 +372,35 @@ def _number_many(
                     numbers_of[i] = known
                     own[np.searchsorted(needed, i)] = False
                     repeated.append(i)
-        picked = needed[own]
+        picked = needed if own.all() else needed[own]
         numbers = np.arange(next_number, next_number + len(picked))
         next_number += len(picked)
         numbers_of[picked] = numbers
-        ids, rows = tape.columns()
-        lengths = starts[picked + 1] - starts[picked]
-        _, first, inverse = unique(ids[picked])
-        table = [codes.setdefault(tape.kinds[i], len(codes)) for i in picked[first].tolist()]
-        own_code = np.array(table, np.int64)[inverse]
-        code_parts.append(own_code)
-        rows_of = [c for k, c in codes.items() if k.op is UNBATCH]
-        if rows_of:
-            chosen = np.isin(own_code, rows_of)
-            payloads = tape.payloads
-            for i, number in zip(picked[chosen].tolist(), numbers[chosen].tolist()):
-                graph.picks[number] = payloads[i]
-        whole = len(picked) and picked[-1] - picked[0] == len(picked) - 1  # a stretch of the tape
-        arg_parts.append(
-            numbers_of[
-                args[starts[picked[0]] : starts[picked[-1] + 1]]
-                if whole
-                else args[ranges(starts[picked], lengths)]
-            ]
-        )
+        code, kinds, rows = tape.columns()
+        if len(picked) and picked[-1] - picked[0] == len(picked) - 1:  # a stretch of the tape
+            begin, end = int(picked[0]), int(picked[-1]) + 1
+            code, rows = code[begin:end], rows[begin:end]
+            lengths = np.diff(starts[begin : end + 1])
+            used = args[starts[begin] : starts[end]]
+        else:
+            code, rows = code[picked], rows[picked]
+            lengths = starts[picked + 1] - starts[picked]
+            used = args[ranges(starts[picked], lengths)]
+        arg_parts.append(numbers_of[used])
         count_parts.append(lengths)
-        row_parts.append(rows[picked])
+        row_parts.append(rows)
+        table = np.zeros(len(kinds), np.int64)
+        picks = np.zeros(len(kinds), bool)
+        for c in np.flatnonzero(np.bincount(code, minlength=len(kinds))).tolist():
+            kind = kinds[c]
+            table[c] = codes.setdefault(kind, len(codes))
+            picks[c] = kind.op is UNBATCH
+        if picks.any():
+            chosen = np.flatnonzero(picks[code])
+            payloads = tape.payloads
+            graph.picks += numbers[chosen].tolist()
+            graph.picked += [payloads[i] for i in picked[chosen].tolist()]
+        code_parts.append(table[code])
         for i in tape.shared.values():
             number = int(numbers_of[i])
             if number >= 0:
@@ -401,8 +413,10 @@ def _number_many(
                 graph.frozen.add(int(numbers_of[i]))
         asked = list(wanted)
         place.update(zip(asked, numbers_of[asked].tolist()))
-        indices = np.concatenate([picked, np.array(repeated, np.int64)])
-        graph.tapes.append((tape, indices, numbers_of[indices]))
+        if repeated:
+            picked = np.concatenate([picked, np.array(repeated, np.int64)])
+            numbers = numbers_of[picked]
+        graph.tapes.append((tape, picked, numbers))
     graph.code = np.concatenate(code_parts)
     graph.args = np.concatenate(arg_parts)
     graph.starts = np.concatenate([[0], np.cumsum(np.concatenate(count_parts))])
@@ -427,19 +441,3 @@ def stable_order(keys: Array) -> Array:
         high = (keys >> 16).astype(np.uint16)[result]
         result = result[np.argsort(high, kind="stable")]
     return result
-
-
-def unique(ids: Array) -> tuple[Array, Array, Array]:
-    """Distinct values ascending, where each first stands, and which one each entry is."""
-    low = int(ids.min()) if len(ids) else 0
-    span = int(ids.max()) - low + 1 if len(ids) else 0
-    if span > 4 * len(ids) + 65536:
-        values, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-        return values, first, inverse.reshape(-1)
-    shifted = ids - low
-    where = np.full(span, -1, np.int64)
-    where[shifted[::-1]] = np.arange(len(ids) - 1, -1, -1)
-    present = np.flatnonzero(where >= 0)
-    table = np.empty(span, np.int64)
-    table[present] = np.arange(len(present))
-    return present + low, where[present], table[shifted]

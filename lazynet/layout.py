@@ -278,7 +278,7 @@ def _assign_rows(
             further = np.flatnonzero(position == p)
             at = place[plan.pointer[further]]
             first[further] = starts_of[p][batch_of[at]] + offset[at]
-        _resolve_aliases(layout, graph, plan, starts, args)
+        _resolve_aliases(layout, graph, plan, position, starts, args)
     layout.arenas = [(d, w, sizes[a]) for (d, w), a in keys.items()]
     _make_steps(layout, order, bounds, batch_rows, starts_of, None if single else count, keys)
 
@@ -346,37 +346,49 @@ def _make_steps(
 
 
 def _resolve_aliases(
-    layout: Layout, graph: Graph, plan: Schedule, starts: Array, args: Array
+    layout: Layout, graph: Graph, plan: Schedule, position: Array, starts: Array, args: Array
 ) -> None:
     """Rows of aliases, in order, so that an alias of an alias finds it resolved."""
     first, kinds, code = layout.first, layout.kinds, layout.code
-    picks = np.array(list(graph.picks), np.int64)
-    if len(picks):
+    later = plan.alias & (position == 0)
+    later[: len(graph.externals)] = False
+    row_of = np.zeros(len(code), np.int64)
+    if graph.picks:
+        picks = np.array(graph.picks, np.int64)
+        row_of[picks] = graph.picked
         sources = args[starts[picks]]
-        direct = ~plan.alias[sources]
-        rows = np.fromiter(graph.picks.values(), np.int64, len(picks))
-        first[picks[direct]] = first[sources[direct]] + rows[direct]
-        later = plan.alias.copy()
-        later[picks[direct]] = False
-    else:
-        later = plan.alias
+        direct = ~later[sources]
+        picks, sources = picks[direct], sources[direct]
+        first[picks] = first[sources] + row_of[picks]
+        later[picks] = False
+    several = np.array([k.op.nary for k in kinds], bool)[code] & later
+    if several.any():
+        _resolve_many(layout, np.flatnonzero(several), later, starts, args)
     for i in np.flatnonzero(later).tolist():
-        kind = kinds[int(code[i])]
-        if kind.position or i < len(graph.externals):
-            continue
-        if kind.op.nary:
-            several = args[starts[i] : starts[i + 1]]
-            if (layout.rows[several] == -1).all():  # single rows: an alias of one is resolved
-                layout.rebatched[i] = first[several]
-            else:
-                parts = [layout.node_rows(s) for s in several.tolist()]
-                layout.rebatched[i] = np.concatenate(parts)
+        if kinds[int(code[i])].op.nary:
+            parts = [layout.node_rows(s) for s in args[starts[i] : starts[i + 1]].tolist()]
+            layout.rebatched[i] = np.concatenate(parts)
             first[i] = -1
         else:
             source = int(args[starts[i]])
-            row = graph.picks[i]
+            row = int(row_of[i])
             rebatched = layout.rebatched.get(source)
             first[i] = first[source] + row if rebatched is None else rebatched[row]
+
+
+def _resolve_many(layout: Layout, nodes: Array, later: Array, starts: Array, args: Array) -> None:
+    """Rows of those aliases of several nodes whose sources are single rows known already."""
+    lengths = starts[nodes + 1] - starts[nodes]
+    sources = args[ranges(starts[nodes], lengths)]
+    unknown = np.concatenate([[0], np.cumsum(later[sources] | (layout.rows[sources] != -1))])
+    ends = np.cumsum(lengths)
+    known = unknown[ends] == unknown[ends - lengths]
+    rows = layout.first[sources]
+    nodes, lengths, ends = nodes[known], lengths[known], ends[known]
+    later[nodes] = False
+    layout.first[nodes] = -1
+    for i, begin, end in zip(nodes.tolist(), (ends - lengths).tolist(), ends.tolist()):
+        layout.rebatched[i] = rows[begin:end]
 
 
 def _connect(layout: Layout, starts: Array, args: Array) -> None:

@@ -121,18 +121,31 @@ def _edges(
             if (further == pointer).all():
                 break
             pointer = further
-        for i in np.flatnonzero(several).tolist():
-            sources = pointer[args[starts[i] : starts[i + 1]]]
-            if not several[sources].any():
-                result.rebatched[i] = sources
-                continue
-            parts = [result.rebatched.get(int(a), np.array([a])) for a in sources]
-            result.rebatched[i] = np.concatenate(parts)
+        if several.any():
+            result.rebatched = _several(np.flatnonzero(several), several, pointer, starts, args)
         real = ~result.alias[dst]
         src, dst = pointer[src[real]], dst[real]
         if result.rebatched:
             src, dst = _look_through(result.rebatched, n, src, dst)
     return pointer, src, dst
+
+
+def _several(
+    nodes: Array, several: Array, pointer: Array, starts: Array, args: Array
+) -> dict[int, Array]:
+    """For aliases of several nodes, these."""
+    lengths = starts[nodes + 1] - starts[nodes]
+    flat = pointer[args[ranges(starts[nodes], lengths)]]
+    nested = bool(several[flat].any())
+    result: dict[int, Array] = {}
+    begin = 0
+    for i, end in zip(nodes.tolist(), np.cumsum(lengths).tolist()):
+        sources = flat[begin:end]
+        if nested and several[sources].any():
+            sources = np.concatenate([result.get(int(a), np.array([a])) for a in sources])
+        result[i] = sources
+        begin = end
+    return result
 
 
 def _look_through(
@@ -198,12 +211,18 @@ def _kind_edges(part: Part, size: int) -> Array:
 
 
 def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
-    """Batches of a part, in order. `kinds` are given where its codes number them."""
+    """Batches of a part, in order. `kinds` are given where its codes number them.
+
+    Without them the part is a component whose kinds were told apart; there are no batches then
+    if that did not make it fall to pieces, since nothing is to be gained.
+    """
     if not len(part.nodes):
         return []
     code, size = compact(part.code)
     own = Part(part.nodes, code, part.src, part.dst)
     rank, cyclic = _ranks(size, _kind_edges(own, size))
+    if kinds is None and len(cyclic) == 1:
+        return []
     ranks = rank[code]
     welded = cyclic[ranks]
     depth = np.zeros(len(code), np.int64)
@@ -265,20 +284,54 @@ def _component(
         return layers  # telling kinds apart did not fall it to pieces: the caller's agenda has them
     inner = own.pick(mask)
     inner.code, size = compact(inner.code)
+    deepest = int(inner_depth.max()) + 1
+    if len(layers) <= 2 * deepest and _certain(inner, inner_depth, size) == len(layers):
+        return layers
     level, bound = same_kind_levels(inner, inner_depth, size)
     best = layers
-    if refine:
-        for codes in _refinements(part.pick(mask), kinds):
-            if len(best) == bound:
-                break
+    if refine and kinds is not None and len(best) > bound:
+        code = part.code[mask]
+        bare = np.array([not any(t.shared for t in k.args) for k in kinds], bool)[code]
+        finer = _refine(inner, code, bare) if bare.any() else code
+        for codes in (_refine(inner, finer, bare), finer) if bare.any() else ():
             plan = _layout(Part(inner.nodes, codes, inner.src, inner.dst), None, refine=False)
+            if not plan:
+                break
             if len(plan) < len(best):
                 best = plan
+            if len(best) == bound:
+                break
     if len(best) > bound:
         plan = agenda(inner, inner_depth, level, size)
         if len(plan) < len(best):
             best = plan
     return best
+
+
+def _certain(part: Part, depth: Array, size: int) -> int:
+    """A lower bound that is cheap, and often the best: by what the deepest nodes rest on.
+
+    Of each kind one node of the greatest depth is taken.
+    """
+    n = len(depth)
+    order = np.argsort(depth, kind="stable")
+    deepest = np.zeros(size, np.int64)
+    deepest[part.code[order]] = order  # the last one written stays
+    marks = bytearray(n)
+    for i in deepest.tolist():
+        marks[i] = 1
+    arities: list[int] = np.bincount(part.dst, minlength=n).tolist()
+    backs: list[int] = (part.dst - part.src).tolist()
+    e = len(backs)
+    for i in range(n - 1, -1, -1):
+        begin = e - arities[i]
+        if marks[i]:
+            while e > begin:
+                e -= 1
+                marks[i - backs[e]] = 1
+        e = begin
+    marked = np.frombuffer(marks, bool)
+    return same_kind_levels(part.pick(marked), depth[marked], size)[1]
 
 
 def _bound(part: Part) -> int:
@@ -297,27 +350,15 @@ def _bound(part: Part) -> int:
     return total
 
 
-def _refinements(part: Part, kinds: list[Kind] | None) -> list[Array]:
-    """Finer codes: parameter-free kinds told apart by the kinds that feed them, twice and once.
+def _refine(part: Part, code: Array, bare: Array) -> Array:
+    """Finer codes: parameter-free kinds told apart by the kinds that feed them.
 
     Such a kind (a `tanh` in the head and in the recurrence) welds components together that have
     nothing else in common.
     """
-    if kinds is None:
-        return []
-    bare = np.array([not any(t.shared for t in k.args) for k in kinds], bool)[part.code]
-    if not bare.any():
-        return []
-    code = part.code
-    n = len(code)
-    result: list[Array] = []
-    for _ in range(2):
-        top = int(code.max()) + 1
-        # a sum of mixed products tells sets of feeding kinds apart; should two collide, they are
-        # merely not told apart
-        mixed = (code[part.src] + 1) * 0x9E3779B97F & 0xFFFFFFF
-        feeds = np.bincount(part.dst, mixed, minlength=n).astype(np.int64)
-        finer = np.where(bare, feeds * top + code, code)
-        code, _ = compact(finer)
-        result.insert(0, code)
-    return result
+    top = int(code.max()) + 1
+    # a sum of mixed products tells sets of feeding kinds apart; should two collide, they are
+    # merely not told apart
+    mixed = (code[part.src] + 1) * 0x9E3779B97F & 0xFFFFFFF
+    feeds = np.bincount(part.dst, mixed, minlength=len(code)).astype(np.int64)
+    return compact(np.where(bare, feeds * top + code, code))[0]
