@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -16,11 +16,10 @@ from lazynet.fuse.optimise import (
     merge_products,
     reuse_operands,
 )
-from lazynet.fuse.program import FOLD, Instruction, Opaque, Shared, Value
+from lazynet.fuse.program import FOLD, Instruction, Shared, Value
 from lazynet.fuse.reverse import Backward, SharedGradient
 from lazynet.fuse.runtime import SCOPE
 from lazynet.fuse.trace import Trace
-from lazynet.ops.formula import SPECIAL_FUNCTIONS
 
 Needs = tuple[tuple[bool, ...], frozenset[int]]
 """Which inputs, and which shared nodes, need a gradient."""
@@ -228,16 +227,6 @@ def print_backward(lowered: Lowered, forward: Compiled, needs: Needs) -> Compile
     result.gradients = backward.shared
     result.inputs = [v is not None for v in backward.inputs]
     return result
-
-
-def needs_special(instructions: Sequence[Instruction]) -> bool:
-    """Whether a step needs SciPy."""
-    return any(k.op == "ufunc" and k.info in SPECIAL_FUNCTIONS.values() for k in instructions)
-
-
-def opaques_of(lowered: Lowered) -> list[Opaque]:
-    """Operations that run as they are."""
-    return list(lowered.forward.opaques.values())
 
 
 def view_of(value: Value, array: Any) -> Any:

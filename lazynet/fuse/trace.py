@@ -19,7 +19,7 @@ from lazynet.graph import Expression, Leaf, handle, record
 from lazynet.kinds import Kind, Op, Type, user_line
 from lazynet.leaves import INPUT, UNSHARE, Input, input_kind
 from lazynet.modes import tracing
-from lazynet.randomness import KEY_STEP, Stream, using_stream
+from lazynet.randomness import Stream, using_stream
 from lazynet.tape import LOCAL, Tape
 
 _MASK = (1 << 64) - 1
@@ -215,10 +215,6 @@ class Trace:
     def key_number(self, key: int) -> int:
         """Which of the random keys drawn this is."""
         return self.number_of_key[key & _MASK]
-
-    def key_offset(self, key: int) -> int:
-        """What it adds to the key of a call."""
-        return (self.key_number(key) * KEY_STEP) & _MASK
 
 
 class Payload:
