@@ -266,7 +266,9 @@ def fuse(function: Callable[..., Any]) -> Any:
             batch, all results have. It may use parameters from outside, but no other expression.
 
     Returns:
-        The fused function. `.function` is the original.
+        The fused function. `.function` is the original. Where a loss uses some results of a call
+        only, the others count as results with a gradient of zero: an infinite derivative of theirs
+        gives NaN, where separate operations would leave it out.
 
     Raises:
         FuseError: When it is called, if it asks for a value or a number of rows, uses an

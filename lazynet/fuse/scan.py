@@ -15,12 +15,12 @@ import numpy as np
 
 from lazynet.backend import take_rows, uninitialised
 from lazynet.fuse.cell import Form, LoweredScan, print_scan, print_scan_back
-from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs, allocate, view_of
-from lazynet.fuse.gradients import add_gradient, pick, rows_taken
+from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs, allocate
+from lazynet.fuse.fused import Back, Fused, Reversed
+from lazynet.fuse.gradients import pick
 from lazynet.fuse.numpy_printer import Names
 from lazynet.fuse.packing import Batch, Packing, rows_of, subset, time_major
 from lazynet.fuse.program import Value
-from lazynet.fuse.rows import Fused, Reversed
 from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
 from lazynet.kinds import Array
@@ -41,17 +41,6 @@ class ScanWork:
     keep: list[Array]
     inputs: list[Array]
     batches: dict[int, Batch] = field(default_factory=dict)
-
-
-@dataclass
-class ScanBack:
-    """Arrays of one kind of scan in one backward; see `rows.Back`."""
-
-    work: ScanWork
-    nodes: frozenset[int]
-    seeds: list[Array]
-    totals: dict[tuple[int, int], Any] = field(default_factory=dict)
-    ran: dict[Needs, Reversed] = field(default_factory=dict)
 
 
 class _Given:
@@ -89,19 +78,11 @@ class FusedScan(Fused):
     def lower(self) -> Lowered:
         return LoweredScan(self.trace, self.form)
 
-    def code(self) -> Compiled:
-        """The printed forward half."""
-        found = self.compiled.get("forward")
-        if found is None:
-            found = self.compiled["forward"] = print_scan(self.lowered)
-        return found  # type: ignore[no-any-return]
+    def print_forward(self) -> Compiled:
+        return print_scan(self.lowered)
 
-    def back_code(self, needs: Needs) -> CompiledBack:
-        """The printed backward half for these needs."""
-        found = self.compiled.get(needs)
-        if found is None:
-            found = self.compiled[needs] = print_scan_back(self.lowered, self.code(), needs)
-        return found  # type: ignore[no-any-return]
+    def print_backward(self, needs: Needs) -> CompiledBack:
+        return print_scan_back(self.lowered, self.code(), needs)
 
     def assemble(self, parts: list[Any], counts: Array | None) -> Any:
         return [part[-1] for part in parts] if self.trace.keys else None
@@ -185,12 +166,12 @@ class FusedScan(Fused):
         rows = [first + np.uint64(n * KEY_STEP & _MASK) for n in range(count)]
         return {"nodes": rows, "rows": rows}
 
-    def backspace(self, work: ScanWork, needs: Sequence[bool], seeds: list[Array]) -> ScanBack:
-        return ScanBack(work, self.nodes_needed(needs), seeds)
+    def backspace(self, work: ScanWork, needs: Sequence[bool], seeds: list[Array]) -> Back:
+        return Back(work, self.nodes_needed(needs), seeds)
 
     def reverse(
         self,
-        back: ScanBack,
+        back: Back,
         start: int,
         stop: int,
         args: list[Any],
@@ -253,33 +234,7 @@ class FusedScan(Fused):
             result.append(take_rows(total, place) if want else None)
         return [*result, *[None] * len(self.leaf_types)]
 
-    def finish(self, back: ScanBack) -> list[Any]:
-        totals: dict[int, Any] = {}
-        for ran in back.ran.values():
-            self._finish(back, ran, totals)
-        return self.shared_gradients(back.work, back.nodes, totals)
-
-    def _finish(self, back: ScanBack, ran: Reversed, totals: dict[int, Any]) -> None:
-        """Add the gradients of shared nodes from the batches that one code ran."""
-        work = back.work
-        index = rows_taken(ran.taken, work.rows)
-        residues = {v.number: r for v, r in zip(ran.code.names.keep, ran.residues)}
-
-        def joined(value: Value) -> Array:
-            owner = value.owner()
-            array = residues.get(owner.number)
-            if array is None:
-                array = self._forward_rows(work, owner)
-            rows: Array = view_of(value, array)
-            if index is None:
-                return rows
-            return rows[:, index] if rows.ndim == 3 else rows[index]
-
-        for gradient in ran.code.gradients:
-            add_gradient(totals, gradient, back.totals, joined, None, work)
-
-    def _forward_rows(self, work: ScanWork, owner: Value) -> Array:
-        """A forward value over all rows, time-major within each batch."""
+    def forward_rows(self, work: ScanWork, owner: Value) -> Array:
         form = self.form
         position = owner.argument
         batches = [work.batches[start] for start in sorted(work.batches)]

@@ -1,0 +1,255 @@
+"""What fused functions and scans have in common: a trace, its shared values, its code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lazynet.backend import SparseRows
+from lazynet.fuse.compile import (
+    Compiled,
+    CompiledBack,
+    Lowered,
+    Needs,
+    allocate,
+    view_of,
+)
+from lazynet.fuse.gradients import Taken, add_gradient, rows_taken
+from lazynet.fuse.program import Value
+from lazynet.fuse.runtime import prepare
+from lazynet.fuse.trace import Trace
+from lazynet.graph import Leaf
+from lazynet.kinds import Array, Call, Kind, Shape, Type
+from lazynet.staged import Staged
+
+
+class Reversed:
+    """The batches of a kind that one code ran: they need gradients of the same arguments.
+
+    Attributes:
+        code: The code.
+        prepared: What was made of shared values for it.
+        residues: Cotangents from which gradients of shared values are computed at the end.
+        taken: The rows.
+        scratch: Memory that is used again by every batch.
+    """
+
+    __slots__ = ("code", "prepared", "residues", "scratch", "taken")
+
+    def __init__(self, code: CompiledBack, rows: int, shared: dict[int, Array], dtype: Any) -> None:
+        self.code = code
+        self.prepared = prepare(code.names.prepared_specs, shared, dtype)
+        self.residues = [allocate(rows, v.planes, v.width, v.dtype) for v in code.names.keep]
+        self.taken: list[Taken] = []
+        self.scratch: list[Array] = []
+
+
+@dataclass
+class Back:
+    """Arrays of one kind in one backward.
+
+    Attributes:
+        work: Of forward.
+        nodes: Shared nodes that need a gradient.
+        seeds: Cotangents of the results, ``(rows, width)``.
+        totals: Gradients of shared values added up so far, by (operation, argument).
+        ran: Batches by the code that ran them.
+    """
+
+    work: Any
+    nodes: frozenset[int]
+    seeds: list[Array]
+    totals: dict[tuple[int, int], Any] = field(default_factory=dict)
+    ran: dict[Needs, Reversed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Fused(Staged):
+    """What fused functions and scans have in common: a trace, and its shared values.
+
+    It knows the parameters by their types alone: layouts of graphs that are remembered refer to
+    it, and must not keep models alive.
+    """
+
+    trace: Trace
+    leaf_types: tuple[Type, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        tape = self.trace.tape
+        found = [p.type for p in tape.payloads if isinstance(p, Leaf)]
+        object.__setattr__(self, "leaf_types", tuple(found))
+        object.__setattr__(self, "lowered", self.lower())
+        object.__setattr__(self, "compiled", {})
+        places = {
+            i: k for k, i in enumerate(self.trace.inputs) if self.lowered.forward.is_shared(i)
+        }
+        at = len(self.trace.inputs)
+        for i, p in enumerate(tape.payloads):
+            if isinstance(p, Leaf):
+                places[i] = at
+                at += 1
+        object.__setattr__(self, "places", places)
+
+    lowered: Any = field(init=False, repr=False)
+    compiled: Any = field(init=False, repr=False)
+    places: Any = field(init=False, repr=False)
+    """Which argument a shared node of the trace is."""
+
+    def lower(self) -> Lowered:
+        """The lowered program."""
+        return Lowered(self.trace)
+
+    @property
+    def name(self) -> str:
+        return self.trace.name
+
+    def shape(self, *shapes: Shape) -> list[Shape]:
+        kinds = self.trace.tape.kinds
+        return [kinds[i].type.shape for i in self.trace.outputs]
+
+    def kind(self) -> Kind:
+        """The kind of its nodes: the trace holds for these argument types alone."""
+        kinds = self.trace.tape.kinds
+        types = [*(kinds[i].type for i in self.trace.inputs), *self.leaf_types]
+        return Kind(
+            self, tuple(types), tuple([self._row_type(i) for i in self.trace.outputs]), False
+        )
+
+    def _row_type(self, i: int) -> Any:
+        from lazynet.kinds import type_of
+
+        t = self.trace.tape.kinds[i].type
+        return type_of(t.shape, t.dtype)
+
+    # Shared values
+
+    def shared_values(
+        self, given: Sequence[Array | None]
+    ) -> tuple[dict[int, Array], dict[int, Any]]:
+        """Values of the shared nodes of the trace, and what their operations kept."""
+        tape = self.trace.tape
+        values: dict[int, Array] = {}
+        kept: dict[int, Any] = {}
+        for i in self.lowered.forward.shared:
+            kind = tape.kinds[i]
+            if i in self.places:
+                value = given[self.places[i]]
+                assert value is not None
+                values[i] = value
+            elif isinstance(tape.payloads[i], np.ndarray) and not tape.arguments(i):
+                values[i] = tape.payloads[i].reshape(kind.type.shape)
+            else:
+                args = [values[a][None] for a in tape.arguments(i)]
+                out = np.empty((1, *kind.type.shape), kind.type.dtype)
+                call = Call(1, None, (False,) * len(args), (True,) * len(args), out)
+                y = kind.op.forward(call, *args)
+                if y is not out:
+                    out[...] = y
+                values[i], kept[i] = out[0], call.keep
+        return values, kept
+
+    def shared_gradients(
+        self, work: Any, nodes: frozenset[int], totals: dict[int, Any]
+    ) -> list[Any]:
+        """From gradients of shared nodes to those of the shared arguments."""
+        tape = self.trace.tape
+        wanted = set(nodes)
+        for i in self.lowered.forward.shared:
+            flows = tape.kinds[i].op.differentiable and i not in tape.unrecorded
+            if flows and any(a in wanted for a in tape.arguments(i)):
+                wanted.add(i)
+        for i in reversed(self.lowered.forward.shared):
+            args = tape.arguments(i)
+            dy = totals.get(i)
+            if not args or dy is None or i not in wanted:
+                continue
+            kind = tape.kinds[i]
+            if isinstance(dy, SparseRows):
+                dy = dy.dense(kind.type.shape)
+            needs = tuple([a in wanted for a in args])
+            call = Call(1, None, (False,) * len(args), needs, None)
+            call.keep = work.kept[i]
+            grads = kind.op.backward(
+                call, dy[None], work.shared[i][None], *[work.shared[a][None] for a in args]
+            )
+            if not isinstance(grads, tuple):
+                grads = (grads,)
+            for a, need, gradient in zip(args, needs, grads):
+                if need and gradient is not None:
+                    part = np.reshape(gradient, work.shared[a].shape)
+                    totals[a] = part if a not in totals else totals[a] + part
+        result: list[Any] = [None] * (len(self.trace.inputs) + len(self.leaf_types))
+        for i, place in self.places.items():
+            if i in nodes:
+                result[place] = totals.get(i)
+        return result
+
+    def nodes_needed(self, needs: Sequence[bool]) -> frozenset[int]:
+        """Shared nodes of the trace that need a gradient."""
+        return frozenset([i for i, place in self.places.items() if needs[place]])
+
+    # Code
+
+    def print_forward(self) -> Compiled:
+        """Print the forward half."""
+        raise TypeError(f"{type(self).__name__} prints no code")
+
+    def print_backward(self, needs: Needs) -> CompiledBack:
+        """Print the backward half."""
+        raise TypeError(f"{type(self).__name__} prints no code")
+
+    def code(self) -> Compiled:
+        """The printed forward half."""
+        found = self.compiled.get("forward")
+        if found is None:
+            found = self.compiled["forward"] = self.print_forward()
+        return found  # type: ignore[no-any-return]
+
+    def back_code(self, needs: Needs) -> CompiledBack:
+        """The printed backward half for these needs."""
+        found = self.compiled.get(needs)
+        if found is None:
+            found = self.compiled[needs] = self.print_backward(needs)
+        return found  # type: ignore[no-any-return]
+
+    # Gradients of shared values, from all rows
+
+    def payload_rows(self, work: Any, slot: int) -> Array:
+        """The payload of all rows, for operations inside that carry one."""
+        raise TypeError(f"{type(self).__name__} has no payload")
+
+    def forward_rows(self, work: Any, owner: Value) -> Array:
+        """A forward value over all rows."""
+        raise TypeError(f"{type(self).__name__} keeps no rows")
+
+    def finish(self, back: Back) -> list[Any]:
+        totals: dict[int, Any] = {}
+        for ran in back.ran.values():
+            self._finish(back, ran, totals)
+        return self.shared_gradients(back.work, back.nodes, totals)
+
+    def _finish(self, back: Back, ran: Reversed, totals: dict[int, Any]) -> None:
+        """Add the gradients of shared nodes from the batches that one code ran."""
+        work = back.work
+        index = rows_taken(ran.taken, work.rows)
+        residues = {v.number: r for v, r in zip(ran.code.names.keep, ran.residues)}
+
+        def joined(value: Value) -> Array:
+            owner = value.owner()
+            array = residues.get(owner.number)
+            if array is None:
+                array = self.forward_rows(work, owner)
+            whole: Array = view_of(value, array)
+            if index is None:
+                return whole
+            return whole[:, index] if whole.ndim == 3 else whole[index]
+
+        def payload(slot: int) -> Array:
+            whole = self.payload_rows(work, slot)
+            return whole if index is None else whole[index]
+
+        for gradient in ran.code.gradients:
+            add_gradient(totals, gradient, back.totals, joined, payload, work)
