@@ -73,24 +73,24 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
     if n < _NARROW * (deepest + 1):
         return _levels_one_by_one(part, size)
     level = np.ones(n, np.int64)
-    by_depth = stable_order(depth)
+    arity = np.bincount(part.dst, minlength=n)
+    most = int(arity.max())
+    # Of one depth, what has the most arguments comes first: those that have another are then a
+    # stretch of the table, from the beginning of the depth on.
+    by_depth = stable_order(depth * (most + 1) + (most - arity))
     place = np.empty(n, np.int64)
     place[by_depth] = np.arange(n)
-    arity = np.bincount(part.dst, minlength=n)
-    first = np.cumsum(arity) - arity
     bounds = np.searchsorted(depth[by_depth], np.arange(deepest + 2))
     node_bounds: list[int] = bounds.tolist()
-    low_nodes = node_bounds[1]  # what has no arguments; all others have some, one depth below
-    above = by_depth[low_nodes:]
-    # one row of the table after the other argument by argument: hardly any node has three of them
-    sources: list[Array] = []
-    users: list[Array] = []
-    having = np.arange(len(above))
-    for position in range(int(arity.max())):
-        having = having[arity[above[having]] > position]
-        sources.append(place[part.src[first[above[having]] + position]])
-        users.append(having + low_nodes)
-    cuts: list[list[int]] = [np.searchsorted(u, bounds).tolist() for u in users]
+    first = (np.cumsum(arity) - arity)[by_depth]
+    arity = arity[by_depth]
+    sources: list[Array] = []  # by position of the argument
+    cuts: list[list[int]] = []
+    having = np.arange(node_bounds[1], n)  # what has no arguments is what lies at depth 0
+    for position in range(most):
+        having = having[arity[having] > position]
+        sources.append(place[part.src[first[having] + position]])
+        cuts.append(np.searchsorted(having, bounds).tolist())
     code = part.code[by_depth]
     wide = max(1, _CELLS // n)
     counting: type = np.int16 if deepest < 32_000 else np.int32
@@ -103,17 +103,13 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
         for d in range(1, deepest + 1):
             a, b = node_bounds[d], node_bounds[d + 1]
             rows = table[a:b]
-            best = table.take(sources[0][a - low_nodes : b - low_nodes], 0)
-            for position in range(1, len(sources)):
+            best = table.take(sources[0][cuts[0][d] : cuts[0][d + 1]], 0)
+            for position in range(1, most):
                 c, e = cuts[position][d], cuts[position][d + 1]
                 if c == e:
                     break
-                further = table.take(sources[position][c:e], 0)
-                if e - c == b - a:
-                    np.maximum(best, further, out=best)
-                else:
-                    which = users[position][c:e] - a
-                    best[which] = np.maximum(best[which], further)
+                part_of = best if e - c == len(best) else best[: e - c]
+                np.maximum(part_of, table.take(sources[position][c:e], 0), out=part_of)
             np.add(rows, best, out=rows)
         level[by_depth[mine]] = table[mine, code[mine] - low]
     longest = np.zeros(size, np.int64)
