@@ -12,7 +12,7 @@ import numpy as np
 
 from lazynet.collect import stable_order
 from lazynet.kinds import Array
-from lazynet.tape import unique
+from lazynet.tape import packed, unique
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -165,13 +165,15 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     weight_of = (level / top) ** 4
     arity_of = np.bincount(part.dst, minlength=n)
     uses = np.bincount(part.src, minlength=n)
-    slots: list[int] = slot_of.tolist()  # by kind and level
-    left: list[int] = np.bincount(slot_of, minlength=size * top).tolist()
+    total = size * top
+    numbers = np.array(range(max(total, int(depth.max()) + 2)), object)  # one object for each
+    slots: list[int] = numbers[slot_of].tolist()  # by kind and level
+    left: list[int] = np.bincount(slot_of, minlength=total).tolist()
     coming = left.copy()  # of those left, the ones that do not wait yet
-    kind_at = [slot // top for slot in range(size * top)]
-    weight_at: list[float] = ((np.arange(size * top) % top / top) ** 4).tolist()
+    kind_at: list[int] = np.repeat(np.arange(size), top).tolist()
+    weight_at: list[float] = ((np.arange(total) % top / top) ** 4).tolist()
     rest: list[float] = np.bincount(part.code, weight_of, minlength=size).tolist()
-    depths: list[int] = (depth + 1).tolist()
+    depths: list[int] = numbers[depth + 1].tolist()
     # Distances are small numbers, which Python has ready; every index would be a new object.
     backs: list[int] = (part.dst - part.src).tolist()
     begins: list[int] = np.concatenate([[0], np.cumsum(arity_of)]).tolist()
@@ -185,6 +187,9 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     cuts: list[int] = []
     k: i64
     slot: i64
+    count: i64
+    below: i64
+    weight: float
     for i in np.flatnonzero(uses == 0).tolist():
         slot = slots[i]
         k = kind_at[slot]
@@ -192,10 +197,13 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         if not line:
             active.append(k)
         line.append(i)
-        coming[slot] -= 1
-        share[k] += weight_at[slot]
-        if depths[i] > longest[k]:
-            longest[k] = depths[i]
+        count = coming[slot]
+        coming[slot] = count - 1
+        weight = share[k]
+        share[k] = weight + weight_at[slot]
+        below = depths[i]
+        if below > longest[k]:
+            longest[k] = below
     while active:
         best: i64 = -1
         best_full = False
@@ -224,26 +232,30 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         longest[best] = 0
         for i in run:
             u: i64 = i
-            left[slots[u]] -= 1
+            slot = slots[u]
+            count = left[slot]
+            left[slot] = count - 1
             e: i64 = begins[u]
             end: i64 = begins[u + 1]
             while e < end:
                 s: i64 = u - backs[e]
                 e += 1
-                m: i64 = missing[s] - 1
-                missing[s] = m
-                if m == 0:
+                count = missing[s]
+                missing[s] = count - 1
+                if count == 1:
                     slot = slots[s]
                     k = kind_at[slot]
                     line = waiting[k]
                     if not line:
                         active.append(k)
                     line.append(s)
-                    coming[slot] -= 1
-                    share[k] += weight_at[slot]
-                    below: i64 = depths[s]
+                    count = coming[slot]
+                    coming[slot] = count - 1
+                    weight = share[k]
+                    share[k] = weight + weight_at[slot]
+                    below = depths[s]
                     if below > longest[k]:
                         longest[k] = below
-    nodes = part.nodes[np.array(order[::-1], np.int64)]
+    nodes = part.nodes[packed(order)[::-1]]
     bounds = [n - c for c in reversed(cuts)] + [n]
     return [nodes[a:b] for a, b in itertools.pairwise(bounds)]
