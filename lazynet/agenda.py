@@ -12,7 +12,7 @@ import numpy as np
 
 from lazynet.collect import stable_order
 from lazynet.kinds import Array
-from lazynet.tape import unique
+from lazynet.tape import packed, unique
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -73,24 +73,24 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
     if n < _NARROW * (deepest + 1):
         return _levels_one_by_one(part, size)
     level = np.ones(n, np.int64)
-    by_depth = stable_order(depth)
+    arity = np.bincount(part.dst, minlength=n)
+    most = int(arity.max())
+    # Of one depth, what has the most arguments comes first: those that have another are then a
+    # stretch of the table, from the beginning of the depth on.
+    by_depth = stable_order(depth * (most + 1) + (most - arity))
     place = np.empty(n, np.int64)
     place[by_depth] = np.arange(n)
-    arity = np.bincount(part.dst, minlength=n)
-    first = np.cumsum(arity) - arity
     bounds = np.searchsorted(depth[by_depth], np.arange(deepest + 2))
     node_bounds: list[int] = bounds.tolist()
-    low_nodes = node_bounds[1]  # what has no arguments; all others have some, one depth below
-    above = by_depth[low_nodes:]
-    # one row of the table after the other argument by argument: hardly any node has three of them
-    sources: list[Array] = []
-    users: list[Array] = []
-    having = np.arange(len(above))
-    for position in range(int(arity.max())):
-        having = having[arity[above[having]] > position]
-        sources.append(place[part.src[first[above[having]] + position]])
-        users.append(having + low_nodes)
-    cuts: list[list[int]] = [np.searchsorted(u, bounds).tolist() for u in users]
+    first = (np.cumsum(arity) - arity)[by_depth]
+    arity = arity[by_depth]
+    sources: list[Array] = []  # by position of the argument
+    cuts: list[list[int]] = []
+    having = np.arange(node_bounds[1], n)  # what has no arguments is what lies at depth 0
+    for position in range(most):
+        having = having[arity[having] > position]
+        sources.append(place[part.src[first[having] + position]])
+        cuts.append(np.searchsorted(having, bounds).tolist())
     code = part.code[by_depth]
     wide = max(1, _CELLS // n)
     counting: type = np.int16 if deepest < 32_000 else np.int32
@@ -103,17 +103,13 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
         for d in range(1, deepest + 1):
             a, b = node_bounds[d], node_bounds[d + 1]
             rows = table[a:b]
-            best = table.take(sources[0][a - low_nodes : b - low_nodes], 0)
-            for position in range(1, len(sources)):
+            best = table.take(sources[0][cuts[0][d] : cuts[0][d + 1]], 0)
+            for position in range(1, most):
                 c, e = cuts[position][d], cuts[position][d + 1]
                 if c == e:
                     break
-                further = table.take(sources[position][c:e], 0)
-                if e - c == b - a:
-                    np.maximum(best, further, out=best)
-                else:
-                    which = users[position][c:e] - a
-                    best[which] = np.maximum(best[which], further)
+                part_of = best if e - c == len(best) else best[: e - c]
+                np.maximum(part_of, table.take(sources[position][c:e], 0), out=part_of)
             np.add(rows, best, out=rows)
         level[by_depth[mine]] = table[mine, code[mine] - low]
     longest = np.zeros(size, np.int64)
@@ -169,13 +165,15 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     weight_of = (level / top) ** 4
     arity_of = np.bincount(part.dst, minlength=n)
     uses = np.bincount(part.src, minlength=n)
-    slots: list[int] = slot_of.tolist()  # by kind and level
-    left: list[int] = np.bincount(slot_of, minlength=size * top).tolist()
+    total = size * top
+    numbers = np.array(range(max(total, int(depth.max()) + 2)), object)  # one object for each
+    slots: list[int] = numbers[slot_of].tolist()  # by kind and level
+    left: list[int] = np.bincount(slot_of, minlength=total).tolist()
     coming = left.copy()  # of those left, the ones that do not wait yet
-    kind_at = [slot // top for slot in range(size * top)]
-    weight_at: list[float] = ((np.arange(size * top) % top / top) ** 4).tolist()
+    kind_at: list[int] = np.repeat(np.arange(size), top).tolist()
+    weight_at: list[float] = ((np.arange(total) % top / top) ** 4).tolist()
     rest: list[float] = np.bincount(part.code, weight_of, minlength=size).tolist()
-    depths: list[int] = (depth + 1).tolist()
+    depths: list[int] = numbers[depth + 1].tolist()
     # Distances are small numbers, which Python has ready; every index would be a new object.
     backs: list[int] = (part.dst - part.src).tolist()
     begins: list[int] = np.concatenate([[0], np.cumsum(arity_of)]).tolist()
@@ -189,6 +187,9 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     cuts: list[int] = []
     k: i64
     slot: i64
+    count: i64
+    below: i64
+    weight: float
     for i in np.flatnonzero(uses == 0).tolist():
         slot = slots[i]
         k = kind_at[slot]
@@ -196,10 +197,13 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         if not line:
             active.append(k)
         line.append(i)
-        coming[slot] -= 1
-        share[k] += weight_at[slot]
-        if depths[i] > longest[k]:
-            longest[k] = depths[i]
+        count = coming[slot]
+        coming[slot] = count - 1
+        weight = share[k]
+        share[k] = weight + weight_at[slot]
+        below = depths[i]
+        if below > longest[k]:
+            longest[k] = below
     while active:
         best: i64 = -1
         best_full = False
@@ -228,26 +232,30 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         longest[best] = 0
         for i in run:
             u: i64 = i
-            left[slots[u]] -= 1
+            slot = slots[u]
+            count = left[slot]
+            left[slot] = count - 1
             e: i64 = begins[u]
             end: i64 = begins[u + 1]
             while e < end:
                 s: i64 = u - backs[e]
                 e += 1
-                m: i64 = missing[s] - 1
-                missing[s] = m
-                if m == 0:
+                count = missing[s]
+                missing[s] = count - 1
+                if count == 1:
                     slot = slots[s]
                     k = kind_at[slot]
                     line = waiting[k]
                     if not line:
                         active.append(k)
                     line.append(s)
-                    coming[slot] -= 1
-                    share[k] += weight_at[slot]
-                    below: i64 = depths[s]
+                    count = coming[slot]
+                    coming[slot] = count - 1
+                    weight = share[k]
+                    share[k] = weight + weight_at[slot]
+                    below = depths[s]
                     if below > longest[k]:
                         longest[k] = below
-    nodes = part.nodes[np.array(order[::-1], np.int64)]
+    nodes = part.nodes[packed(order)[::-1]]
     bounds = [n - c for c in reversed(cuts)] + [n]
     return [nodes[a:b] for a, b in itertools.pairwise(bounds)]

@@ -323,10 +323,12 @@ def _make_steps(
     keys: dict[tuple[Any, int], int],
 ) -> None:
     """The batches as steps, without their arguments; `count` is None where all rows are single."""
-    if count is not None and bool((layout.rows[order] == -1).all()):
-        count = None
+    edges: list[int] = bounds.tolist()
+    batched = [False] * (len(edges) - 1)
+    if count is not None:
+        before = np.concatenate([[0], np.cumsum(layout.rows[order] != -1)])[bounds]
+        batched = (before[1:] > before[:-1]).tolist()
     rows = batch_rows.tolist()
-    edges = bounds.tolist()
     begins = [b.tolist() for b in starts_of]
     codes: list[int] = layout.code[order[bounds[:-1]]].tolist()
     places = [
@@ -336,7 +338,7 @@ def _make_steps(
         kind = layout.kinds[c]
         step = Step(kind, order[edges[b] : edges[b + 1]])
         step.rows = rows[b]
-        if count is not None and (layout.rows[step.nodes] != -1).any():
+        if count is not None and batched[b]:
             step.counts = count[step.nodes]
         step.outputs = [
             (arena, begins[k][b], begins[k][b] + rows[b], shape)
@@ -393,19 +395,37 @@ def _resolve_many(layout: Layout, nodes: Array, later: Array, starts: Array, arg
 
 def _connect(layout: Layout, starts: Array, args: Array) -> None:
     """Index arrays for the arguments of all batches, made in one sweep."""
-    steps = layout.steps
-    plain = [s for s in steps if s.kind.args and not (s.op.nary or s.op.segmented)]
-    for step in steps:
+    plain: list[Step] = []
+    batched: list[Step] = []
+    segmented: list[Step] = []
+    for step in layout.steps:
         if step.op.nary:
             _connect_nary(layout, step, starts, args)
         elif step.op.segmented:
-            _connect_segmented(layout, step, starts, args)
+            segmented.append(step)
+        elif step.kind.args:
+            (plain if step.counts is None else batched).append(step)
     if plain:
-        _connect_plain(layout, plain, starts, args)
+        _connect_plain(layout, plain, starts, args, None)
+    if batched or segmented:
+        table = _row_table(layout)
+        if batched:
+            _connect_plain(layout, batched, starts, args, table)
+        for step in segmented:
+            _connect_segmented(layout, step, starts, args, table)
 
 
-def _connect_plain(layout: Layout, steps: list[Step], starts: Array, args: Array) -> None:
-    """One slot per batch and argument position; slots lie behind one another."""
+def _connect_plain(
+    layout: Layout,
+    steps: list[Step],
+    starts: Array,
+    args: Array,
+    table: tuple[Array, Array] | None,
+) -> None:
+    """One slot per batch and argument position; slots lie behind one another.
+
+    `table` is given for nodes of which some have several rows (see `_row_table`).
+    """
     sizes = np.array([len(s.nodes) for s in steps], np.int64)
     arity = np.array([len(s.kind.args) for s in steps], np.int64)
     nodes = np.concatenate([s.nodes for s in steps])
@@ -416,20 +436,16 @@ def _connect_plain(layout: Layout, steps: list[Step], starts: Array, args: Array
     within = ranges(node_start[slot_step], slot_size)
     users = nodes[within]
     sources = args[starts[users] + np.repeat(slot_position, slot_size)]
-    index = layout.first[sources]
     ends = np.cumsum(slot_size)
-    if any(s.counts is not None for s in steps) or layout.rebatched:
+    if table is None:
+        index = layout.first[sources]
+    else:
         user_rows = layout.rows[users]
         lengths = np.where(user_rows == -1, 1, user_rows)
         stride = (layout.rows[sources] != -1).astype(np.int64)
         steps_within = ranges(np.zeros(len(lengths), np.int64), lengths)
-        if layout.rebatched:
-            flat, first = _row_table(layout)
-            index = flat[
-                np.repeat(first[sources], lengths) + steps_within * np.repeat(stride, lengths)
-            ]
-        else:
-            index = np.repeat(index, lengths) + steps_within * np.repeat(stride, lengths)
+        flat, first = table
+        index = flat[np.repeat(first[sources], lengths) + steps_within * np.repeat(stride, lengths)]
         ends = np.cumsum(lengths)[ends - 1]
     step_before = np.concatenate([[0], np.cumsum(np.diff(index) != 1)]) if len(index) else index
     same_before = np.concatenate([[0], np.cumsum(np.diff(index) != 0)]) if len(index) else index
@@ -490,19 +506,24 @@ def _pointed(layout: Layout, arena: int, parts: list[Array], shape: Shape) -> Ar
     return Argument(TAKE, arena, 0, 0, index, shape)
 
 
-def _connect_segmented(layout: Layout, step: Step, starts: Array, args: Array) -> None:
+def _connect_segmented(
+    layout: Layout, step: Step, starts: Array, args: Array, table: tuple[Array, Array]
+) -> None:
     step.shared = tuple([t.shared != 0 for t in step.kind.args])
+    flat, first = table
     for position, t in enumerate(step.kind.args):
-        sources = args[starts[step.nodes] + position].tolist()
+        sources = args[starts[step.nodes] + position]
+        source = int(sources[0])
         if t.shared:
-            step.args.append(Argument(SHARED, -1, sources[0], 0, None, t.shape))
+            step.args.append(Argument(SHARED, -1, source, 0, None, t.shape))
             continue
-        parts = [layout.node_rows(s) for s in sources]
-        lengths = [len(p) for p in parts]
+        rows = layout.rows[sources]
+        lengths = np.where(rows == -1, 1, rows)
         if position == 0:
             step.segments = np.concatenate([[0], np.cumsum(lengths)])
-        argument = _pointed(layout, int(layout.arena[sources[0]]), parts, t.shape)
-        argument.per_node = position > 0 and int(layout.rows[sources[0]]) == -1
+        index = flat[ranges(first[sources], lengths)]
+        argument = _pointed(layout, int(layout.arena[source]), [index], t.shape)
+        argument.per_node = position > 0 and int(rows[0]) == -1
         step.args.append(argument)
 
 

@@ -9,7 +9,7 @@ agenda makes a second plan, and the smaller one is taken. All in linear time.
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
 from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind
 from lazynet.tape import packed
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _WHOLE = 0.75
 """Share of a component's nodes beyond which a piece of it is not worth an agenda of its own."""
@@ -258,12 +261,20 @@ def _depths(n: int, src: Array, dst: Array) -> Array:
     # Distances are small numbers, which Python has ready; every index would be a new object.
     steps: list[int] = np.diff(dst, prepend=0).tolist()
     backs: list[int] = (dst - src).tolist()
-    d = 0
-    for step, back in zip(steps, backs):
-        d += step
-        below = depth[d - back] + 1
-        if below > depth[d]:
-            depth[d] = below
+    d: i64 = 0
+    deepest: i64 = 0
+    for e in range(len(steps)):
+        step: i64 = steps[e]
+        if step:
+            if deepest:
+                depth[d] = deepest
+                deepest = 0
+            d += step
+        below: i64 = depth[d - backs[e]] + 1
+        if below > deepest:
+            deepest = below
+    if deepest:
+        depth[d] = deepest
     return packed(depth)
 
 
@@ -314,23 +325,25 @@ def _certain(part: Part, depth: Array, size: int) -> int:
     Of each kind one node of the greatest depth is taken.
     """
     n = len(depth)
-    order = np.argsort(depth, kind="stable")
+    order = stable_order(depth)
     deepest = np.zeros(size, np.int64)
     deepest[part.code[order]] = order  # the last one written stays
-    marks = bytearray(n)
+    marks = [False] * n
     for i in deepest.tolist():
-        marks[i] = 1
+        marks[i] = True
     arities: list[int] = np.bincount(part.dst, minlength=n).tolist()
     backs: list[int] = (part.dst - part.src).tolist()
-    e = len(backs)
-    for i in range(n - 1, -1, -1):
-        begin = e - arities[i]
-        if marks[i]:
+    e: i64 = len(backs)
+    u: i64 = n
+    while u > 0:
+        u -= 1
+        begin: i64 = e - arities[u]
+        if marks[u]:
             while e > begin:
                 e -= 1
-                marks[i - backs[e]] = 1
+                marks[u - backs[e]] = True
         e = begin
-    marked = np.frombuffer(marks, bool)
+    marked = np.frombuffer(bytes(marks), bool)
     return same_kind_levels(part.pick(marked), depth[marked], size)[1]
 
 
@@ -361,4 +374,8 @@ def _refine(part: Part, code: Array, bare: Array) -> Array:
     # merely not told apart
     mixed = (code[part.src] + 1) * 0x9E3779B97F & 0xFFFFFFF
     feeds = np.bincount(part.dst, mixed, minlength=len(code)).astype(np.int64)
-    return compact(np.where(bare, feeds * top + code, code))[0]
+    finer = np.where(bare, feeds * top + code, code)
+    short = compact((finer * 0x2545F4914F6CDD1D >> 40) & 0xFFFF)[0]
+    same = np.empty(len(code), np.int64)
+    same[short] = finer
+    return short if (same[short] == finer).all() else compact(finer)[0]
