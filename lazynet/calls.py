@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from lazynet.graph import Expression, Leaf, adopt, handle, mark, record, unshare
 from lazynet.kinds import Kind, Op, Type
@@ -12,7 +12,7 @@ from lazynet.native import mypyc_attr
 from lazynet.randomness import next_key
 from lazynet.tape import LOCAL, Tape, tape_for_input
 
-_modes = MODES.get
+_modes: Final = MODES.get
 LISTED = -(1 << 62)
 """In the key of a call, stands for a list of whole numbers, one for each row."""
 OPEN = -(1 << 61)

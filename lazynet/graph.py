@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -17,15 +17,16 @@ from lazynet.kinds import (
     Op,
     Shape,
     Type,
+    key_of,
     make_kind,
     user_line,
 )
-from lazynet.leaves import UNSHARE, Input, import_kind
+from lazynet.leaves import UNSHARE, import_kind
 from lazynet.modes import MODES
 from lazynet.native import mypyc_attr
 from lazynet.tape import LOCAL, Tape, open_tape, tape_for_input
 
-_modes = MODES.get
+_modes: Final = MODES.get
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
@@ -124,6 +125,10 @@ class Expression:
         return unary(HOOKS.absolute, self)
 
     def __matmul__(self, other: Any) -> Expression:
+        if isinstance(other, Expression):
+            e = pair(HOOKS.product, self, other)
+            if e is not None:
+                return e
         return HOOKS.matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Expression:
@@ -268,12 +273,20 @@ def _comparison(a: Expression, b: Any, name: str) -> LazynetError:
 class Leaf(Expression):
     """An expression that lies on no tape: a parameter. Recorded once on each tape that uses it."""
 
-    __slots__ = ("leaf_kind", "name", "pending", "pending_rows", "values")
+    __slots__ = ("leaf_kind", "name", "pending", "pending_rows", "row_op", "values")
     leaf_kind: Kind
     name: str
     values: Array
     pending: Array | None
     pending_rows: list[Any]
+    row_op: Op | None
+    """What records a row of a lookup table; None for other parameters."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if self.row_op is None:
+            return HOOKS.part(self, index)
+        e = HOOKS.row(self, index)
+        return HOOKS.lookup(self, index) if e is None else e
 
     @property
     def trainable(self) -> bool:
@@ -300,48 +313,67 @@ class Leaf(Expression):
 # Recording
 
 
+def pair(op: Op, a: Expression, b: Expression) -> Expression | None:
+    """Record a node of two arguments, of a kind met before; None for anything unusual."""
+    tape = LOCAL.tape
+    if tape.sealed != 0:
+        return None
+    kinds = tape.kinds
+    rows = tape.rows
+    if a.tape is tape:
+        i = a.index
+        j = b.index if b.tape is tape else _leaf_index(tape, b)
+    elif b.tape is tape:
+        i = _leaf_index(tape, a)
+        j = b.index
+    else:
+        return None
+    if i < 0 or j < 0:
+        return None
+    kind = op._kinds.get((kinds[i].type, kinds[j].type))
+    if kind is None or kind.shared:
+        return None
+    r = rows[i]
+    s = rows[j]
+    if r != s:
+        r = op.batch(r, s)
+    n = len(kinds)
+    if _modes().marks:
+        mark(tape, n)
+    kinds.append(kind)
+    args = tape.args
+    tape.starts.append(len(args))
+    args.append(i)
+    args.append(j)
+    rows.append(r)
+    tape.payloads.append(None)
+    e = Expression()
+    e.tape = tape
+    e.index = n
+    return e
+
+
 def binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
     """Record `a op b`: the hot path; everything unusual is left to `record`."""
-    tape = LOCAL.tape
-    if a.tape is tape and isinstance(b, Expression) and b.tape is tape and tape.sealed == 0:
-        i = a.index
-        j = b.index
-        kinds = tape.kinds
-        kind = op._kinds.get((kinds[i].type, kinds[j].type))
-        if kind is not None and not kind.shared:
-            rows = tape.rows
-            r = rows[i]
-            s = rows[j]
-            if r != s:
-                r = op.batch(r, s)
-            n = len(kinds)
-            if _modes().marks:
-                mark(tape, n)
-            kinds.append(kind)
-            args = tape.args
-            tape.starts.append(len(args))
-            args.append(i)
-            args.append(j)
-            rows.append(r)
-            tape.payloads.append(None)
-            e = Expression()
-            e.tape = tape
-            e.index = n
-            return e
-    if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
-        return record(number_op, (a,), float(b))
-    return record(op, (a, b))
+    if isinstance(b, Expression):
+        e = pair(op, a, b)
+        return record(op, (a, b)) if e is None else e
+    return _reflected(op, number_op, a, b, False)
 
 
-def _reflected(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
-    """Record `b op a` where b is no expression."""
-    if isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating):
-        return record(number_op, (a,), float(b))
-    return record(op, (b, a))
+def _reflected(op: Op, number_op: Op, a: Expression, b: Any, swap: bool = True) -> Expression:
+    """Record `b op a`, or `a op b`, where b is no expression."""
+    if (
+        type(b) is float
+        or type(b) is int
+        or (isinstance(b, (float, int, np.number)) and not isinstance(b, np.complexfloating))
+    ):
+        return unary(number_op, a, float(b))
+    return record(op, (b, a) if swap else (a, b))
 
 
-def unary(op: Op, a: Expression) -> Expression:
-    """Record an op of one argument and no payload: the hot path."""
+def unary(op: Op, a: Expression, payload: Any = None) -> Expression:
+    """Record a node of one argument: the hot path."""
     tape = LOCAL.tape
     if a.tape is tape and tape.sealed == 0:
         i = a.index
@@ -355,12 +387,17 @@ def unary(op: Op, a: Expression) -> Expression:
             tape.starts.append(len(tape.args))
             tape.args.append(i)
             tape.rows.append(tape.rows[i])
-            tape.payloads.append(None)
+            tape.payloads.append(payload)
             e = Expression()
             e.tape = tape
             e.index = n
             return e
-    return record(op, (a,))
+    return record(op, (a,), payload)
+
+
+def apply(op: Op, x: Any) -> Expression:
+    """Record a node of one argument, which may be a number or an array."""
+    return unary(op, x) if isinstance(x, Expression) else record(op, (x,))
 
 
 def mark(tape: Tape, index: int) -> None:
@@ -439,6 +476,10 @@ def record_several(
 
 def _record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None = None) -> Any:
     """An expression, or a tuple of them for an op with several results."""
+    if type(args) is tuple:
+        result = known(op, args, payload, batch)
+        if result is not None:
+            return result
     tape = LOCAL.tape
     indices: list[int] = []
     own = False
@@ -460,44 +501,85 @@ def _record(op: Op, args: Sequence[Any], payload: Any = None, batch: int | None 
         if tape.trace is not None and (op.segmented or op.alias):
             raise tape.trace.refuse_rows(op)
         indices = [unshare(tape, i) for i in indices]
-    kind = _kind(op, tape, indices)
+    kind = tape.known_kind(op, indices)
     if kind is None:
-        indices = _align(tape, indices)
-        kind = _kind(op, tape, indices)
+        target = tape.common_float(indices)
+        if target is not None:
+            indices = [_converted(tape, i, target) for i in indices]
+            kind = tape.known_kind(op, indices)
         if kind is None:
             types = tuple([tape.kinds[i].type for i in indices])
-            kind = make_kind(op, _key(op, types), types[:1] if op.nary else types)
-    modes = _modes()
-    kinds = tape.kinds
-    n = len(kinds)
+            kind = make_kind(op, key_of(op, types), types[:1] if op.nary else types)
     if kind.shared:
-        key = (kind, modes.gradients)
+        key = (kind, _modes().gradients)
         index = tape.shared.get(key, -1)
         if index != -1:
             return handle(tape, index)
-        tape.shared[key] = n
+        tape.shared[key] = len(tape.kinds)
     rows = -1 if batch is None else batch
     if batch is None:
-        known = tape.rows
+        given = tape.rows
         for i in indices:
-            if known[i] != -1:
-                rows = op.batch(*[known[i] for i in indices])
+            if given[i] != -1:
+                rows = op.batch(*[given[i] for i in indices])
                 break
-    members = kind.members
-    if len(members) == 1:
-        tape.starts.append(len(tape.args))
-        tape.args += indices
-        kinds.append(kind)
-        tape.rows.append(rows)
-        tape.payloads.append(payload)
-        if modes.marks:
-            mark(tape, n)
-        return handle(tape, n)
-    tape.append(kind, indices, rows, payload)
-    if modes.marks:
-        for k in range(n, len(kinds)):
+    return node(tape, kind, indices, rows, payload)
+
+
+def node(tape: Tape, kind: Kind, indices: list[int], rows: int, payload: Any) -> Any:
+    """Append a node; returns its result, or a tuple of several."""
+    n = tape.append(kind, indices, rows, payload)
+    count = len(kind.members)
+    if _modes().marks:
+        for k in range(n, n + count):
             mark(tape, k)
-    return tuple([handle(tape, k) for k in range(n, n + len(members))])
+    if count == 1:
+        return handle(tape, n)
+    return tuple([handle(tape, k) for k in range(n, n + count)])
+
+
+def _leaf_index(tape: Tape, x: Expression) -> int:
+    """Index of a parameter that was used on this tape before, else -1."""
+    return tape.shared.get(x.leaf_kind, -1) if isinstance(x, Leaf) else -1
+
+
+def known(op: Op, args: tuple[Any, ...], payload: Any = None, batch: int | None = None) -> Any:
+    """Record a node of a kind met before, of single rows and parameters on the open tape.
+
+    Returns:
+        What `record` would; None where anything is unusual, and nothing was done.
+    """
+    tape = LOCAL.tape
+    if tape.sealed != 0 or tape.trace is not None:
+        return None
+    kinds = tape.kinds
+    indices: list[int] = []
+    types: list[Type] = []
+    own = False
+    for a in args:
+        if not isinstance(a, Expression):
+            return None
+        if a.tape is tape:
+            own = True
+            i = a.index
+            if batch is None and tape.rows[i] != -1:
+                return None
+        else:
+            i = _leaf_index(tape, a)
+            if i < 0:
+                return None
+        indices.append(i)
+        types.append(kinds[i].type)
+    if not own:
+        return None
+    try:
+        found = op._kinds
+    except AttributeError:
+        return None
+    kind = found.get(types[0] if len(types) == 1 else tuple(types))
+    if kind is None or kind.shared:
+        return None
+    return node(tape, kind, indices, -1 if batch is None else batch, payload)
 
 
 def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
@@ -520,60 +602,10 @@ def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:
     return tape, [adopt(tape, a) for a in expressions]
 
 
-def _key(op: Op, types: tuple[Type, ...]) -> Any:
-    if op.nary:
-        for t in types:
-            if t is not types[0] and not _alike(t, types[0]):
-                listing = ", ".join(f"{t.shape} {t.dtype}" for t in types[:8])
-                raise ShapeError(
-                    f"{op.name}: got a list of ({listing}); all entries must have the same shape "
-                    "and dtype; reshape or convert them first"
-                )
-        return types[0]
-    return types[0] if len(types) == 1 else types
-
-
-def _kind(op: Op, tape: Tape, indices: list[int]) -> Kind | None:
-    """The kind of this op on these arguments, if it was met before."""
-    kinds = tape.kinds
-    try:
-        known = op._kinds
-    except AttributeError:
-        known = op.kinds
-    if len(indices) == 1:
-        return known.get(kinds[indices[0]].type)
-    if not op.nary:
-        return known.get(tuple([kinds[i].type for i in indices]))
-    first = kinds[indices[0]].type
-    for i in indices:
-        t = kinds[i].type
-        if t is not first and not _alike(t, first):
-            return None
-    return known.get(first)
-
-
-def _alike(a: Type, b: Type) -> bool:
-    """Whether types of rows are the same, though interned before and after the table was full."""
-    return a.shape == b.shape and a.dtype is b.dtype
-
-
-def _align(tape: Tape, indices: list[int]) -> list[int]:
-    """Constants take the floating-point dtype of what they meet (the widest, among themselves)."""
-    weak = [tape.kinds[i].op for i in indices]
-    dtypes = [tape.kinds[i].type.dtype for i in indices]
-    floats = {d for d in dtypes if d in FLOATS}
-    if len(floats) < 2:
-        return indices
-    firm = {d for d, op in zip(dtypes, weak) if d in FLOATS and not isinstance(op, Input)}
-    if len(firm) > 1:
-        return indices  # the op's dtype rule will say so
-    target = firm.pop() if firm else FLOAT64
-    aligned = []
-    for i, d in zip(indices, dtypes):
-        if d in FLOATS and d is not target:
-            i = HOOKS.astype(handle(tape, i), target).index
-        aligned.append(i)
-    return aligned
+def _converted(tape: Tape, i: int, target: np.dtype[Any]) -> int:
+    """Floating-point values in this dtype."""
+    d = tape.kinds[i].type.dtype
+    return i if d is target or d not in FLOATS else HOOKS.astype(handle(tape, i), target).index
 
 
 def unshare(tape: Tape, index: int) -> int:

@@ -14,6 +14,7 @@ from lazynet.graph import Expression, handle, mark, record
 from lazynet.kinds import FLOATS, HOOKS, type_of
 from lazynet.leaves import REBATCH, UNBATCH, UNSHARE, input_kind
 from lazynet.modes import MODES
+from lazynet.shortcuts import further_rows, held, learn_held
 from lazynet.tape import LOCAL, tape_for_input
 
 
@@ -41,6 +42,10 @@ def constant(
     >>> ln.constant([[1, 2], [3, 4], [5, 6]], batched=True).sum().value().tolist()
     [3.0, 7.0, 11.0]
     """
+    if dtype is None and not batched:
+        fast = held(array)
+        if fast is not None:
+            return fast
     if isinstance(array, Expression):
         return array
     if dtype is None and type(array) is np.ndarray and array.dtype in FLOATS:
@@ -64,6 +69,7 @@ def constant(
     if MODES.get().debug:
         mark(tape, n)
     tape.append(kind, [], rows, values.reshape(-1))
+    learn_held(kind)
     return handle(tape, n)
 
 
@@ -94,17 +100,7 @@ def unbatch(x: Expression) -> list[Expression]:
     if not x.batch:
         return []
     first = record(UNBATCH, (_stopped(x),), 0, -1)
-    tape, i = first.tape, first.index
-    source = tape.args[-1:]
-    kind = tape.kinds[i]
-    marks = MODES.get().marks
-    rows = [first]
-    for row in range(1, x.batch):
-        i = tape.append(kind, source, -1, row)
-        if marks:
-            mark(tape, i)
-        rows.append(handle(tape, i))
-    return rows
+    return further_rows(first, x.batch)
 
 
 def rebatch(xs: Sequence[Expression]) -> Expression:

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 
-FLOAT32 = np.dtype(np.float32)
-FLOAT64 = np.dtype(np.float64)
-INT64 = np.dtype(np.int64)
-FLOATS = (FLOAT32, FLOAT64)
+FLOAT32: Final = np.dtype(np.float32)
+FLOAT64: Final = np.dtype(np.float64)
+INT64: Final = np.dtype(np.int64)
+FLOATS: Final = (FLOAT32, FLOAT64)
 
 TABLE_LIMIT = 50_000
 """Entries after which an interning table starts anew. Nodes of the same signature recorded before
@@ -64,6 +64,19 @@ class Type:
 
 
 _types: dict[tuple[Shape, np.dtype[Any], int], Type] = {}
+_derived: list[dict[Any, Any]] = []
+
+
+def derived_table() -> dict[Any, Any]:
+    """A table of types or kinds by other keys, emptied whenever a table they come from is."""
+    table: dict[Any, Any] = {}
+    _derived.append(table)
+    return table
+
+
+def _forget() -> None:
+    for table in _derived:
+        table.clear()
 
 
 def type_of(shape: Shape, dtype: np.dtype[Any], shared: int = 0) -> Type:
@@ -73,6 +86,7 @@ def type_of(shape: Shape, dtype: np.dtype[Any], shared: int = 0) -> Type:
     if found is None:
         if len(_types) >= TABLE_LIMIT:
             _types.clear()
+            _forget()
         found = _types.setdefault(key, Type(shape, dtype, shared))  # two threads get the same
     return found
 
@@ -225,6 +239,7 @@ class Op:
             if canonical is None:
                 if len(_ops) >= TABLE_LIMIT:
                     _ops.clear()
+                    _forget()
                 canonical = _ops[self] = self
                 object.__setattr__(self, "_kinds", {})
             else:
@@ -319,9 +334,13 @@ class Hooks:
     evaluated: Callable[..., bool]
     detach: Callable[..., Expression]
     index: Callable[..., Expression]
+    part: Callable[..., Expression]
+    row: Callable[..., Expression | None]
+    row_op: Callable[[Shape], Op]
     transpose: Callable[..., Expression]
     reshape: Callable[..., Expression]
     matmul: Callable[..., Expression]
+    product: Op
     sum: Callable[..., Expression]
     mean: Callable[..., Expression]
     max: Callable[..., Expression]
@@ -343,7 +362,7 @@ class Hooks:
     absolute: Op
 
 
-HOOKS = Hooks()
+HOOKS: Final = Hooks()
 
 
 class Kind:
@@ -388,6 +407,25 @@ class Kind:
         return f"{self.op.name}({shapes})"
 
 
+def key_of(op: Op, types: tuple[Type, ...]) -> Any:
+    """What tells kinds of this op apart, for arguments of these types."""
+    if op.nary:
+        for t in types:
+            if t is not types[0] and not alike(t, types[0]):
+                listing = ", ".join(f"{t.shape} {t.dtype}" for t in types[:8])
+                raise ShapeError(
+                    f"{op.name}: got a list of ({listing}); all entries must have the same shape "
+                    "and dtype; reshape or convert them first"
+                )
+        return types[0]
+    return types[0] if len(types) == 1 else types
+
+
+def alike(a: Type, b: Type) -> bool:
+    """Whether types of rows are the same, though interned before and after the table was full."""
+    return a.shape == b.shape and a.dtype is b.dtype
+
+
 def make_kind(op: Op, key: Any, args: tuple[Type, ...]) -> Kind:
     """Check shapes and dtypes of a signature met for the first time, and intern it."""
     result = op.shape(*[t.shape for t in args])
@@ -407,6 +445,7 @@ def make_kind(op: Op, key: Any, args: tuple[Type, ...]) -> Kind:
     kinds = op.kinds
     if len(kinds) >= TABLE_LIMIT:
         kinds.clear()
+        _forget()
     kind = kinds[key] = Kind(op, args, outputs, shared)
     return kind
 
@@ -450,7 +489,10 @@ __all__ = [
     "RowRule",
     "Shape",
     "Type",
+    "alike",
+    "derived_table",
     "is_expression",
+    "key_of",
     "make_kind",
     "new_identity",
     "show",

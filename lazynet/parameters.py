@@ -52,6 +52,7 @@ class Parameter(Leaf):
         self._trainable = True
         self._version = 0
         self._checksum: int | None = None
+        self.row_op = None
         t = type_of(values.shape, values.dtype, new_identity())
         self.leaf_kind = Kind(_PARAMETER, (), (t,), True)
 
@@ -151,8 +152,9 @@ class Lookup(Parameter):
 
     __slots__ = ()
 
-    def __getitem__(self, index: Any) -> Any:
-        return HOOKS.lookup(self, index)
+    def __init__(self, values: Array, name: str) -> None:
+        super().__init__(values, name)
+        self.row_op = HOOKS.row_op(values.shape)
 
     def coalesced(self) -> tuple[Array, Array]:
         """The row part of the gradient: distinct rows ascending, and their summed gradients.

@@ -9,11 +9,12 @@ from __future__ import annotations
 from itertools import count
 from struct import Struct
 from sys import getrefcount
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from lazynet.kinds import Array, Kind
+from lazynet.kinds import FLOAT64, FLOATS, Array, Kind, Op, alike
+from lazynet.leaves import Input
 from lazynet.native import Local
 
 _seal_orders = count(1)
@@ -105,13 +106,45 @@ class Tape:
         if len(kind.members) == 1:
             return i
         self.several = True
-        for member in kind.members[1:]:
+        for k in range(1, len(kind.members)):
             self.starts.append(len(self.args))
             self.args.append(i)
-            self.kinds.append(member)
+            self.kinds.append(kind.members[k])
             self.rows.append(rows)
             self.payloads.append(None)
         return i
+
+    def known_kind(self, op: Op, indices: list[int]) -> Kind | None:
+        """The kind of this op on these arguments, if it was met before."""
+        kinds = self.kinds
+        try:
+            known = op._kinds
+        except AttributeError:
+            known = op.kinds
+        if len(indices) == 1:
+            return known.get(kinds[indices[0]].type)
+        if not op.nary:
+            return known.get(tuple([kinds[i].type for i in indices]))
+        first = kinds[indices[0]].type
+        for i in indices:
+            t = kinds[i].type
+            if t is not first and not alike(t, first):
+                return None
+        return known.get(first)
+
+    def common_float(self, indices: list[int]) -> np.dtype[Any] | None:
+        """The floating-point dtype that all arguments should have; None where nothing changes.
+
+        Constants take the dtype of what they meet (the widest, among themselves).
+        """
+        kinds = [self.kinds[i] for i in indices]
+        floats = [kind for kind in kinds if kind.type.dtype in FLOATS]
+        if len({kind.type.dtype for kind in floats}) < 2:
+            return None
+        firm = {kind.type.dtype for kind in floats if not isinstance(kind.op, Input)}
+        if len(firm) > 1:
+            return None  # the op's dtype rule will say so
+        return firm.pop() if firm else FLOAT64
 
     def seal(self) -> None:
         """Close the tape: from now on it is only evaluated."""
@@ -180,11 +213,11 @@ def unique(ids: Array) -> tuple[Array, Array, Array]:
     return present + low, where[present], table[shifted]
 
 
-NO_TAPE = Tape()
+NO_TAPE: Final = Tape()
 """Stands for "no open tape" and for the tape of a parameter, which lies on none."""
 NO_TAPE.sealed = -1
 
-LOCAL = Local(NO_TAPE)
+LOCAL: Final = Local(NO_TAPE)
 
 
 def open_tape() -> Tape:
@@ -195,19 +228,16 @@ def open_tape() -> Tape:
     return tape
 
 
-def _references() -> int:
-    tape = LOCAL.tape
+def _references(tape: Tape) -> int:
     return getrefcount(tape)
 
 
 def tape_for_input() -> Tape:
     """The open tape for a new input; one that nobody refers to any more is dropped first."""
-    tape = open_tape()
-    if len(tape.kinds):
-        del tape
-        if _references() <= _UNREFERENCED:
-            LOCAL.tape = Tape()
-    return LOCAL.tape
+    tape = LOCAL.tape
+    if tape is NO_TAPE or (len(tape.kinds) > 0 and _references(tape) <= _UNREFERENCED):
+        tape = LOCAL.tape = Tape()
+    return tape
 
 
 def tape_count() -> int:
@@ -217,6 +247,13 @@ def tape_count() -> int:
     return sum(1 for o in gc.get_objects() if isinstance(o, Tape) and o is not NO_TAPE)
 
 
-LOCAL.tape = Tape()
-_UNREFERENCED = _references()
-LOCAL.tape = NO_TAPE
+def _references_of_none() -> int:
+    """What `_references` returns for a tape that nothing but `LOCAL` and its caller refer to."""
+    LOCAL.tape = Tape()
+    tape = LOCAL.tape
+    count = _references(tape)
+    LOCAL.tape = NO_TAPE
+    return count
+
+
+_UNREFERENCED: Final = _references_of_none()

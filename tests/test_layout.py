@@ -17,8 +17,9 @@ import lazynet as ln
 ROOT = Path(ln.__file__).parent
 ORDER = (
     "errors native modes deferred backend kinds staged leaves convert tape graph randomness calls"
-    " inputs collect agenda schedule layout chains payloads pieces stages execute sheet whole walk"
-    " differentiate plan init files parameters ops fuse nn optim gradcheck together dynet inspect"
+    " shortcuts inputs collect agenda schedule layout chains payloads pieces stages execute sheet"
+    " whole walk differentiate plan init files parameters ops fuse nn optim gradcheck together"
+    " dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lazynet.errors import SettingError
-from lazynet.graph import Expression, record
-from lazynet.ops.elementwise import Elementwise, apply, is_number, ready
+from lazynet.graph import Expression, apply, record
+from lazynet.ops.elementwise import Elementwise, is_number, ready
 
 
 class Sigmoid(Elementwise):

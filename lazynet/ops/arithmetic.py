@@ -12,10 +12,10 @@ import numpy as np
 
 from lazynet.convert import as_dtype
 from lazynet.errors import ArgumentError, SettingError
-from lazynet.graph import Expression, Leaf, record
+from lazynet.graph import Expression, Leaf, apply, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import FLOATS, HOOKS, Array, Call, Op, Shape
-from lazynet.ops.elementwise import Broadcasting, Elementwise, apply, factor, is_number, ready
+from lazynet.ops.elementwise import Broadcasting, Elementwise, factor, is_number, ready
 
 # Operators between expressions
 

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from lazynet.graph import Expression, record, unary
 from lazynet.kinds import Array, Call, Op, RowRule, Shape
 from lazynet.ops.formula import numpy_function
 
@@ -205,10 +204,3 @@ def ready(op: AnyOp) -> AnyOp:
     """The op with its table of kinds in place, as the fast path of recording expects it."""
     op.kinds  # noqa: B018
     return op
-
-
-def apply(op: Op, x: Any) -> Expression:
-    """Record an op of one argument."""
-    if isinstance(x, Expression):
-        return unary(op, x)
-    return record(op, (x,))

@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any
 
 from lazynet.errors import SettingError
-from lazynet.graph import Expression
+from lazynet.graph import Expression, apply
 from lazynet.kinds import HOOKS
-from lazynet.ops.elementwise import Elementwise, apply, ready
+from lazynet.ops.elementwise import Elementwise, ready
 
 
 class Exp(Elementwise):

@@ -525,6 +525,6 @@ def pick_rows(x: Any, indices: Sequence[int], axis: int = 0) -> Expression:
     return record(PickRows(x.shape, k, at.shape[-1]), (x,), at)
 
 
-HOOKS.index = index_expression
+HOOKS.part = index_expression
 
 __all__ = ["pick", "pick_rows", "slice"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.errors import ArgumentError, ShapeError
-from lazynet.graph import Expression, record
+from lazynet.graph import Expression, known, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, Array, Call, Op, Shape
 from lazynet.ops.contraction import (
@@ -22,6 +22,7 @@ from lazynet.ops.contraction import (
     product_gradients,
     sum_rows,
 )
+from lazynet.ops.elementwise import ready
 from lazynet.ops.shape import same_dtype_expressions
 
 
@@ -81,7 +82,7 @@ class Matmul(Op):
         return product_gradients(dy, a, b, call.shared, call.needs)
 
 
-_MATMUL = Matmul()
+_MATMUL = HOOKS.product = ready(Matmul())
 
 
 def matmul(a: Any, b: Any) -> Expression:
@@ -250,7 +251,7 @@ def _stretch(b: Array, shared: bool, ndim: int) -> Array:
     return b[..., None] if ndim == 3 and b.ndim + shared == 2 else b
 
 
-_AFFINE = Affine()
+_AFFINE = ready(Affine())
 
 
 def affine(b: Any, *pairs: Any) -> Expression:
@@ -274,12 +275,15 @@ def affine(b: Any, *pairs: Any) -> Expression:
     >>> ln.affine(ln.constant([10, 20]), W, ln.constant([1, 1])).value().tolist()
     [13.0, 27.0]
     """
+    args = (b, *pairs)
+    fast: Expression | None = known(_AFFINE, args)
+    if fast is not None:
+        return fast
     if not pairs or len(pairs) % 2:
         raise ArgumentError(
             f"affine: got a bias and {len(pairs)} more arguments; it takes b, W, x, and further "
             "pairs W2, x2; add what is missing"
         )
-    args = (b, *pairs)
     for a in args:
         if not isinstance(a, Expression):
             args = tuple(_operands(args, "affine"))

@@ -161,6 +161,11 @@ def lookup(table: Expression, index: Any) -> Expression:
     return record(_rows_op(shape, sparse), (table,), in_range(number, n, role))
 
 
+def _table_op(shape: Shape) -> LookupRows:
+    return _rows_op(shape, True)
+
+
 HOOKS.lookup = lookup
+HOOKS.row_op = _table_op
 
 __all__ = ["lookup"]

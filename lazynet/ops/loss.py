@@ -18,7 +18,9 @@ from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.ops.elementwise import ready
 from lazynet.ops.numeric import finite_number, last_max, last_sum
+from lazynet.shortcuts import chosen
 
 Classes = int | Sequence[int] | np.ndarray[Any, Any]
 
@@ -267,9 +269,15 @@ class PairwiseRank(_DifferenceLoss):
         return np.negative(np.less(d, call.column(1)).astype(d.dtype))
 
 
-_CROSS_ENTROPY = CrossEntropy()
-_NLL = Nll()
-_hinge_op = lru_cache(maxsize=1024)(Hinge)
+_CROSS_ENTROPY = ready(CrossEntropy())
+_NLL = ready(Nll())
+
+
+@lru_cache(maxsize=1024)
+def _hinge_op(margin: float) -> Hinge:
+    return ready(Hinge(margin))
+
+
 _BINARY_CROSS_ENTROPY = BinaryCrossEntropy()
 _SQUARED_ERROR = SquaredError()
 _L1 = L1()
@@ -279,10 +287,11 @@ _PAIRWISE_RANK = PairwiseRank()
 
 
 def _class_loss(op: Op, role: str, x: Any, c: Any) -> Expression:
+    fast = chosen(op, x, c)
+    if fast is not None:
+        return fast
     x = as_expression(x, role)
     shape = x.shape
-    if type(c) is int and len(shape) == 1 and 0 <= c < shape[0]:
-        return record(op, (x,), c)
     op.shape(shape)
     if is_deferred(c):
         n = shape[0]

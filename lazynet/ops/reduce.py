@@ -17,6 +17,7 @@ from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression, expression_list
 from lazynet.kinds import HOOKS, INT64, Array, Call, Op, Shape
+from lazynet.ops.elementwise import ready
 from lazynet.ops.numeric import (
     exp_difference,
     finite,
@@ -31,6 +32,7 @@ from lazynet.ops.numeric import (
     sum_segments,
     winners,
 )
+from lazynet.shortcuts import reduced
 
 Axes = int | tuple[int, ...] | None
 
@@ -335,10 +337,10 @@ def _per_length(y: Array, call: Call) -> Array:
     return np.divide(y, lengths, dtype=y.dtype)
 
 
-_SUM_LIST = SumList()
-_MEAN_LIST = MeanList()
-_MAX_LIST = MaxList()
-_MIN_LIST = MinList()
+_SUM_LIST = ready(SumList())
+_MEAN_LIST = ready(MeanList())
+_MAX_LIST = ready(MaxList())
+_MIN_LIST = ready(MinList())
 
 
 def axes_of(role: str, shape: Shape, axis: Any) -> tuple[int, ...]:
@@ -404,6 +406,10 @@ def _is_list(x: Any) -> bool:
 
 
 def _reduce(op: Any, list_op: Op, role: str, x: Any, axis: Any) -> Expression:
+    if axis is None:
+        fast = reduced(list_op, x)
+        if fast is not None:
+            return fast
     if not _is_list(x):
         return _record(op, role, x, axis)
     if axis is not None:

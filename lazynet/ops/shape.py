@@ -16,6 +16,7 @@ from lazynet.errors import ArgumentError, DtypeError, RangeError, SettingError, 
 from lazynet.graph import Expression, record, record_several
 from lazynet.inputs import as_expression, expression_list
 from lazynet.kinds import FLOAT64, FLOATS, HOOKS, Array, Call, Op, RowRule, Shape
+from lazynet.shortcuts import Lists, cut, learn_cut
 
 
 def whole_number(value: Any, role: str) -> int:
@@ -274,6 +275,9 @@ class Concatenate(Rearrangement):
         return _parts(dy, self.sizes, self.axis)
 
 
+_CONCATENATIONS = Lists()
+
+
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Expression:
     """Join expressions along an axis that they have.
 
@@ -291,6 +295,9 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Expression:
     >>> ln.concatenate([ln.constant([1, 2]), ln.constant([3])]).value().tolist()
     [1.0, 2.0, 3.0]
     """
+    fast = _CONCATENATIONS.known(xs, axis)
+    if fast is not None:
+        return fast
     entries = same_dtype_expressions(expression_list(xs, "concatenate"), "concatenate")
     first = entries[0].shape
     if any(not e.shape for e in entries):
@@ -302,7 +309,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Expression:
     if len(entries) == 1:
         return entries[0]
     sizes = tuple(e.shape[k] if k < e.ndim else 0 for e in entries)
-    return record(Concatenate(k, sizes), entries)
+    return _CONCATENATIONS.learn(xs, axis, record(Concatenate(k, sizes), entries))
 
 
 @dataclass(frozen=True)
@@ -324,6 +331,9 @@ class Stack(Rearrangement):
         return tuple(np.moveaxis(dy, self.axis + 1, 0))
 
 
+_STACKS = Lists()
+
+
 def stack(xs: Sequence[Any], axis: int = 0) -> Expression:
     """Put expressions of one shape side by side along a new axis.
 
@@ -341,9 +351,12 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Expression:
     >>> ln.stack([ln.constant([1, 2]), ln.constant([3, 4])], axis=1).value().tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
+    fast = _STACKS.known(xs, axis)
+    if fast is not None:
+        return fast
     entries = same_dtype_expressions(expression_list(xs, "stack"), "stack")
     k = one_axis(axis, entries[0].ndim + 1, "stack")
-    return record(Stack(k), entries)
+    return _STACKS.learn(xs, axis, record(Stack(k), entries))
 
 
 @dataclass(frozen=True)
@@ -389,7 +402,11 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Express
     >>> a.value().tolist(), b.value().tolist()
     ([1.0], [2.0, 3.0])
     """
+    fast: tuple[Expression, ...] | None = cut(x, sections, axis)
+    if fast is not None:
+        return fast
     x = as_expression(x, "split")
+    given, along = sections, axis
     if type(axis) is not int:
         axis = one_axis(axis, x.ndim, "split")
     if isinstance(sections, (tuple, list)) or (isinstance(sections, np.ndarray) and sections.ndim):
@@ -397,7 +414,11 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Express
     elif type(sections) is not int:
         sections = whole_number(sections, "split: sections")
     op = _split_op(x.shape, sections, axis)
-    return (x,) if op is None else record_several(op, (x,))
+    if op is None:
+        return (x,)
+    results = record_several(op, (x,))
+    learn_cut(x, given, along, results[0].kind)
+    return results
 
 
 @lru_cache(maxsize=4096)  # of Python integers only: True and 2.0 would be taken for 1 and 2

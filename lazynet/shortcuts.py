@@ -1,0 +1,333 @@
+"""Calls like ones met before, recorded in few steps: hot paths of single functions.
+
+Programs written operation by operation spend most of their time in front of the tape: looking at
+arguments, and making an operation of them only to find that it is known. What such a function
+checks and derives depends on the types of its arguments and on a few whole numbers. A `Shortcut`
+remembers, by these, the kind of the node that the function recorded.
+
+All functions here return None wherever anything is unusual, having done nothing; their callers then
+go the long way, which checks everything and refuses what is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+import lazynet.kinds
+from lazynet.graph import Expression, Leaf, handle, known, mark, node
+from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Type, derived_table
+from lazynet.modes import MODES
+from lazynet.tape import LOCAL, Tape, tape_for_input
+
+_modes: Final = MODES.get
+_ARRAY: Final = np.ndarray
+
+
+class Part:
+    """What an index takes of an expression: the kind of the node, and its payload."""
+
+    __slots__ = ("kind", "payload")
+
+    def __init__(self, kind: Kind, payload: Any) -> None:
+        self.kind = kind
+        self.payload = payload
+
+
+_inputs32: Final[dict[Any, Kind]] = derived_table()
+_inputs64: Final[dict[Any, Kind]] = derived_table()
+_parts: Final[dict[Any, Part]] = derived_table()
+_splits: Final[dict[Any, Kind]] = derived_table()
+
+
+class Lists:
+    """A function of a list of expressions and an axis: the kinds of its nodes."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[Any, Kind] = derived_table()
+
+    def known(self, xs: Any, axis: Any) -> Expression | None:
+        """Record a call like one met before."""
+        tape = LOCAL.tape
+        if tape.sealed != 0 or tape.trace is not None:
+            return None
+        indices: list[int] = []
+        key = _listed(tape, xs, axis, indices)
+        if key is None:
+            return None
+        kind = self.kinds.get(key)
+        if kind is None:
+            return None
+        result: Expression = node(tape, kind, indices, -1, None)
+        return result
+
+    def learn(self, xs: Any, axis: Any, result: Expression) -> Expression:
+        """Remember a call that was recorded the long way; returns its result."""
+        tape = result.tape
+        indices: list[int] = []
+        key = _listed(tape, xs, axis, indices)
+        if key is not None and tape.arguments(result.index) == indices:
+            kind = tape.kinds[result.index]
+            if len(kind.members) == 1 and not kind.shared:
+                remember(self.kinds, key, kind)
+        return result
+
+
+def _listed(tape: Tape, xs: Any, axis: Any, indices: list[int]) -> Any:
+    """The key of a list of single rows, whose indices are appended; None for anything else."""
+    if type(axis) is not int or not (type(xs) is list or type(xs) is tuple):
+        return None
+    key: list[Any] = [axis]
+    own = False
+    for x in xs:
+        if not isinstance(x, Expression):
+            return None
+        if x.tape is tape:
+            own = True
+            i = x.index
+            if tape.rows[i] != -1:
+                return None
+        elif isinstance(x, Leaf):
+            i = tape.shared.get(x.leaf_kind, -1)
+            if i < 0:
+                return None
+        else:
+            return None
+        indices.append(i)
+        key.append(tape.kinds[i].type)
+    return tuple(key) if own else None
+
+
+def remember(table: dict[Any, Any], key: Any, value: Any) -> None:
+    """Put an entry into a table that starts anew when it is full."""
+    if len(table) >= lazynet.kinds.TABLE_LIMIT:
+        table.clear()
+    table[key] = value
+
+
+def reduced(op: Op, xs: Any) -> Expression | None:
+    """Record a reduction over a list of single rows of one type."""
+    tape = LOCAL.tape
+    if tape.sealed != 0 or tape.trace is not None or type(xs) is not list:
+        return None
+    known_kinds = tape.kinds
+    rows = tape.rows
+    indices: list[int] = []
+    first: Type | None = None
+    for x in xs:
+        if type(x) is not Expression or x.tape is not tape:
+            return None
+        i = x.index
+        t = known_kinds[i].type
+        if t is not first:
+            if first is not None or t.shared != 0:
+                return None
+            first = t
+        if rows[i] != -1:
+            return None
+        indices.append(i)
+    if first is None:
+        return None
+    kind = op._kinds.get(first)
+    if kind is None:
+        return None
+    result: Expression = node(tape, kind, indices, -1, None)
+    return result
+
+
+def chosen(op: Op, x: Any, k: Any) -> Expression | None:
+    """Record an op of a vector and the number of an entry, which is its payload."""
+    if type(k) is not int or type(x) is not Expression:
+        return None
+    tape = LOCAL.tape
+    if x.tape is not tape or tape.sealed != 0:
+        return None
+    t = tape.kinds[x.index].type
+    if len(t.shape) != 1 or not 0 <= k < t.width:
+        return None
+    kind = op._kinds.get(t)
+    if kind is None:
+        return None
+    return _one(tape, kind, x.index, k)
+
+
+def _one(tape: Tape, kind: Kind, i: int, payload: Any) -> Expression:
+    """Append a node of one argument."""
+    n = len(tape.kinds)
+    if _modes().marks:
+        mark(tape, n)
+    tape.kinds.append(kind)
+    tape.starts.append(len(tape.args))
+    tape.args.append(i)
+    tape.rows.append(tape.rows[i])
+    tape.payloads.append(payload)
+    return handle(tape, n)
+
+
+# Parts of an expression
+
+
+def _sections(t: Type, sections: Any, axis: Any) -> Any:
+    if type(axis) is not int:
+        return None
+    if type(sections) is int:
+        return (t, sections, axis)
+    if type(sections) is not list and type(sections) is not tuple:
+        return None
+    for n in sections:
+        if type(n) is not int:  # True and 2.0 would be taken for 1 and 2
+            return None
+    return (t, tuple(sections), axis)
+
+
+def cut(x: Any, sections: Any, axis: Any) -> Any:
+    """Record a split like one met before."""
+    tape = LOCAL.tape
+    if type(x) is not Expression or x.tape is not tape or tape.sealed != 0:
+        return None
+    i = x.index
+    key = _sections(tape.kinds[i].type, sections, axis)
+    if key is None:
+        return None
+    kind = _splits.get(key)
+    return None if kind is None else node(tape, kind, [i], tape.rows[i], None)
+
+
+def learn_cut(x: Expression, sections: Any, axis: Any, kind: Kind) -> None:
+    """Remember the kind of a split that was recorded the long way."""
+    key = _sections(x.type, sections, axis)
+    if key is not None:
+        remember(_splits, key, kind)
+
+
+def _place(t: Type, index: Any) -> Any:
+    """The key of an index; None for one that has to be looked at."""
+    if type(index) is int:
+        return (t, index)
+    if type(index) is slice:
+        start, stop, step = index.start, index.stop, index.step
+        if (
+            (start is None or type(start) is int)
+            and (stop is None or type(stop) is int)
+            and (step is None or type(step) is int)
+        ):
+            return (t, start, stop, step)
+    elif type(index) is tuple:
+        for k in index:
+            if type(k) is not int:
+                return None
+        return (t, index)
+    return None
+
+
+def part(x: Expression, index: Any) -> Any:
+    """``x[index]``: recorded as before, or by `HOOKS.part`."""
+    tape = LOCAL.tape
+    if x.tape is not tape or tape.sealed != 0:
+        return HOOKS.part(x, index)
+    t = tape.kinds[x.index].type
+    key = None if t.shared != 0 else _place(t, index)
+    if key is None:
+        return HOOKS.part(x, index)
+    found = _parts.get(key)
+    if found is not None:
+        return _one(tape, found.kind, x.index, found.payload)
+    n = len(tape.kinds)
+    result = HOOKS.part(x, index)
+    if (
+        result.tape is tape
+        and result.index == n
+        and len(tape.kinds) == n + 1
+        and tape.arguments(n) == [x.index]
+    ):
+        remember(_parts, key, Part(tape.kinds[n], tape.payloads[n]))
+    return result
+
+
+def row(table: Leaf, index: Any) -> Expression | None:
+    """Record the row of a table of parameters that has this number."""
+    op = table.row_op
+    if op is None or type(index) is not int:
+        return None
+    tape = tape_for_input()
+    i = tape.shared.get(table.leaf_kind, -1)
+    if i < 0:
+        return None
+    t = table.leaf_kind.type
+    n: int = t.shape[0]
+    kind = op._kinds.get(t)
+    if kind is None or not 0 <= index < n:
+        return None
+    return _one(tape, kind, i, index)
+
+
+# Inputs and rows
+
+
+def held(array: Any) -> Expression | None:
+    """Record an input like one met before: a single row, an array of floating-point numbers."""
+    if type(array) is not _ARRAY:
+        return None
+    dtype = array.dtype
+    if dtype is FLOAT32:
+        kind = _inputs32.get(array.shape)
+    elif dtype is FLOAT64:
+        kind = _inputs64.get(array.shape)
+    else:
+        return None
+    if kind is None:
+        return None
+    values = array.flatten()
+    tape = tape_for_input()
+    n = len(tape.kinds)
+    if _modes().debug:
+        mark(tape, n)
+    tape.kinds.append(kind)
+    tape.starts.append(len(tape.args))
+    tape.rows.append(-1)
+    tape.payloads.append(values)
+    return handle(tape, n)
+
+
+def learn_held(kind: Kind) -> None:
+    """Remember the kind of an input."""
+    t = kind.type
+    if t.dtype is FLOAT32 or t.dtype is FLOAT64:
+        remember(_inputs32 if t.dtype is FLOAT32 else _inputs64, t.shape, kind)
+
+
+def further_rows(first: Expression, count: int) -> list[Expression]:
+    """The rows of a batch, of which the first was just recorded."""
+    tape = first.tape
+    kind = tape.kinds[first.index]
+    source = tape.args[-1]
+    marks = _modes().marks
+    result = [first]
+    for k in range(1, count):
+        n = len(tape.kinds)
+        tape.kinds.append(kind)
+        tape.starts.append(len(tape.args))
+        tape.args.append(source)
+        tape.rows.append(-1)
+        tape.payloads.append(k)
+        if marks:
+            mark(tape, n)
+        result.append(handle(tape, n))
+    return result
+
+
+HOOKS.index = part
+HOOKS.row = row
+
+__all__ = [
+    "Lists",
+    "chosen",
+    "cut",
+    "further_rows",
+    "held",
+    "known",
+    "learn_cut",
+    "learn_held",
+    "reduced",
+]
