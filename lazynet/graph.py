@@ -347,10 +347,7 @@ def pair(op: Op, a: Expression, b: Expression) -> Expression | None:
     args.append(j)
     rows.append(r)
     tape.payloads.append(None)
-    e = Expression()
-    e.tape = tape
-    e.index = n
-    return e
+    return handle(tape, n)
 
 
 def binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
@@ -388,10 +385,7 @@ def unary(op: Op, a: Expression, payload: Any = None) -> Expression:
             tape.args.append(i)
             tape.rows.append(tape.rows[i])
             tape.payloads.append(payload)
-            e = Expression()
-            e.tape = tape
-            e.index = n
-            return e
+            return handle(tape, n)
     return record(op, (a,), payload)
 
 
@@ -552,34 +546,53 @@ def known(op: Op, args: tuple[Any, ...], payload: Any = None, batch: int | None 
     tape = LOCAL.tape
     if tape.sealed != 0 or tape.trace is not None:
         return None
-    kinds = tape.kinds
-    indices: list[int] = []
-    types: list[Type] = []
-    own = False
-    for a in args:
-        if not isinstance(a, Expression):
-            return None
-        if a.tape is tape:
-            own = True
-            i = a.index
-            if batch is None and tape.rows[i] != -1:
-                return None
-        else:
-            i = _leaf_index(tape, a)
-            if i < 0:
-                return None
-        indices.append(i)
-        types.append(kinds[i].type)
-    if not own:
-        return None
     try:
         found = op._kinds
     except AttributeError:
+        return None
+    indices: list[int] = []
+    types: list[Type] = []
+    if not known_rows(tape, args, indices, types, batch is not None):
         return None
     kind = found.get(types[0] if len(types) == 1 else tuple(types))
     if kind is None or kind.shared:
         return None
     return node(tape, kind, indices, -1 if batch is None else batch, payload)
+
+
+def known_rows(
+    tape: Tape, args: tuple[Any, ...], indices: list[int], types: list[Any], batched: bool
+) -> bool:
+    """Look up single rows (or also batches) and parameters on the open tape.
+
+    Args:
+        tape: The tape.
+        args: Anything.
+        indices: Where they are on the tape; extended.
+        types: Their types; extended.
+        batched: Whether batches are taken.
+
+    Returns:
+        Whether all were found, and not all of them are parameters.
+    """
+    kinds = tape.kinds
+    rows = tape.rows
+    own = False
+    for a in args:
+        if not isinstance(a, Expression):
+            return False
+        if a.tape is tape:
+            own = True
+            i = a.index
+            if rows[i] != -1 and not batched:
+                return False
+        else:
+            i = _leaf_index(tape, a)
+            if i < 0:
+                return False
+        indices.append(i)
+        types.append(kinds[i].type)
+    return own
 
 
 def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:

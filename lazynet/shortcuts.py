@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 import lazynet.kinds
-from lazynet.graph import Expression, Leaf, handle, known, mark, node
+from lazynet.graph import Expression, Leaf, handle, known_rows, mark, node
 from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Type, derived_table
 from lazynet.modes import MODES
 from lazynet.tape import LOCAL, Tape, tape_for_input
@@ -79,24 +79,7 @@ def _listed(tape: Tape, xs: Any, axis: Any, indices: list[int]) -> Any:
     if type(axis) is not int or not (type(xs) is list or type(xs) is tuple):
         return None
     key: list[Any] = [axis]
-    own = False
-    for x in xs:
-        if not isinstance(x, Expression):
-            return None
-        if x.tape is tape:
-            own = True
-            i = x.index
-            if tape.rows[i] != -1:
-                return None
-        elif isinstance(x, Leaf):
-            i = tape.shared.get(x.leaf_kind, -1)
-            if i < 0:
-                return None
-        else:
-            return None
-        indices.append(i)
-        key.append(tape.kinds[i].type)
-    return tuple(key) if own else None
+    return tuple(key) if known_rows(tape, tuple(xs), indices, key, False) else None
 
 
 def remember(table: dict[Any, Any], key: Any, value: Any) -> None:
@@ -326,7 +309,6 @@ __all__ = [
     "cut",
     "further_rows",
     "held",
-    "known",
     "learn_cut",
     "learn_held",
     "reduced",
