@@ -331,23 +331,17 @@ def pair(op: Op, a: Expression, b: Expression) -> Expression | None:
     if i < 0 or j < 0:
         return None
     kind = op._kinds.get((kinds[i].type, kinds[j].type))
-    if kind is None or kind.shared:
-        return None
     r = rows[i]
     s = rows[j]
     if r != s:
+        if kind is None:
+            return None
         r = op.batch(r, s)
-    n = len(kinds)
-    if _modes().marks:
-        mark(tape, n)
-    kinds.append(kind)
     args = tape.args
-    tape.starts.append(len(args))
+    start = len(args)
     args.append(i)
     args.append(j)
-    rows.append(r)
-    tape.payloads.append(None)
-    return handle(tape, n)
+    return finished(tape, kind, start, r, None)
 
 
 def binary(op: Op, number_op: Op, a: Expression, b: Any) -> Expression:
@@ -374,18 +368,12 @@ def unary(op: Op, a: Expression, payload: Any = None) -> Expression:
     tape = LOCAL.tape
     if a.tape is tape and tape.sealed == 0:
         i = a.index
-        kinds = tape.kinds
-        kind = op._kinds.get(kinds[i].type)
-        if kind is not None and not kind.shared:
-            n = len(kinds)
-            if _modes().marks:
-                mark(tape, n)
-            kinds.append(kind)
-            tape.starts.append(len(tape.args))
-            tape.args.append(i)
-            tape.rows.append(tape.rows[i])
-            tape.payloads.append(payload)
-            return handle(tape, n)
+        start = len(tape.args)
+        tape.args.append(i)
+        kind = op._kinds.get(tape.kinds[i].type)
+        e = finished(tape, kind, start, tape.rows[i], payload)
+        if e is not None:
+            return e
     return record(op, (a,), payload)
 
 
@@ -550,26 +538,21 @@ def known(op: Op, args: tuple[Any, ...], payload: Any = None, batch: int | None 
         found = op._kinds
     except AttributeError:
         return None
-    indices: list[int] = []
-    types: list[Type] = []
-    if not known_rows(tape, args, indices, types, batch is not None):
-        return None
-    kind = found.get(types[0] if len(types) == 1 else tuple(types))
-    if kind is None or kind.shared:
-        return None
-    return node(tape, kind, indices, -1 if batch is None else batch, payload)
+    start = len(tape.args)
+    types: list[Any] = []
+    kind = None
+    if known_rows(tape, args, types, batch is not None):
+        kind = found.get(types[0] if len(types) == 1 else tuple(types))
+    return finished(tape, kind, start, -1 if batch is None else batch, payload)
 
 
-def known_rows(
-    tape: Tape, args: tuple[Any, ...], indices: list[int], types: list[Any], batched: bool
-) -> bool:
-    """Look up single rows (or also batches) and parameters on the open tape.
+def known_rows(tape: Tape, args: tuple[Any, ...], types: list[Any], batched: bool) -> bool:
+    """Begin a node of single rows (or also batches) and parameters known on the open tape.
 
     Args:
-        tape: The tape.
+        tape: The tape, to whose `args` they are added; `finished` must follow.
         args: Anything.
-        indices: Where they are on the tape; extended.
-        types: Their types; extended.
+        types: Their types are added.
         batched: Whether batches are taken.
 
     Returns:
@@ -590,9 +573,26 @@ def known_rows(
             i = _leaf_index(tape, a)
             if i < 0:
                 return False
-        indices.append(i)
+        tape.args.append(i)
         types.append(kinds[i].type)
     return own
+
+
+def finished(
+    tape: Tape, kind: Kind | None, start: int, rows: int, payload: Any
+) -> Expression | None:
+    """Finish a node of one result, whose arguments begin at `start`, or take them back."""
+    if kind is None or kind.shared or len(kind.members) > 1:
+        del tape.args[start:]
+        return None
+    n = len(tape.kinds)
+    if _modes().marks:
+        mark(tape, n)
+    tape.kinds.append(kind)
+    tape.starts.append(start)
+    tape.rows.append(rows)
+    tape.payloads.append(payload)
+    return handle(tape, n)
 
 
 def _adopt_all(op: Op, args: Sequence[Any]) -> tuple[Tape, list[int]]:

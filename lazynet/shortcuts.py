@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 import lazynet.kinds
-from lazynet.graph import Expression, Leaf, handle, known_rows, mark, node
+from lazynet.graph import Expression, Leaf, finished, handle, known_rows, mark
 from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Type, derived_table
 from lazynet.modes import MODES
 from lazynet.tape import LOCAL, Tape, tape_for_input
@@ -52,21 +52,17 @@ class Lists:
         tape = LOCAL.tape
         if tape.sealed != 0 or tape.trace is not None:
             return None
-        indices: list[int] = []
-        key = _listed(tape, xs, axis, indices)
-        if key is None:
-            return None
-        kind = self.kinds.get(key)
-        if kind is None:
-            return None
-        result: Expression = node(tape, kind, indices, -1, None)
-        return result
+        start = len(tape.args)
+        key = _listed(tape, xs, axis)
+        return finished(tape, None if key is None else self.kinds.get(key), start, -1, None)
 
     def learn(self, xs: Any, axis: Any, result: Expression) -> Expression:
         """Remember a call that was recorded the long way; returns its result."""
         tape = result.tape
-        indices: list[int] = []
-        key = _listed(tape, xs, axis, indices)
+        start = len(tape.args)
+        key = _listed(tape, xs, axis)
+        indices = tape.args[start:]
+        del tape.args[start:]
         if key is not None and tape.arguments(result.index) == indices:
             kind = tape.kinds[result.index]
             if len(kind.members) == 1 and not kind.shared:
@@ -74,12 +70,12 @@ class Lists:
         return result
 
 
-def _listed(tape: Tape, xs: Any, axis: Any, indices: list[int]) -> Any:
-    """The key of a list of single rows, whose indices are appended; None for anything else."""
+def _listed(tape: Tape, xs: Any, axis: Any) -> Any:
+    """The key of a list of single rows, which begin a node; None for anything else."""
     if type(axis) is not int or not (type(xs) is list or type(xs) is tuple):
         return None
     key: list[Any] = [axis]
-    return tuple(key) if known_rows(tape, tuple(xs), indices, key, False) else None
+    return tuple(key) if known_rows(tape, tuple(xs), key, False) else None
 
 
 def remember(table: dict[Any, Any], key: Any, value: Any) -> None:
@@ -94,29 +90,30 @@ def reduced(op: Op, xs: Any) -> Expression | None:
     tape = LOCAL.tape
     if tape.sealed != 0 or tape.trace is not None or type(xs) is not list:
         return None
-    known_kinds = tape.kinds
+    start = len(tape.args)
+    first = _alike_rows(tape, xs)
+    return finished(tape, None if first is None else op._kinds.get(first), start, -1, None)
+
+
+def _alike_rows(tape: Tape, xs: list[Any]) -> Type | None:
+    """Add single rows of one type to the arguments of a tape; returns their type."""
+    kinds = tape.kinds
     rows = tape.rows
-    indices: list[int] = []
+    args = tape.args
     first: Type | None = None
     for x in xs:
         if type(x) is not Expression or x.tape is not tape:
             return None
         i = x.index
-        t = known_kinds[i].type
+        t = kinds[i].type
         if t is not first:
             if first is not None or t.shared != 0:
                 return None
             first = t
         if rows[i] != -1:
             return None
-        indices.append(i)
-    if first is None:
-        return None
-    kind = op._kinds.get(first)
-    if kind is None:
-        return None
-    result: Expression = node(tape, kind, indices, -1, None)
-    return result
+        args.append(i)
+    return first
 
 
 def chosen(op: Op, x: Any, k: Any) -> Expression | None:
@@ -174,7 +171,24 @@ def cut(x: Any, sections: Any, axis: Any) -> Any:
     if key is None:
         return None
     kind = _splits.get(key)
-    return None if kind is None else node(tape, kind, [i], tape.rows[i], None)
+    if kind is None:
+        return None
+    n = len(tape.kinds)
+    r = tape.rows[i]
+    marks = _modes().marks
+    tape.several = True
+    result: list[Expression] = []
+    for member in kind.members:
+        k = len(tape.kinds)
+        if marks:
+            mark(tape, k)
+        tape.kinds.append(member)
+        tape.starts.append(len(tape.args))
+        tape.args.append(i if k == n else n)
+        tape.rows.append(r)
+        tape.payloads.append(None)
+        result.append(handle(tape, k))
+    return tuple(result)
 
 
 def learn_cut(x: Expression, sections: Any, axis: Any, kind: Kind) -> None:
