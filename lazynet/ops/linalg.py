@@ -126,7 +126,8 @@ def dot(a: Any, b: Any) -> Expression:
     >>> ln.dot(ln.constant([1, 2]), ln.constant([3, 4])).value()
     11.0
     """
-    a, b = _operands((a, b), "dot")
+    if not (isinstance(a, Expression) and isinstance(b, Expression)):
+        a, b = _operands((a, b), "dot")
     if len(a.shape) != 1 or a.shape != b.shape:
         raise ShapeError(
             f"dot: got {a.shape}, {b.shape}; both must be vectors of the same length; use @ for "
