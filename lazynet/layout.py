@@ -430,15 +430,16 @@ def _connect_plain(
     arity = np.array([len(s.kind.args) for s in steps], np.int64)
     nodes = np.concatenate([s.nodes for s in steps])
     node_start = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    slot_size = np.repeat(sizes, arity)
+    alike = np.array([t.shared != 0 for s in steps for t in s.kind.args], bool)
+    slot_size = np.where(alike, 1, np.repeat(sizes, arity))  # of shared values one will do
     slot_step = np.repeat(np.arange(len(steps)), arity)
     slot_position = ranges(np.zeros(len(steps), np.int64), arity)
     within = ranges(node_start[slot_step], slot_size)
-    users = nodes[within]
-    sources = args[starts[users] + np.repeat(slot_position, slot_size)]
+    users = nodes.take(within)
+    sources = args.take(starts.take(users) + np.repeat(slot_position, slot_size))
     ends = np.cumsum(slot_size)
     if table is None:
-        index = layout.first[sources]
+        index = layout.first.take(sources)
     else:
         user_rows = layout.rows[users]
         lengths = np.where(user_rows == -1, 1, user_rows)

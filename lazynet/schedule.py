@@ -126,8 +126,8 @@ def _edges(
             pointer = further
         if several.any():
             result.rebatched = _several(np.flatnonzero(several), several, pointer, starts, args)
-        real = ~result.alias[dst]
-        src, dst = pointer[src[real]], dst[real]
+        real = np.flatnonzero(~result.alias.take(dst))
+        src, dst = pointer.take(src.take(real)), dst.take(real)
         if result.rebatched:
             src, dst = _look_through(result.rebatched, n, src, dst)
     return pointer, src, dst
@@ -162,8 +162,8 @@ def _look_through(
         length[i] = len(sources)
         end += len(sources)
     flat = np.concatenate([np.arange(n), *rebatched.values()])
-    counts = length[src]
-    return flat[ranges(first[src], counts)], np.repeat(dst, counts)
+    counts = length.take(src)
+    return flat.take(ranges(first.take(src), counts)), np.repeat(dst, counts)
 
 
 # Components of the graph of kinds
@@ -205,7 +205,7 @@ def _ranks(size: int, pairs: Array) -> tuple[Array, Array]:
 
 
 def _kind_edges(part: Part, size: int) -> Array:
-    pairs = part.code[part.src] * size + part.code[part.dst]
+    pairs = part.code.take(part.src) * size + part.code.take(part.dst)
     if size <= 2048:
         present = np.zeros(size * size, bool)
         present[pairs] = True
@@ -229,9 +229,9 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
     ranks = rank[code]
     welded = cyclic[ranks]
     depth = np.zeros(len(code), np.int64)
-    inner = (ranks[own.src] == ranks[own.dst]) & welded[own.dst]
-    if inner.any():
-        depth = _depths(len(code), own.src[inner], own.dst[inner])
+    inner = np.flatnonzero((ranks.take(own.src) == ranks.take(own.dst)) & welded.take(own.dst))
+    if len(inner):
+        depth = _depths(len(code), own.src.take(inner), own.dst.take(inner))
     span = int(depth.max()) + 1
     key = (ranks * span + depth) * size + code
     order = stable_order(key)
