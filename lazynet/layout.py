@@ -398,13 +398,19 @@ def _connect(layout: Layout, starts: Array, args: Array) -> None:
     plain: list[Step] = []
     batched: list[Step] = []
     segmented: list[Step] = []
+    reductions: list[Step] = []
     for step in layout.steps:
         if step.op.nary:
-            _connect_nary(layout, step, starts, args)
+            if step.counts is None:
+                reductions.append(step)
+            else:
+                _connect_nary(layout, step, starts, args)
         elif step.op.segmented:
             segmented.append(step)
         elif step.kind.args:
             (plain if step.counts is None else batched).append(step)
+    if reductions:
+        _connect_reductions(layout, reductions, starts, args)
     if plain:
         _connect_plain(layout, plain, starts, args, None)
     if batched or segmented:
@@ -528,28 +534,45 @@ def _connect_segmented(
         step.args.append(argument)
 
 
-def _connect_nary(layout: Layout, step: Step, starts: Array, args: Array) -> None:
-    nodes = step.nodes
-    step.shared = (False,)
+def _connect_reductions(layout: Layout, steps: list[Step], starts: Array, args: Array) -> None:
+    """N-ary ops on single rows."""
+    nodes = np.concatenate([s.nodes for s in steps])
     lengths = starts[nodes + 1] - starts[nodes]
-    sources = args[ranges(starts[nodes], lengths)]
-    arena = int(layout.arena[sources[0]])
-    shape = step.kind.args[0].shape
-    if step.counts is None:
-        step.segments = np.concatenate([[0], np.cumsum(lengths)])
-        step.args.append(_pointed(layout, arena, [layout.first[sources]], shape))
-        return
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    sources = args.take(ranges(starts[nodes], lengths))
+    index = layout.first.take(sources)
+    breaks = np.concatenate([[0], np.cumsum(np.diff(index) != 1)])
+    node = 0
+    for step in steps:
+        segments = bounds[node : node + len(step.nodes) + 1]
+        node += len(step.nodes)
+        a, b = int(segments[0]), int(segments[-1])
+        arena, shape = int(layout.arena[sources[a]]), step.kind.args[0].shape
+        if breaks[a] == breaks[b - 1]:
+            start = int(index[a])
+            argument = Argument(SLICE, arena, start, start + b - a, None, shape)
+        else:
+            argument = Argument(TAKE, arena, 0, 0, index[a:b], shape)
+        step.shared = (False,)
+        step.segments = segments - a
+        step.args.append(argument)
+
+
+def _connect_nary(layout: Layout, step: Step, starts: Array, args: Array) -> None:
+    """An n-ary op on batches."""
+    step.shared = (False,)
     parts = []
     arities = []
-    for i in nodes.tolist():
+    for i in step.nodes.tolist():
         rows = int(layout.rows[i])
         count = 1 if rows == -1 else rows
         own = args[starts[i] : starts[i + 1]].tolist()
         columns = [np.broadcast_to(layout.node_rows(s), (count,)) for s in own]
         parts.append(np.stack(columns, axis=1).reshape(-1))
         arities += [len(own)] * count
+    arena = int(layout.arena[int(args[starts[step.nodes[0]]])])
     step.segments = np.concatenate([[0], np.cumsum(arities)]).astype(np.int64)
-    step.args.append(_pointed(layout, arena, parts, shape))
+    step.args.append(_pointed(layout, arena, parts, step.kind.args[0].shape))
 
 
 _cache: dict[Any, Layout] = {}
