@@ -16,7 +16,7 @@ from lazynet.backend import scatter_add
 from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
 from lazynet.native import mypyc_attr
-from lazynet.schedule import Schedule, schedule
+from lazynet.schedule import Schedule, schedule, split_by_shared
 
 SLICE, TAKE, SAME, SHARED = range(4)
 
@@ -178,60 +178,12 @@ def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
     layout.lower_bound = plan.lower_bound
     for i in plan.shared:
         layout.shared.append((i, graph.kinds[code[i]], args[starts[i] : starts[i + 1]].tolist()))
-    bounds = _split_by_shared(graph, plan, code, starts, args)
+    bounds = split_by_shared(graph, plan, code, starts, args)
     _assign_rows(layout, graph, plan, bounds, starts, args)
     _connect(layout, starts, args)
     if not chains:
         layout.runs = []
     return layout
-
-
-def _split_by_shared(
-    graph: Graph, plan: Schedule, code: Array, starts: Array, args: Array
-) -> Array:
-    """Batch bounds, with batches cut where nodes of a kind hold different shared nodes.
-
-    That happens when a value computed from parameters was evaluated before one of them changed,
-    and is used beside its successor: the kind is the same, the value is not.
-    """
-    identities: dict[int, int] = {}
-    for i, c in enumerate(code.tolist() if _any_twice(graph, code) else ()):
-        t = graph.kinds[c].type
-        if t.shared and identities.setdefault(t.shared, i) != i:
-            identities[t.shared] = -1
-    if -1 not in identities.values():
-        return plan.bounds
-    cuts = [0]
-    for b in range(len(plan.bounds) - 1):
-        nodes = plan.order[plan.bounds[b] : plan.bounds[b + 1]]
-        kind = graph.kinds[code[nodes[0]]]
-        places = [p for p, t in enumerate(kind.args) if t.shared and not kind.op.nary]
-        if places:
-            keys = args[starts[nodes][:, None] + np.array(places)]
-            group = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
-            order = np.argsort(group, kind="stable")
-            plan.order[plan.bounds[b] : plan.bounds[b + 1]] = nodes[order]
-            ordered = group[order]
-            inner = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1 + plan.bounds[b]
-            cuts += inner.tolist()
-        cuts.append(int(plan.bounds[b + 1]))
-    return np.array(cuts, np.int64)
-
-
-def _any_twice(graph: Graph, code: Array) -> bool:
-    """Whether two shared nodes of the graph could have one identity."""
-    identities = [
-        graph.kinds[c].type.shared
-        for c in code[: len(graph.externals)].tolist()
-        if graph.kinds[c].type.shared
-    ]
-    if graph.frozen:
-        identities += [
-            graph.kinds[int(code[i])].type.shared
-            for i in graph.frozen
-            if graph.kinds[int(code[i])].type.shared
-        ]
-    return bool(identities)
 
 
 def _assign_rows(
@@ -398,13 +350,19 @@ def _connect(layout: Layout, starts: Array, args: Array) -> None:
     plain: list[Step] = []
     batched: list[Step] = []
     segmented: list[Step] = []
+    reductions: list[Step] = []
     for step in layout.steps:
         if step.op.nary:
-            _connect_nary(layout, step, starts, args)
+            if step.counts is None:
+                reductions.append(step)
+            else:
+                _connect_nary(layout, step, starts, args)
         elif step.op.segmented:
             segmented.append(step)
         elif step.kind.args:
             (plain if step.counts is None else batched).append(step)
+    if reductions:
+        _connect_reductions(layout, reductions, starts, args)
     if plain:
         _connect_plain(layout, plain, starts, args, None)
     if batched or segmented:
@@ -430,15 +388,16 @@ def _connect_plain(
     arity = np.array([len(s.kind.args) for s in steps], np.int64)
     nodes = np.concatenate([s.nodes for s in steps])
     node_start = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    slot_size = np.repeat(sizes, arity)
+    alike = np.array([t.shared != 0 for s in steps for t in s.kind.args], bool)
+    slot_size = np.where(alike, 1, np.repeat(sizes, arity))  # of shared values one will do
     slot_step = np.repeat(np.arange(len(steps)), arity)
     slot_position = ranges(np.zeros(len(steps), np.int64), arity)
     within = ranges(node_start[slot_step], slot_size)
-    users = nodes[within]
-    sources = args[starts[users] + np.repeat(slot_position, slot_size)]
+    users = nodes.take(within)
+    sources = args.take(starts.take(users) + np.repeat(slot_position, slot_size))
     ends = np.cumsum(slot_size)
     if table is None:
-        index = layout.first[sources]
+        index = layout.first.take(sources)
     else:
         user_rows = layout.rows[users]
         lengths = np.where(user_rows == -1, 1, user_rows)
@@ -527,28 +486,45 @@ def _connect_segmented(
         step.args.append(argument)
 
 
-def _connect_nary(layout: Layout, step: Step, starts: Array, args: Array) -> None:
-    nodes = step.nodes
-    step.shared = (False,)
+def _connect_reductions(layout: Layout, steps: list[Step], starts: Array, args: Array) -> None:
+    """N-ary ops on single rows."""
+    nodes = np.concatenate([s.nodes for s in steps])
     lengths = starts[nodes + 1] - starts[nodes]
-    sources = args[ranges(starts[nodes], lengths)]
-    arena = int(layout.arena[sources[0]])
-    shape = step.kind.args[0].shape
-    if step.counts is None:
-        step.segments = np.concatenate([[0], np.cumsum(lengths)])
-        step.args.append(_pointed(layout, arena, [layout.first[sources]], shape))
-        return
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    sources = args.take(ranges(starts[nodes], lengths))
+    index = layout.first.take(sources)
+    breaks = np.concatenate([[0], np.cumsum(np.diff(index) != 1)])
+    node = 0
+    for step in steps:
+        segments = bounds[node : node + len(step.nodes) + 1]
+        node += len(step.nodes)
+        a, b = int(segments[0]), int(segments[-1])
+        arena, shape = int(layout.arena[sources[a]]), step.kind.args[0].shape
+        if breaks[a] == breaks[b - 1]:
+            start = int(index[a])
+            argument = Argument(SLICE, arena, start, start + b - a, None, shape)
+        else:
+            argument = Argument(TAKE, arena, 0, 0, index[a:b], shape)
+        step.shared = (False,)
+        step.segments = segments - a
+        step.args.append(argument)
+
+
+def _connect_nary(layout: Layout, step: Step, starts: Array, args: Array) -> None:
+    """An n-ary op on batches."""
+    step.shared = (False,)
     parts = []
     arities = []
-    for i in nodes.tolist():
+    for i in step.nodes.tolist():
         rows = int(layout.rows[i])
         count = 1 if rows == -1 else rows
         own = args[starts[i] : starts[i + 1]].tolist()
         columns = [np.broadcast_to(layout.node_rows(s), (count,)) for s in own]
         parts.append(np.stack(columns, axis=1).reshape(-1))
         arities += [len(own)] * count
+    arena = int(layout.arena[int(args[starts[step.nodes[0]]])])
     step.segments = np.concatenate([[0], np.cumsum(arities)]).astype(np.int64)
-    step.args.append(_pointed(layout, arena, parts, shape))
+    step.args.append(_pointed(layout, arena, parts, step.kind.args[0].shape))
 
 
 _cache: dict[Any, Layout] = {}

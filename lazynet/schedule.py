@@ -126,8 +126,8 @@ def _edges(
             pointer = further
         if several.any():
             result.rebatched = _several(np.flatnonzero(several), several, pointer, starts, args)
-        real = ~result.alias[dst]
-        src, dst = pointer[src[real]], dst[real]
+        real = np.flatnonzero(~result.alias.take(dst))
+        src, dst = pointer.take(src.take(real)), dst.take(real)
         if result.rebatched:
             src, dst = _look_through(result.rebatched, n, src, dst)
     return pointer, src, dst
@@ -162,8 +162,8 @@ def _look_through(
         length[i] = len(sources)
         end += len(sources)
     flat = np.concatenate([np.arange(n), *rebatched.values()])
-    counts = length[src]
-    return flat[ranges(first[src], counts)], np.repeat(dst, counts)
+    counts = length.take(src)
+    return flat.take(ranges(first.take(src), counts)), np.repeat(dst, counts)
 
 
 # Components of the graph of kinds
@@ -205,7 +205,7 @@ def _ranks(size: int, pairs: Array) -> tuple[Array, Array]:
 
 
 def _kind_edges(part: Part, size: int) -> Array:
-    pairs = part.code[part.src] * size + part.code[part.dst]
+    pairs = part.code.take(part.src) * size + part.code.take(part.dst)
     if size <= 2048:
         present = np.zeros(size * size, bool)
         present[pairs] = True
@@ -229,9 +229,9 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
     ranks = rank[code]
     welded = cyclic[ranks]
     depth = np.zeros(len(code), np.int64)
-    inner = (ranks[own.src] == ranks[own.dst]) & welded[own.dst]
-    if inner.any():
-        depth = _depths(len(code), own.src[inner], own.dst[inner])
+    inner = np.flatnonzero((ranks.take(own.src) == ranks.take(own.dst)) & welded.take(own.dst))
+    if len(inner):
+        depth = _depths(len(code), own.src.take(inner), own.dst.take(inner))
     span = int(depth.max()) + 1
     key = (ranks * span + depth) * size + code
     order = stable_order(key)
@@ -379,3 +379,49 @@ def _refine(part: Part, code: Array, bare: Array) -> Array:
     same = np.empty(len(code), np.int64)
     same[short] = finer
     return short if (same[short] == finer).all() else compact(finer)[0]
+
+
+def split_by_shared(graph: Graph, plan: Schedule, code: Array, starts: Array, args: Array) -> Array:
+    """Batch bounds, with batches cut where nodes of a kind hold different shared nodes.
+
+    That happens when a value computed from parameters was evaluated before one of them changed,
+    and is used beside its successor: the kind is the same, the value is not.
+    """
+    identities: dict[int, int] = {}
+    for i, c in enumerate(code.tolist() if _any_twice(graph, code) else ()):
+        t = graph.kinds[c].type
+        if t.shared and identities.setdefault(t.shared, i) != i:
+            identities[t.shared] = -1
+    if -1 not in identities.values():
+        return plan.bounds
+    cuts = [0]
+    for b in range(len(plan.bounds) - 1):
+        nodes = plan.order[plan.bounds[b] : plan.bounds[b + 1]]
+        kind = graph.kinds[code[nodes[0]]]
+        places = [p for p, t in enumerate(kind.args) if t.shared and not kind.op.nary]
+        if places:
+            keys = args[starts[nodes][:, None] + np.array(places)]
+            group = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+            order = np.argsort(group, kind="stable")
+            plan.order[plan.bounds[b] : plan.bounds[b + 1]] = nodes[order]
+            ordered = group[order]
+            inner = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1 + plan.bounds[b]
+            cuts += inner.tolist()
+        cuts.append(int(plan.bounds[b + 1]))
+    return np.array(cuts, np.int64)
+
+
+def _any_twice(graph: Graph, code: Array) -> bool:
+    """Whether two shared nodes of the graph could have one identity."""
+    identities = [
+        graph.kinds[c].type.shared
+        for c in code[: len(graph.externals)].tolist()
+        if graph.kinds[c].type.shared
+    ]
+    if graph.frozen:
+        identities += [
+            graph.kinds[int(code[i])].type.shared
+            for i in graph.frozen
+            if graph.kinds[int(code[i])].type.shared
+        ]
+    return bool(identities)
