@@ -16,7 +16,7 @@ from lazynet.kinds import Array
 
 BLOCK_BYTES = 1 << 23
 """What a block may touch: a part of the last level of the cache (see benchmarks/NOTES.md)."""
-SHARED_BYTES = 1 << 21
+SHARED_BYTES = 1 << 22
 """What a batch touches from which on threads share it."""
 _LEAST = 64
 """Rows of a block below which its products lose more than the cache gains."""
