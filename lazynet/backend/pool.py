@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-KEPT = 1 << 28
+KEPT = 1 << 29
 """Most bytes kept; what goes beyond comes from NumPy, and goes back to the system."""
 
 _SMALL = 1 << 16

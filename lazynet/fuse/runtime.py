@@ -52,7 +52,10 @@ def unrun(
         parts = dx.reshape(call.rows, len(needs), *dx.shape[1:])
         found = tuple([parts[:, position] for position in range(len(needs))])
     else:
+        if len(needs) == 1:
+            call.into = into.get(0)
         found = op.backward(call, dy, y, *args)
+        call.into = None
     if not isinstance(found, tuple):
         found = (found,)
     for position, (need, gradient) in enumerate(zip(needs, found)):
@@ -60,7 +63,8 @@ def unrun(
             continue
         target = into.get(position)
         if target is not None:
-            target[...] = 0 if gradient is None else gradient
+            if gradient is not target:
+                target[...] = 0 if gradient is None else gradient
         elif gradient is not None:
             if not op.shares:
                 gradient = gradient.sum(axis=0)
