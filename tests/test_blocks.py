@@ -126,6 +126,27 @@ def test_threads_change_no_bit(in_small_blocks: None, monkeypatch: pytest.Monkey
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize("rows", [1, 40, 64, 65, 129])
+def test_few_rows_that_are_wide_are_one_block(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 6)
+    monkeypatch.setattr(blocks, "SHARED_BYTES", 1 << 6)
+    V = ln.Model(seed=0).parameter((1, 1))
+
+    @ln.fuse
+    def wide(x: Any) -> Any:
+        return ln.sum(ln.tanh(x * 2.0) * ln.exp(x) + V[0])
+
+    x = ln.constant(np.linspace(-1, 1, rows * 50).reshape(rows, 50), batched=True)
+    total = ln.sum_batch(wide(x))
+    total.backward()
+    values = x.value().astype(np.float64)
+    np.testing.assert_allclose(
+        total.value(), (np.tanh(values * 2) * np.exp(values) + V.value()).sum(), rtol=1e-5
+    )
+    slope = np.exp(values) * (2 * (1 - np.tanh(values * 2) ** 2) + np.tanh(values * 2))
+    np.testing.assert_allclose(x.gradient(), slope, rtol=1e-4, atol=1e-5)
+
+
 def test_an_error_in_a_block_names_the_function(
     in_small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,8 @@ def block_bytes(prepared: Sequence[Any]) -> int:
 def block_height(rows: int, size: int, limit: int) -> int:
     """Rows of the blocks of a batch whose rows touch `size` bytes each."""
     total = rows * size
+    if total < limit and total < SHARED_BYTES:
+        return rows
     count = total // limit
     threads = product_workers()
     if threads > 1 and total >= SHARED_BYTES:
@@ -65,7 +67,7 @@ def block_height(rows: int, size: int, limit: int) -> int:
 
 def scratch_height(largest: int, size: int, limit: int) -> int:
     """Rows of scratch arrays for batches of up to `largest` rows, as far as they are one block."""
-    return min(largest, 2 * limit // max(1, size) + 1)
+    return min(largest, max(_LEAST, 2 * limit // max(1, size) + 1))
 
 
 class Scratch:

@@ -50,6 +50,9 @@ class Work:
         keep: What backward reads again.
         scratch: Memory that is used again by every batch.
         joined: Arguments over all rows, by position, where the gradient of a weight reads them.
+        kept: What operations on shared values kept, by node of the trace.
+        row_size: Bytes that one row touches.
+        block_size: Bytes that a block of rows may touch.
         batches: For each batch by its first row: its payload, and the blocks it was computed in.
     """
 
@@ -62,6 +65,8 @@ class Work:
     scratch: list[Array]
     joined: dict[int, Array]
     kept: dict[int, Any]
+    row_size: int
+    block_size: int
     batches: dict[int, tuple[Any, list[Block]]] = field(default_factory=dict)
 
 
@@ -106,14 +111,17 @@ class FusedRows(Fused):
         keep = [allocate(rows, v.planes, v.width, v.dtype) for v in names.keep]
         prepared = prepare(names.prepared_specs, values, dtype)
         size = row_bytes(names.keep, names.scratch, outputs)
-        height = scratch_height(largest, size, block_bytes(prepared))
+        limit = block_bytes(prepared)
+        height = scratch_height(largest, size, limit)
         scratch = [allocate(height, *form[:3]) for form in names.scratch]
         joined: dict[int, Array] = {}
         if rows != largest:
             for v in self.lowered.kept:
                 if v.owner().argument >= 0 and v.owner().argument in self.joins():
                     joined[v.owner().argument] = uninitialised(rows, v.owner().width, v.dtype)
-        return Work(rows, largest, values, prepared, outputs, keep, scratch, joined, kept)
+        return Work(
+            rows, largest, values, prepared, outputs, keep, scratch, joined, kept, size, limit
+        )
 
     def joins(self) -> frozenset[int]:
         """Arguments of which the gradient of a weight reads all rows."""
@@ -146,18 +154,18 @@ class FusedRows(Fused):
             for position in self.joins():
                 work.joined[position] = args[position]
         code = self.code()
-        names = code.names
         count = len(self.trace.inputs)
-        size = row_bytes(names.keep, names.scratch, work.outputs)
-        block = block_height(stop - start, size, block_bytes(work.prepared))
+        block = block_height(stop - start, work.row_size, work.block_size)
+        if block == stop - start:
+            whole = Block(start, stop, {})
+            work.batches[start] = (payload, [whole])
+            code.run(work, start, stop, args[:count], work.outputs, payload, whole.memo)
+            return
         blocks: dict[int, Block] = {
             a: Block(a, min(stop, a + block), {}) for a in range(start, stop, block)
         }
         work.batches[start] = (payload, list(blocks.values()))
-        if len(blocks) == 1:
-            code.run(work, start, stop, args[:count], work.outputs, payload, blocks[start].memo)
-            return
-        states = Scratch(names, block, work.prepared, work.keep)
+        states = Scratch(code.names, block, work.prepared, work.keep)
 
         def compute(a: int, b: int) -> None:
             xs = [x if x is None else x[a:b] for x in args[:count]]
@@ -190,9 +198,7 @@ class FusedRows(Fused):
         if ran is None:
             dtype = self.lowered.forward.code.dtype
             ran = back.ran[wanted] = Reversed(code, work.rows, work.shared, dtype)
-            one = self.code().names
-            size = row_bytes(one.keep, one.scratch, work.outputs)
-            height = scratch_height(work.largest, size, block_bytes(work.prepared))
+            height = scratch_height(work.largest, work.row_size, work.block_size)
             ran.scratch = [allocate(height, *form[:3]) for form in names.scratch]
         ran.taken.append((start, selected, stop))
         _, blocks = work.batches[start]
