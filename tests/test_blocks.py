@@ -130,7 +130,7 @@ def test_threads_change_no_bit(in_small_blocks: None, monkeypatch: pytest.Monkey
 def test_few_rows_that_are_wide_are_one_block(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 6)
     monkeypatch.setattr(blocks, "SHARED_BYTES", 1 << 6)
-    V = ln.Model(seed=0).parameter((1, 1))
+    V = ln.Model(seed=0, dtype="float64").parameter((1, 1))
 
     @ln.fuse
     def wide(x: Any) -> Any:
