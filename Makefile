@@ -29,6 +29,7 @@ test-compiled: export LAZYNET_COMPILE = 1
 test-compiled: $(compiled)/.installed
 	rm -rf $(compiled)/copy && mkdir $(compiled)/copy
 	cp -r tests examples benchmarks README.md pyproject.toml $(compiled)/copy
+	cd $(compiled)/copy && PYTHONMALLOC=debug ../bin/python -m pytest tests/test_tape.py
 	cd $(compiled)/copy && ../bin/python -m pytest tests $(ARGS)
 
 # What a node costs in the compiled package.

@@ -29,7 +29,7 @@ from lazynet.tape import LOCAL, Tape, open_tape, tape_for_input
 _modes: Final = MODES.get
 
 
-@mypyc_attr(allow_interpreted_subclasses=True, acyclic=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Expression:
     """One value of the computation graph, computed when asked for.
 

@@ -15,13 +15,11 @@ import numpy as np
 from lazynet.backend import scatter_add
 from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
-from lazynet.native import mypyc_attr
 from lazynet.schedule import Schedule, schedule, split_by_shared
 
 SLICE, TAKE, SAME, SHARED = range(4)
 
 
-@mypyc_attr(acyclic=True)  # many are made at once: keeps the garbage collector asleep
 class Argument:
     """Where a batch finds one of its arguments.
 
@@ -83,7 +81,6 @@ class Argument:
         return np.arange(self.start, self.stop)
 
 
-@mypyc_attr(acyclic=True)
 class Step:
     """One batch, ready to run.
 
