@@ -34,6 +34,11 @@ LOCK = threading.RLock()
 _serials = count(1)
 
 
+def last_serial() -> int:
+    """A number above those of all evaluations so far, and below those of all to come."""
+    return next(_serials)
+
+
 class Link(NamedTuple):
     """Rows of an arena that an earlier evaluation computed.
 
@@ -204,8 +209,14 @@ def _allocate(rows: int, width: int, dtype: Any) -> Array:
         ) from error
 
 
-def evaluate(roots: list[Expression]) -> None:
-    """Compute everything these expressions need that was not computed yet, in one batched run."""
+def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
+    """Compute everything these expressions need that was not computed yet, in one batched run.
+
+    Args:
+        roots: The expressions.
+        keep_imports: Whether tapes hold on to the tapes they import from once all on them has been
+            computed: without them nothing can be computed anew (`lazynet.revise`).
+    """
     pending = [r for r in roots if not isinstance(r, Leaf) and not evaluated(r)]
     if not pending:
         return
@@ -221,7 +232,7 @@ def evaluate(roots: list[Expression]) -> None:
         evaluation = Evaluation(graph, layout)
         with np.errstate(all="ignore"):
             _forward(evaluation, graph)
-        _commit(evaluation, graph)
+        _commit(evaluation, graph, keep_imports)
 
 
 def evaluated(x: Expression) -> bool:
@@ -411,7 +422,7 @@ def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:
         evaluation.arenas[our_arena][link.ours] = rows
 
 
-def _commit(evaluation: Evaluation, graph: Graph) -> None:
+def _commit(evaluation: Evaluation, graph: Graph, keep_imports: bool) -> None:
     """Mark the nodes evaluated. Parameters stay unmarked: they are read at every evaluation."""
     leaves = np.zeros(len(graph), bool)
     leaves[list(graph.leaves)] = True
@@ -428,7 +439,8 @@ def _commit(evaluation: Evaluation, graph: Graph) -> None:
         tape.done[indices] = len(tape.evaluations)
         tape.evaluations.append(evaluation)
         np.frombuffer(tape.evaluated, np.uint8)[indices] = 1
-        _release_imports(tape)
+        if not keep_imports:
+            _release_imports(tape)
 
 
 def _release_imports(tape: Any) -> None:

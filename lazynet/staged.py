@@ -33,6 +33,10 @@ class Staged(Op):
         """
         return None
 
+    def renewed(self, payload: Any) -> Any:
+        """The payload of one node with a new random key in place of the one it has, if any."""
+        return payload
+
     def workspace(
         self, rows: int, largest: int, shared: Sequence[Array | None], outputs: list[Array]
     ) -> Any:

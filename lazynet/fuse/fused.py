@@ -23,6 +23,7 @@ from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind, Shape, Type
+from lazynet.randomness import mix, next_key
 from lazynet.staged import Staged
 
 
@@ -92,6 +93,10 @@ class Fused(Staged):
                 places[i] = at
                 at += 1
         object.__setattr__(self, "places", places)
+
+    def renewed(self, payload: Any) -> Any:
+        # the numbers of a call follow one another from its key: one that is mixed starts elsewhere
+        return (*payload[:-1], mix(next_key())) if self.trace.keys else payload
 
     lowered: Any = field(init=False, repr=False)
     compiled: Any = field(init=False, repr=False)

@@ -1,0 +1,430 @@
+"""`Expression`: DyNet's handle of a value, around the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import lazynet.execute as engine
+from lazynet.differentiate import backward
+from lazynet.dynet.graph import ALWAYS, STATE, Stretch, compute, invalidate
+from lazynet.errors import GradientError
+from lazynet.graph import Expression as Node
+from lazynet.kinds import Array
+from lazynet.ops import matmul, reshape
+
+Dims = tuple[tuple[int, ...], int]
+
+
+class Expression:
+    """A value of the computation graph, computed when asked for.
+
+    Made by the functions of this module, by parameters, and by operators on other expressions.
+    Its dimensions are those of one example; the batch comes last in what `npvalue` returns.
+
+    Attributes:
+        node: The engine's expression. A scalar has shape ``(1,)``, and one example no batch axis.
+        graph: The stretch of the computation graph that it was recorded in.
+    """
+
+    __slots__ = ("graph", "node")
+    __array_ufunc__ = None  # NumPy numbers leave `number * expression` to us
+
+    def __init__(self, node: Node, graph: Stretch) -> None:
+        self.node = node
+        self.graph = graph
+
+    # Values
+
+    def dim(self) -> Dims:
+        """The dimensions of one example, and the number of examples."""
+        checked(self, "dim")
+        node = self.node
+        batch = node.batch
+        return node.shape, 1 if batch is None else batch
+
+    def forward(self, recalculate: bool = False) -> None:
+        """Compute the value; with `recalculate`, and everything it depends on, anew."""
+        _settled(self, "forward", recalculate)
+
+    def value(self, recalculate: bool = False) -> Any:
+        """The value: a float, a list of floats, or an array of float64, by rank.
+
+        Vectors and batches of scalars or vectors come as one flat list, example by example.
+        """
+        node = _settled(self, "value", recalculate)
+        shape = node.shape
+        array = np.asarray(engine.value(node))
+        if len(shape) > 1:
+            return _batch_last(array, node.batch)
+        if array.size == 1 and (node.batch is None or node.batch == 1) and shape == (1,):
+            return array.item()
+        return array.reshape(-1).tolist()
+
+    def scalar_value(self, recalculate: bool = False) -> float:
+        """The value of a scalar.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        node = _settled(self, "scalar_value", recalculate)
+        array = np.asarray(engine.value(node))
+        if array.size != 1:
+            raise ValueError(
+                f"scalar_value: got an expression of dimensions {show(self)}; it takes a scalar; "
+                "use value(), vec_value() or npvalue()"
+            )
+        number: float = array.item()
+        return number
+
+    def vec_value(self, recalculate: bool = False) -> list[float]:
+        """All numbers as one list, column by column and example by example."""
+        node = _settled(self, "vec_value", recalculate)
+        numbers: list[float] = self._array(node).reshape(-1, order="F").tolist()
+        return numbers
+
+    def npvalue(self, recalculate: bool = False) -> Array:
+        """The value as an array of float64; the batch is the last axis, if there is one."""
+        return self._array(_settled(self, "npvalue", recalculate))
+
+    def tensor_value(self, recalculate: bool = False) -> Any:
+        """The value as a `Tensor`."""
+        from lazynet.dynet.tensor import Tensor
+
+        node = _settled(self, "tensor_value", recalculate)
+        return Tensor(self._array(node), len(node.shape))
+
+    @staticmethod
+    def _array(node: Node) -> Array:
+        return _batch_last(np.asarray(engine.value(node)), node.batch)
+
+    # Gradients
+
+    def backward(self, full: bool = False) -> None:
+        """Differentiate this scalar by everything it was computed from.
+
+        Parameters accumulate their gradients until a trainer's `update`.
+
+        Args:
+            full: Accepted for old programs; `gradient` knows every node's gradient either way.
+
+        Raises:
+            ValueError: If it is no scalar.
+        """
+        node = _settled(self, "backward", False)
+        if node.size != 1 or not (node.batch is None or node.batch == 1):
+            raise ValueError(
+                f"backward: got an expression of dimensions {show(self)}; it takes a scalar; "
+                "add up with sum_elems, sum_batches or esum first"
+            )
+        backward([node])
+        STATE.differentiated = True
+
+    def gradient(self) -> Array:
+        """The gradient of the last `backward`, as an array like that of `npvalue`.
+
+        Zeros where the scalar does not depend on this expression.
+
+        Raises:
+            RuntimeError: If `backward` was not called on this graph.
+        """
+        checked(self, "gradient")
+        node = self.node
+        if not STATE.differentiated:
+            raise RuntimeError(
+                f"gradient: no backward() has run on this graph, so {self!r} has no gradient; "
+                "call backward() on a scalar computed from it first"
+            )
+        if engine.evaluated(node):
+            try:
+                return _batch_last(node.gradient(), node.batch)
+            except GradientError as error:
+                if "no backward reached" not in str(error):
+                    raise
+        return np.zeros(node.shape if node.batch is None else (*node.shape, node.batch))
+
+    # Operators
+
+    def __add__(self, other: Any) -> Expression:
+        if isinstance(other, Expression):
+            return add(self, other, "+")
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(checked(self, "+").node + number)
+
+    def __radd__(self, other: Any) -> Expression:
+        return self.__add__(other)
+
+    def __sub__(self, other: Any) -> Expression:
+        if isinstance(other, Expression):
+            a, b = aligned(checked(self, "-").node, checked(other, "-").node)
+            return wrap(a - b)
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(checked(self, "-").node - number)
+
+    def __rsub__(self, other: Any) -> Expression:
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(number - checked(self, "-").node)
+
+    def __neg__(self) -> Expression:
+        return wrap(-checked(self, "-").node)
+
+    def __mul__(self, other: Any) -> Expression:
+        if isinstance(other, Expression):
+            return multiply(self, other)
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(checked(self, "*").node * number)
+
+    def __rmul__(self, other: Any) -> Expression:
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(checked(self, "*").node * number)
+
+    def __truediv__(self, other: Any) -> Expression:
+        if isinstance(other, Expression):
+            raise NotImplementedError(
+                "expression / expression is not defined in DyNet; use cdiv for the quotient "
+                "element by element"
+            )
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(checked(self, "/").node / number)
+
+    def __rtruediv__(self, other: Any) -> Expression:
+        raise NotImplementedError(
+            "number / expression is not defined in DyNet; use cdiv(constant, expression), or "
+            "number * pow(expression, scalarInput(-1))"
+        )
+
+    def __pow__(self, other: Any) -> Expression:
+        if isinstance(other, Expression):
+            return power(self, other)
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(checked(self, "**").node ** number)
+
+    def __getitem__(self, index: Any) -> Expression:
+        checked(self, "expression[...]")
+        result: Expression = HOOKS["index"](self, index)
+        return result
+
+    def __len__(self) -> int:
+        return self.dim()[0][0]
+
+    def __iter__(self) -> Iterator[Expression]:
+        return iter([self[i] for i in range(len(self))])
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"expression {self.node.index}/{self.graph.version}"
+
+
+HOOKS: dict[str, Callable[..., Any]] = {}
+"""Filled by `shape`, which is built on this module: indexing."""
+
+
+def wrap(node: Node) -> Expression:
+    """The expression of a node that was just recorded."""
+    stretch = STATE.stretch
+    if stretch.immediate:
+        compute_at_once(node, stretch)
+    return Expression(node, stretch)
+
+
+def compute_at_once(node: Node, stretch: Stretch) -> None:
+    """Compute what was just recorded, as `renew_cg(immediate_compute=True)` asks for.
+
+    Raises:
+        RuntimeError: If the value is to be checked and holds NaN or infinity.
+    """
+    compute([node])
+    if stretch.validate and not np.isfinite(engine.value(node)).all():
+        raise RuntimeError(
+            f"{node.kind.op.name}: the value of {node!r} holds NaN or infinity (checked because "
+            "of renew_cg(check_validity=True))"
+        )
+
+
+def checked(x: Any, name: str) -> Expression:
+    """x, if it is an expression that may be used.
+
+    Args:
+        x: An argument.
+        name: The function that got it.
+
+    Raises:
+        TypeError: If it is no expression.
+        RuntimeError: If it belongs to a graph that was renewed or reverted.
+    """
+    if not isinstance(x, Expression):
+        raise TypeError(
+            f"{name}: got {short(x)}; it takes an expression; numbers and arrays become "
+            "expressions with scalarInput and inputTensor"
+        )
+    if not x.graph.alive:
+        raise stale(x, name)
+    return x
+
+
+def nodes_of(xs: Any, name: str) -> list[Node]:
+    """The nodes of a non-empty list of expressions.
+
+    Raises:
+        TypeError: If it is no list of expressions.
+        ValueError: If it is empty.
+        RuntimeError: If one belongs to a graph that was renewed or reverted.
+    """
+    if not isinstance(xs, list):
+        raise TypeError(f"{name}: got {short(xs)}; it takes a list of expressions")
+    if not xs:
+        raise ValueError(f"{name}: got an empty list; it takes at least one expression")
+    for x in xs:
+        if not isinstance(x, Expression) or not x.graph.alive:
+            checked(x, name)
+    return [x.node for x in xs]
+
+
+def stale(x: Expression, name: str) -> RuntimeError:
+    """The error for an expression that must not be used any more."""
+    if x.graph.version != STATE.stretch.version:
+        why = (
+            f"belongs to computation graph {x.graph.version}, and this is number "
+            f"{STATE.stretch.version}; renew_cg() ended it; build the expression anew after "
+            "renew_cg(), or keep its value"
+        )
+    else:
+        why = "was dropped by cg_revert(); record it before cg_checkpoint(), or keep its value"
+    return RuntimeError(f"{name}: stale expression: {x} {why}")
+
+
+def short(x: Any) -> str:
+    """A value as it stands in an error message."""
+    text = repr(x)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def show(x: Expression) -> str:
+    """Dimensions as DyNet writes them: ``{2,3}``, with a batch ``{2,3X4}``."""
+    dims, batch = x.dim()
+    return "{" + ",".join(map(str, dims)) + (f"X{batch}" if batch != 1 else "") + "}"
+
+
+def as_number(x: Any) -> float | None:
+    """A number as a float; None for anything else."""
+    if isinstance(x, (int, float, np.integer, np.floating)):
+        return float(x)
+    if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "iuf":
+        return float(x)
+    return None
+
+
+# Arithmetic
+
+
+def aligned(a: Node, b: Node) -> tuple[Node, Node]:
+    """Nodes with equally many axes: DyNet aligns the first ones, NumPy the last."""
+    m, n = a.ndim, b.ndim
+    if m < n:
+        return reshape(a, a.shape + (1,) * (n - m)), b
+    if n < m:
+        return a, reshape(b, b.shape + (1,) * (m - n))
+    return a, b
+
+
+def add(x: Expression, y: Expression, name: str) -> Expression:
+    """The sum of two expressions; axes of length 1, missing axes and the batch are repeated."""
+    if not x.graph.alive or not y.graph.alive:
+        checked(x, name)
+        checked(y, name)
+    a, b = x.node, y.node
+    if a.type is not b.type:
+        a, b = aligned(a, b)
+    return wrap(a + b)
+
+
+def multiply(x: Expression, y: Expression) -> Expression:
+    """Matrix product, or vector times scalar."""
+    a, b = checked(x, "*").node, checked(y, "*").node
+    left, right = a.shape, b.shape
+    if len(left) == 2:
+        if len(right) in (1, 2) and left[1] == right[0]:
+            return wrap(matmul(a, b))
+    elif len(left) == 1:
+        if right == (1,):
+            return wrap(a * b)
+        if len(right) == 2 and right[0] == 1:  # a column times a row
+            return wrap(reshape(a, (*left, 1)) * b)
+    raise ValueError(
+        f"*: mismatched dimensions in a matrix product: {show(x)} times {show(y)}; the columns of "
+        "the left side must be as many as the rows of the right; for element by element use cmult"
+    )
+
+
+def power(x: Expression, y: Expression) -> Expression:
+    """x to the power of a scalar expression.
+
+    Raises:
+        ValueError: If y is no scalar.
+    """
+    a, b = checked(x, "pow").node, checked(y, "pow").node
+    if b.size != 1:
+        raise ValueError(f"pow: got an exponent of dimensions {show(y)}; it must be a scalar")
+    return wrap(a ** aligned(a, b)[1])
+
+
+# Several at once
+
+
+def _settled(x: Expression, name: str, recalculate: bool) -> Node:
+    """The node of an expression, computed."""
+    if not x.graph.alive:
+        raise stale(x, name)
+    node = x.node
+    if recalculate:
+        invalidate()
+    if x.graph is not ALWAYS and (STATE.stale or not engine.evaluated(node)):
+        compute([node])
+    return node
+
+
+def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
+    """Compute several expressions in one batched run."""
+    nodes = nodes_of(list(exps), "forward")
+    if recalculate:
+        invalidate()
+    compute(nodes)
+
+
+def values(exps: Sequence[Expression], recalculate: bool = False) -> list[Any]:
+    """The values of several expressions, as `Expression.value` gives them, in one batched run."""
+    forward(exps, recalculate)
+    return [e.value() for e in exps]
+
+
+def npvalues(exps: Sequence[Expression], recalculate: bool = False) -> list[Array]:
+    """The arrays of several expressions, as `Expression.npvalue` gives them, in one batched run."""
+    forward(exps, recalculate)
+    return [e.npvalue() for e in exps]
+
+
+def _batch_last(array: Array, batch: int | None) -> Array:
+    """A value as DyNet gives it: float64, and the batch as the last axis."""
+    result = np.array(array, np.float64)
+    return result if batch is None else np.moveaxis(result, 0, -1)

@@ -1,0 +1,228 @@
+"""The computation graph of a thread: which expressions are current, and what must be computed anew.
+
+`lazynet` has no graph to renew: what nobody refers to is gone. DyNet's programs begin a graph with
+`renew_cg`, and an expression of an older one must not be used any more. Every expression carries
+the `Stretch` it was recorded in; `renew_cg` and `cg_revert` end stretches.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from lazynet.execute import evaluate, last_serial
+from lazynet.graph import Expression as Node
+from lazynet.graph import handle
+from lazynet.revise import forget
+from lazynet.tape import LOCAL, NO_TAPE, Tape
+
+if TYPE_CHECKING:
+    from lazynet.dynet.expression import Expression
+
+
+class Stretch:
+    """Part of a computation graph, from its start or a checkpoint to the next one.
+
+    Attributes:
+        version: Of the graph (`cg_version`).
+        alive: Whether its expressions may be used.
+        immediate: Whether expressions are computed when they are recorded.
+        validate: Whether values are checked for NaN and infinity when they are.
+    """
+
+    __slots__ = ("alive", "immediate", "validate", "version")
+
+    def __init__(self, version: int, immediate: bool = False, validate: bool = False) -> None:
+        self.version = version
+        self.alive = True
+        self.immediate = immediate
+        self.validate = validate
+
+
+ALWAYS = Stretch(-1)
+"""Of parameters, which belong to no graph."""
+
+
+class _State(threading.local):
+    """The graph of each thread.
+
+    Attributes:
+        stretch: To which what is recorded now belongs.
+        stretches: Those of the graph, the current one last.
+        checkpoints: How many of them each checkpoint found.
+        stale: Evaluations up to this serial number saw inputs that have changed since.
+        tape: Of the expression that was last computed or differentiated.
+        differentiated: Whether `backward` has run on this graph.
+    """
+
+    def __init__(self) -> None:
+        self.stretch = Stretch(0)
+        self.stretches = [self.stretch]
+        self.checkpoints: list[int] = []
+        self.stale = 0
+        self.tape: Tape = NO_TAPE
+        self.differentiated = False
+
+
+STATE = _State()
+
+
+def compute(nodes: list[Node]) -> None:
+    """Have the values of these computed, from the inputs as they are now."""
+    state = STATE
+    if state.stale:
+        forget(nodes, state.stale)
+    evaluate(nodes, keep_imports=True)
+    state.tape = nodes[-1].tape
+
+
+def invalidate() -> None:
+    """An input has changed: what was computed so far is computed anew when it is asked for."""
+    STATE.stale = last_serial()
+
+
+def _end(stretches: list[Stretch]) -> None:
+    for stretch in stretches:
+        stretch.alive = False
+
+
+def renew_cg(
+    immediate_compute: bool = False, check_validity: bool = False, autobatching: Any = None
+) -> ComputationGraph:
+    """Begin a new graph; expressions of the one before cannot be used any more.
+
+    Args:
+        immediate_compute: Compute every expression when it is recorded, so that what fails does so
+            on the line that caused it. Nothing is batched then.
+        check_validity: With `immediate_compute`, raise where a value is NaN or infinite.
+        autobatching: Accepted for old programs; expressions are always batched.
+    """
+    state = STATE
+    _end(state.stretches)
+    state.stretch = Stretch(
+        state.stretch.version + 1, bool(immediate_compute), bool(check_validity)
+    )
+    state.stretches = [state.stretch]
+    state.checkpoints = []
+    state.stale = 0
+    state.differentiated = False
+    state.tape = NO_TAPE
+    LOCAL.tape = NO_TAPE
+    return GRAPH
+
+
+def cg() -> ComputationGraph:
+    """The current graph."""
+    return GRAPH
+
+
+def cg_version() -> int:
+    """Number of the current graph: how often this thread has called `renew_cg`."""
+    return STATE.stretch.version
+
+
+def cg_checkpoint() -> None:
+    """Remember the graph as it is, for `cg_revert`; checkpoints nest."""
+    state = STATE
+    state.checkpoints.append(len(state.stretches))
+    old = state.stretch
+    state.stretch = Stretch(old.version, old.immediate, old.validate)
+    state.stretches.append(state.stretch)
+
+
+def cg_revert() -> None:
+    """Drop what was recorded since the last checkpoint; its expressions cannot be used any more.
+
+    Raises:
+        RuntimeError: If there is no checkpoint.
+    """
+    state = STATE
+    if not state.checkpoints:
+        raise RuntimeError(
+            "cg_revert: there is no checkpoint to go back to; call cg_checkpoint() first, once "
+            "for each cg_revert()"
+        )
+    kept = state.checkpoints.pop()
+    _end(state.stretches[kept:])
+    del state.stretches[kept:]
+    old = state.stretch
+    state.stretch = Stretch(old.version, old.immediate, old.validate)
+    state.stretches.append(state.stretch)
+
+
+class ComputationGraph:
+    """What `cg()` returns: the graph of this thread.
+
+    Its nodes have numbers only as long as they lie on the tape that is recorded now, or that was
+    computed last; every method that takes a number takes an expression too.
+    """
+
+    def renew(
+        self,
+        immediate_compute: bool = False,
+        check_validity: bool = False,
+        autobatching: Any = None,
+    ) -> ComputationGraph:
+        """The same as `renew_cg`."""
+        return renew_cg(immediate_compute, check_validity, autobatching)
+
+    def version(self) -> int:
+        """The same as `cg_version`."""
+        return cg_version()
+
+    def checkpoint(self) -> None:
+        """The same as `cg_checkpoint`."""
+        cg_checkpoint()
+
+    def revert(self) -> None:
+        """The same as `cg_revert`."""
+        cg_revert()
+
+    def forward(self, index: int | Expression) -> None:
+        """Compute a node, and everything it needs, anew."""
+        self._expression(index, "forward").forward(True)
+
+    def inc_forward(self, index: int | Expression) -> None:
+        """Compute a node, and what it needs that was not computed yet."""
+        self._expression(index, "inc_forward").forward()
+
+    def forward_scalar(self, index: int | Expression) -> float:
+        """`forward`, and the value of a scalar."""
+        return self._expression(index, "forward_scalar").scalar_value(True)
+
+    def inc_forward_scalar(self, index: int | Expression) -> float:
+        """`inc_forward`, and the value of a scalar."""
+        return self._expression(index, "inc_forward_scalar").scalar_value()
+
+    def forward_vec(self, index: int | Expression) -> list[float]:
+        """`forward`, and the value as a list."""
+        return self._expression(index, "forward_vec").vec_value(True)
+
+    def inc_forward_vec(self, index: int | Expression) -> list[float]:
+        """`inc_forward`, and the value as a list."""
+        return self._expression(index, "inc_forward_vec").vec_value()
+
+    def backward(self, index: int | Expression, full: bool = False) -> None:
+        """Differentiate a scalar."""
+        self._expression(index, "backward").backward(full)
+
+    def _expression(self, index: int | Expression, name: str) -> Expression:
+        from lazynet.dynet.expression import Expression, wrap
+
+        if isinstance(index, Expression):
+            return index
+        tape = current_tape()
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(tape):
+            raise IndexError(
+                f"ComputationGraph.{name}: got {index!r}; it takes an expression, or the number of "
+                f"one of the {len(tape)} nodes recorded last"
+            )
+        return wrap(handle(tape, index))
+
+
+GRAPH = ComputationGraph()
+
+
+def current_tape() -> Tape:
+    """The tape that is recorded now, or else the one whose nodes were computed last."""
+    return LOCAL.tape if LOCAL.tape is not NO_TAPE else STATE.tape
