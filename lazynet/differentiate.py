@@ -9,7 +9,8 @@ import numpy as np
 
 from lazynet.backend import SparseRows
 from lazynet.errors import ArgumentError, GradientError, ShapeError
-from lazynet.execute import LOCK, Evaluation, evaluate, evaluated
+from lazynet.evaluation import Evaluation
+from lazynet.execute import LOCK, evaluate, evaluated
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import INPUT

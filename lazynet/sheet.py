@@ -8,7 +8,7 @@ import numpy as np
 
 from lazynet.backend import scatter_add, uninitialised
 from lazynet.collect import ranges
-from lazynet.execute import Evaluation
+from lazynet.evaluation import Evaluation
 from lazynet.kinds import FLOATS, Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step
 

@@ -16,7 +16,7 @@ import numpy as np
 from lazynet.backend import SparseRows
 from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
-from lazynet.execute import Evaluation
+from lazynet.evaluation import Evaluation
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
