@@ -14,6 +14,7 @@ from lazynet.execute import LOCK, evaluate, evaluated
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import INPUT
+from lazynet.retrace import retrace
 from lazynet.walk import Seed, Walk, add_leaf
 
 
@@ -52,9 +53,10 @@ def backward(expressions: Iterable[Any]) -> None:
                 add_leaf(leaves, root, np.ones(root.shape, root.dtype))
             else:
                 seeds.append(root.tape.location(root.index))
-        walk = Walk(seeds, {}, leaves)
-        walk.run()
-        walk.commit()
+        if leaves or not retrace(seeds):
+            walk = Walk(seeds, {}, leaves)
+            walk.run()
+            walk.commit()
 
 
 def _check_root(root: Any) -> None:

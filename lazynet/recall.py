@@ -30,6 +30,7 @@ class Known:
     """A structure met before.
 
     Attributes:
+        batched: Whether it may run otherwise than node by node (not under `no_autobatch`).
         layout: Its layout.
         graph: The graph as it was collected, without what belonged to that tape.
         leaves: Parameters: (number, index on the tape).
@@ -44,6 +45,7 @@ class Known:
     """
 
     __slots__ = (
+        "batched",
         "externals",
         "graph",
         "index_of",
@@ -58,7 +60,10 @@ class Known:
         "routine",
     )
 
-    def __init__(self, tape: Tape, graph: Graph, layout: Layout, externals: list[int]) -> None:
+    def __init__(
+        self, tape: Tape, graph: Graph, layout: Layout, externals: list[int], batched: bool
+    ) -> None:
+        self.batched = batched
         self.layout = layout
         self.externals = externals
         self.met = 0
@@ -182,7 +187,7 @@ def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
         return
     if len(_known) >= REMEMBERED:
         _known.clear()
-    _known[key] = Known(tape, graph, layout, externals)
+    _known[key] = Known(tape, graph, layout, externals, key[6])
 
 
 def _imports(tape: Tape, asked: tuple[int, ...], graph: Graph) -> list[int] | None:

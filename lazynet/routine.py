@@ -86,7 +86,7 @@ def routine_of(known: Known) -> Routine | None:
     if found is None:
         known.met += 1
         steps = len(known.layout.steps)
-        if known.met >= SEEN and steps <= LONGEST and known.layout.runs != []:
+        if known.met >= SEEN and steps <= LONGEST and known.batched:
             found = known.routine = Routine(known)
     return found
 

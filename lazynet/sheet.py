@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -235,17 +236,33 @@ def together(
         else:
             args.append(_gathered(sheet, [(steps[k], s) for k, s in runs], position))
     calls = [evaluation.call(k) for k, _ in runs]
-    payload = None
-    keep = None
-    parts = [(c.payload, c.keep, s) for c, (_, s) in zip(calls, runs)]
-    if parts[0][0] is not None:
-        payload = np.concatenate([p if s is None else p[s] for p, _, s in parts])
-    if parts[0][1] is not None:
-        keep = _concatenate([k if s is None else _pick(k, s) for _, k, s in parts])
     shared = tuple([a.mode == SHARED and kind.op.shares for a in first.args])
-    call = Call(rows, payload, shared, (), None, None)
-    call.keep = keep
-    return call, dy, y, args
+    return joined_call(rows, calls, shared, [s for _, s in runs]), dy, y, args
+
+
+def joined_call(
+    rows: int,
+    calls: Sequence[Call],
+    shared: tuple[bool, ...],
+    selected: Sequence[Array | None] | None = None,
+) -> Call:
+    """Several batches of one kind as one.
+
+    Args:
+        rows: Rows of them all.
+        calls: Them.
+        shared: Per argument, whether it comes without row axis.
+        selected: Which rows of each take part; None: all.
+    """
+    call = Call(rows, None, shared, (), None, None)
+    chosen = selected or [None] * len(calls)
+    if calls[0].payload is not None:
+        parts = [c.payload if s is None else c.payload[s] for c, s in zip(calls, chosen)]
+        call.payload = np.concatenate(parts)
+    if calls[0].keep is not None:
+        kept = [c.keep if s is None else _pick(c.keep, s) for c, s in zip(calls, chosen)]
+        call.keep = _concatenate(kept)
+    return call
 
 
 def _concatenate(parts: list[Any]) -> Any:

@@ -59,6 +59,15 @@ class Walk:
 
     def run(self) -> None:
         """Compute all gradients; nothing outside this object is changed."""
+        agenda = self.begin()
+        while agenda:
+            sheet = self.sheets[-heapq.heappop(agenda)]
+            self._reverse(sheet)
+            self._shared(sheet)
+            self._externals(sheet, agenda)
+
+    def begin(self) -> list[int]:
+        """Find out what needs a gradient, and give the roots theirs; returns a heap of sheets."""
         self._find_needs()
         agenda: list[int] = []
         for evaluation, number in self.seeds:
@@ -69,11 +78,7 @@ class Walk:
                 _add(sheet.shared_gradients, number, np.ones(t.shape, t.dtype))
             else:
                 self._give(sheet, number, np.ones((1, 1), t.dtype))
-        while agenda:
-            sheet = self.sheets[-heapq.heappop(agenda)]
-            self._reverse(sheet)
-            self._shared(sheet)
-            self._externals(sheet, agenda)
+        return agenda
 
     def commit(self, parameters: bool = True) -> None:
         """Publish the gradients: all of them, or after an interrupt none.
