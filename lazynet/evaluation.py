@@ -7,7 +7,7 @@ evaluations to earlier evaluations, nothing refers back: the last handle frees e
 from __future__ import annotations
 
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from lazynet.errors import OutOfMemoryError
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step
-from lazynet.stages import stage_key, stages_of
+from lazynet.stages import Stage, stages_of
 
 _serials = count(1)
 
@@ -27,20 +27,32 @@ def last_serial() -> int:
     return next(_serials)
 
 
-class Link(NamedTuple):
+class Link:
     """Rows of an arena that an earlier evaluation computed.
 
     Attributes:
         source: That evaluation.
-        their_arena, theirs: Where they are there.
+        their_arena: Where they are there (see `theirs`).
         arena, ours: Where they are here.
     """
 
-    source: Evaluation
-    their_arena: int
-    arena: int
-    theirs: Array
-    ours: Array
+    __slots__ = ("_theirs", "arena", "ours", "source", "their_arena")
+
+    def __init__(
+        self, source: Evaluation, their_arena: int, theirs: Array | int, arena: int, ours: Array
+    ) -> None:
+        self.source = source
+        self.their_arena = their_arena
+        self._theirs = theirs
+        self.arena = arena
+        self.ours = ours
+
+    @property
+    def theirs(self) -> Array:
+        """The rows there; given as the number of a node, they are looked up when asked for."""
+        if isinstance(self._theirs, int):
+            self._theirs = self.source.layout.node_rows(self._theirs)
+        return self._theirs
 
 
 class Evaluation:
@@ -118,9 +130,7 @@ class Evaluation:
 
     def value(self, number: int) -> Array:
         """A copy of the value of a node, with a batch axis where it has one."""
-        layout = self.layout
-        t = layout.type(number)
-        if t.shared:
+        if self.layout.arena[number] < 0:
             return np.array(self.shared[number])
         return self.rows(number, self.arenas)
 
@@ -189,18 +199,18 @@ class Evaluation:
             known = [self.fetch(a, step.op.shares, step.rows) for a in step.args]
         return known
 
-    def run_staged(self, step: Step, parts: Any) -> tuple[Call, list[Any]]:
+    def run_staged(self, step: Step, stage: Stage, parts: Any) -> tuple[Call, list[Any]]:
         """Compute one batch of a staged kind.
 
         Args:
             step: The batch.
+            stage: Its kind.
             parts: What its nodes carry.
 
         Returns:
             The call, and the arguments, as backward wants them.
         """
         op: Any = step.op
-        stage = self.stages[stage_key(step)]
         if stage.work is None:
             shared = [self.shared[i] if i >= 0 else None for i in stage.shared]
             stage.work = op.workspace(stage.rows, stage.largest, shared, stage.slices(self.arenas))

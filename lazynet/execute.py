@@ -22,9 +22,10 @@ from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
 from lazynet.payloads import assemble, payloads_of
 from lazynet.pieces import gather, pieces_of
-from lazynet.recall import recall, remember, signature
+from lazynet.recall import Known, recall, remember, signature
 from lazynet.routine import Routine, routine_of
-from lazynet.tape import LOCAL
+from lazynet.stages import stage_key
+from lazynet.tape import LOCAL, Tape
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -54,6 +55,7 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         tape = pending[0].tape
         graph = None if known is None else known.apply(tape)
         if known is None or graph is None:
+            known = None
             graph = collect(pending)
             layout = layout_of(graph, autobatch)
             evaluation = Evaluation(graph, layout)
@@ -72,7 +74,7 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         if not keep_imports:
             for tape, _, _ in graph.tapes:
                 if tape.imports:
-                    _release_imports(tape)
+                    _release_imports(tape, known)
 
 
 def evaluated(x: Expression) -> bool:
@@ -87,7 +89,10 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     for number, leaf in graph.leaves.items():
         evaluation.shared[number] = leaf.values
     if graph.externals:
-        _copy_externals(evaluation, graph)
+        if evaluation.routine is not None:
+            _copy_few(evaluation, graph)
+        else:
+            _copy_externals(evaluation, graph)
     for number, kind, args in layout.shared:
         rows = [evaluation.shared[a][None] for a in args]
         out = np.empty((1, *kind.type.shape), kind.type.dtype)
@@ -184,7 +189,7 @@ def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Ar
     op = step.op
     arenas = evaluation.arenas
     if op.staged:
-        return evaluation.run_staged(step, locate(step.nodes))
+        return evaluation.run_staged(step, evaluation.stages[stage_key(step)], locate(step.nodes))
     if len(step.outputs) == 1:
         arena, start, stop, shape = step.outputs[0]
         out: Any = arenas[arena][start:stop]
@@ -235,10 +240,31 @@ def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:
         theirs.append(source.layout.node_rows(there))
         ours.append(layout.node_rows(number))
     for (source, their_arena, our_arena), (theirs, ours) in groups.items():
-        link = Link(source, their_arena, our_arena, np.concatenate(theirs), np.concatenate(ours))
+        link = Link(source, their_arena, np.concatenate(theirs), our_arena, np.concatenate(ours))
         evaluation.links.append(link)
         rows = take_rows(source.arenas[their_arena], link.theirs)
         evaluation.arenas[our_arena][link.ours] = rows
+
+
+def _copy_few(evaluation: Evaluation, graph: Graph) -> None:
+    """The same for a few nodes, one by one."""
+    routine: Routine = evaluation.routine
+    places = routine.places
+    for number, (source, there) in enumerate(graph.externals):
+        arena, start, stop, ours = places[number]
+        if arena < 0:
+            evaluation.shared[number] = source.shared[there]
+            evaluation.borrowed.append((number, source, there))
+            continue
+        layout = source.layout
+        their_arena = int(layout.arena[there])
+        rows: Any = layout.rebatched.get(there)
+        if rows is None:
+            first = int(layout.first[there])
+            rows = slice(first, first + stop - start)
+        evaluation.arenas[arena][start:stop] = source.arenas[their_arena][rows]
+        if routine.history:
+            evaluation.links.append(Link(source, their_arena, there, arena, ours))
 
 
 def _commit(evaluation: Evaluation, graph: Graph) -> None:
@@ -260,8 +286,12 @@ def _commit(evaluation: Evaluation, graph: Graph) -> None:
         np.frombuffer(tape.evaluated, np.uint8)[indices] = 1
 
 
-def _release_imports(tape: Any) -> None:
+def _release_imports(tape: Tape, known: Known | None) -> None:
     """Let go of other tapes once nothing on this one can need them."""
+    if known is not None:
+        if known.whole:
+            tape.release_imports()
+        return
     few = len(tape.imports) + len(tape.shared)  # the only ones that are never marked evaluated
     if tape.evaluated.count(0) <= few:
         open_nodes = [i for i, done in enumerate(tape.evaluated) if not done]
@@ -269,9 +299,7 @@ def _release_imports(tape: Any) -> None:
             isinstance(tape.kinds[i].op, Import) or isinstance(tape.payloads[i], Leaf)
             for i in open_nodes
         ):
-            for i in tape.imports.values():
-                tape.payloads[i] = None
-            tape.imports = {}
+            tape.release_imports()
 
 
 def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -> Exception:

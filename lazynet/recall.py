@@ -17,6 +17,7 @@ from lazynet.collect import Graph
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import Array
 from lazynet.layout import Layout
+from lazynet.leaves import Import
 from lazynet.tape import LOCAL, Tape
 
 LONGEST: Final = 256
@@ -40,6 +41,7 @@ class Known:
         indices, numbers: Of nodes that an evaluation computes.
         local, marks: What a tape holds when just these have been evaluated (`Tape.local`,
             `Tape.evaluated`).
+        whole: Whether all nodes but imports and parameters are among those computed.
         met: How often it was met.
         routine: How it runs (`lazynet.routine`); None where it runs batch by batch.
     """
@@ -58,6 +60,7 @@ class Known:
         "numbers",
         "picks",
         "routine",
+        "whole",
     )
 
     def __init__(
@@ -84,6 +87,11 @@ class Known:
         marks: Array = np.zeros(len(tape), np.uint8)
         marks[self.indices] = 1
         self.marks: bytes = marks.tobytes()
+        self.whole = True
+        for i in range(len(tape)):
+            leaf = isinstance(tape.payloads[i], Leaf) or isinstance(tape.kinds[i].op, Import)
+            if not leaf and self.marks[i] == 0:
+                self.whole = False
         self.picks = [(index_of[n], row) for n, row in zip(graph.picks, graph.picked)]
         kept = _copy(graph)
         kept.leaves = {}

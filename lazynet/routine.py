@@ -22,6 +22,7 @@ from lazynet.layout import SAME, SHARED, SLICE, Layout, Step
 from lazynet.leaves import Input
 from lazynet.payloads import assemble
 from lazynet.recall import Known
+from lazynet.stages import stage_key
 
 SEEN = 3
 """How often a structure is met before a routine for it is printed, which takes milliseconds."""
@@ -35,6 +36,7 @@ class Routine:
 
     Attributes:
         run: ``f(evaluation, arenas, shared, payloads of the tape, payloads, calls, arguments)``.
+        places: Where the values of externals go: (arena, first row, last, all of them).
         owners: Per line of `run`, the batch that it belongs to (-1: none).
         history: Whether backward may ask for any of it.
         size: Number of batches.
@@ -42,7 +44,7 @@ class Routine:
             (`retrace`).
     """
 
-    __slots__ = ("backs", "history", "owners", "run", "size")
+    __slots__ = ("backs", "history", "owners", "places", "run", "size")
 
     def __init__(self, known: Known) -> None:
         layout = known.layout
@@ -51,6 +53,11 @@ class Routine:
             "run(e, v, s, p, kept, calls, arguments)", printer.lines(), len(layout.arenas)
         )
         self.owners = printer.owners
+        self.places = []
+        for number in range(len(known.externals)):
+            rows = layout.node_rows(number)
+            arena, start = int(layout.arena[number]), int(layout.first[number])
+            self.places.append((arena, start, start + len(rows), rows))
         self.history = printer.history
         self.size = len(layout.steps)
         self.backs: dict[Any, Any] = {}
@@ -233,7 +240,8 @@ class _Forward(Printer):
         if op.staged:
             batch = self.given(f"step{k}", step)
             target = f"calls[{k}], arguments[{k}]" if self.flows[k] else "_"
-            self.line(f"{target} = e.run_staged({batch}, {self.parts(step)})")
+            stage = f"e.stages[{self.given(f'stage{k}', stage_key(step))}]"
+            self.line(f"{target} = e.run_staged({batch}, {stage}, {self.parts(step)})")
             return
         if isinstance(op, Input):
             ((arena, start, stop, _),) = step.outputs

@@ -157,6 +157,12 @@ class Tape:
             if LOCAL.tape is self:
                 LOCAL.tape = NO_TAPE
 
+    def release_imports(self) -> None:
+        """Let go of the nodes of other tapes."""
+        for i in self.imports.values():
+            self.payloads[i] = None
+        self.imports = {}
+
     def snapshot(self) -> Tape:
         """What an open tape holds now, sealed, while the tape itself stays open."""
         copy = Tape()
