@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.accumulate import add_leaf
 from lazynet.backend import SparseRows
 from lazynet.errors import ArgumentError, GradientError, ShapeError
 from lazynet.evaluation import Evaluation
@@ -15,7 +16,7 @@ from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import INPUT
 from lazynet.retrace import retrace
-from lazynet.walk import Seed, Walk, add_leaf
+from lazynet.walk import Seed, Walk
 
 
 def backward(expressions: Iterable[Any]) -> None:

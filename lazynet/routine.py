@@ -40,11 +40,11 @@ class Routine:
         owners: Per line of `run`, the batch that it belongs to (-1: none).
         history: Whether backward may ask for any of it.
         size: Number of batches.
-        backs: How backward runs, by what it starts from and which parameters are trained
-            (`retrace`).
+        backs: How backward runs, by what it starts from and what needs a gradient (`rewind`).
+        needs: What needs a gradient, by what of that was known beforehand (`Sheet`).
     """
 
-    __slots__ = ("backs", "history", "owners", "places", "run", "size")
+    __slots__ = ("backs", "history", "needs", "owners", "places", "run", "size")
 
     def __init__(self, known: Known) -> None:
         layout = known.layout
@@ -61,6 +61,7 @@ class Routine:
         self.history = printer.history
         self.size = len(layout.steps)
         self.backs: dict[Any, Any] = {}
+        self.needs: dict[Any, Any] = {}
 
     def forward(self, evaluation: Evaluation, payloads: list[Any]) -> None:
         """Compute all batches."""

@@ -13,6 +13,9 @@ from lazynet.evaluation import Evaluation
 from lazynet.kinds import FLOATS, Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step
 
+KEPT = 64
+"""Most ways in which a structure needs gradients that are kept."""
+
 Run = tuple[int, "Array | None"]
 """A batch by number, and which of its rows take part (None: all)."""
 
@@ -24,6 +27,7 @@ class Sheet:
         "covered",
         "evaluation",
         "gradients",
+        "key",
         "mixed",
         "needed",
         "opened",
@@ -50,6 +54,7 @@ class Sheet:
         self.stopped: dict[int, Array] = {}  # per step, rows through which no gradient flows
         self.stages: dict[Any, Any] = {}  # of staged kinds: what the op's backward uses
         self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
+        self.key: Any = None  # of what it needs, where that is remembered (`recall_needs`)
         self.mixed = False  # whether only some rows of a batch need a gradient
         self.partial: dict[int, tuple[int, int]] = {}  # per arena, where rows that need none lie
         self.writes: list[tuple[bool, ...]] | None = None  # see `whole`, and for the next
@@ -63,6 +68,37 @@ class Sheet:
             for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
+
+    def recall_needs(self, masks: list[Array]) -> bool:
+        """What needs a gradient, if that is known from an evaluation of the same structure.
+
+        Args:
+            masks: For each link, which of its rows need one.
+        """
+        shared = tuple(self.shared_needed.values())
+        key = (shared, tuple([mask.tobytes() for mask in masks]))
+        self.key = key
+        found = self.evaluation.routine.needs.get(key)
+        if found is None:
+            return False
+        self.needed, self.shared_needed, self.step_needs, self.stopped, self.partial = found[:5]
+        self.mixed = found[5]
+        return True
+
+    def remember_needs(self) -> None:
+        """Keep what was found for the next evaluation of this structure; from then on read-only."""
+        if self.key is not None:
+            known = self.evaluation.routine.needs
+            if len(known) >= KEPT:
+                known.clear()
+            known[self.key] = (
+                self.needed,
+                self.shared_needed,
+                self.step_needs,
+                self.stopped,
+                self.partial,
+                self.mixed,
+            )
 
     def leave_out(self, arena: int, start: int, stop: int) -> None:
         """Note that some of these rows need no gradient."""
