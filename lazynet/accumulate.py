@@ -19,19 +19,22 @@ def add_leaf(leaves: dict[Leaf, Any], leaf: Leaf, gradient_: Any) -> None:
 
 
 def accumulate(leaves: dict[Leaf, Any]) -> None:
-    """Add gradients to those of the parameters: to all of them, or after an interrupt to none."""
+    """Add gradients to those of the parameters: to all of them, or after an interrupt to none.
+
+    Args:
+        leaves: The gradients; taken out.
+    """
     planned: list[tuple[Leaf, Any, list[Any]]] = []
     for leaf in list(leaves):
         dense, rows = leaf.pending, leaf.pending_rows
-        if isinstance(leaves[leaf], SparseRows):
-            found = leaves.pop(leaf)
+        new = [leaves.pop(leaf)]
+        if isinstance(new[0], SparseRows):
+            found = new[0]
             rows = [*rows, (found.rows, found.values)]
-            leaves[leaf] = found.rest
+            new[0] = found.rest
             del found
-        if dense is not None and leaves[leaf] is not None:
-            dense = dense + leaves[leaf]
-        elif leaves[leaf] is not None:
-            dense = _owned(leaves, leaf)
+        if new[0] is not None:
+            dense = _owned(new) if dense is None else dense + new[0]
         planned.append((leaf, dense, rows))
     before = [(leaf, leaf.pending, leaf.pending_rows) for leaf, _, _ in planned]
     try:
@@ -43,20 +46,19 @@ def accumulate(leaves: dict[Leaf, Any]) -> None:
         raise
 
 
-def _owned(leaves: dict[Leaf, Any], leaf: Leaf) -> Array:
-    """The array found for a leaf, or a copy where anyone else may hold it or part of its memory.
+def _owned(new: list[Any]) -> Array:
+    """The array in this list, or a copy where anyone else may hold it or part of its memory.
 
     An op may hand out one array for several arguments, a view of its argument, or one that it
     keeps. What backward has just made has one reference here and, where it is a view of what a
     product returned, one of it to that. (No local names below: each would be one more.)
     """
-    if type(leaves[leaf]) is not np.ndarray:
-        return np.array(leaves[leaf])
-    alone = getrefcount(leaves[leaf]) <= 2 and (
-        leaves[leaf].base is None
-        or (getrefcount(leaves[leaf].base) <= 2 and _same_memory(leaves[leaf].base, leaves[leaf]))
+    if type(new[0]) is not np.ndarray:
+        return np.array(new[0])
+    alone = getrefcount(new[0]) <= 2 and (
+        new[0].base is None or (getrefcount(new[0].base) <= 2 and _same_memory(new[0].base, new[0]))
     )
-    found: Array = leaves[leaf]
+    found: Array = new[0]
     return found if alone and found.flags.writeable else np.array(found)
 
 
