@@ -8,6 +8,7 @@
     ├── ArgumentError    (TypeError)     None, strings, objects where numbers belong
     ├── RangeError       (IndexError)    an index, class or row outside its range
     ├── SettingError     (ValueError)    an option with a value it cannot have
+    ├── DeviceError      (RuntimeError)  a device that is missing, or two that do not mix
     ├── GraphError       (RuntimeError)  an expression used where it cannot be
     ├── FuseError        (RuntimeError)  a function that cannot be traced into one node
     ├── GradientError    (RuntimeError)  a derivative that was not or cannot be computed
@@ -43,6 +44,10 @@ class RangeError(LazynetError, IndexError):
 
 class SettingError(LazynetError, ValueError):
     """An option with a value it cannot have."""
+
+
+class DeviceError(LazynetError, RuntimeError):
+    """A device that cannot be used, or values on two devices that do not mix."""
 
 
 class GraphError(LazynetError, RuntimeError):

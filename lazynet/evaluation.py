@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import take_rows, uninitialised
+from lazynet.backend import CPU, take_rows, uninitialised
 from lazynet.collect import Graph
 from lazynet.errors import OutOfMemoryError
 from lazynet.graph import Leaf
@@ -76,6 +76,8 @@ class Evaluation:
         shared_gradients: Of shared nodes, by number, from the last backward.
         stages: Workspaces of staged kinds.
         asked: How the last backward started, to be repeated for rows it left out.
+        device: Where the values are.
+        mirror: On a GPU, copies of host arrays there; else None.
         routine: What forward ran as, where graphs of this structure have been met often
             (`lazynet.routine`); else None.
     """
@@ -87,6 +89,7 @@ class Evaluation:
         "asked",
         "borrowed",
         "calls",
+        "device",
         "frozen",
         "gradients",
         "kept",
@@ -94,6 +97,7 @@ class Evaluation:
         "leaves",
         "lines",
         "links",
+        "mirror",
         "needed",
         "payloads",
         "reached",
@@ -105,7 +109,9 @@ class Evaluation:
         "versions",
     )
 
-    def __init__(self, graph: Graph, layout: Layout) -> None:
+    def __init__(self, graph: Graph, layout: Layout, device: str = CPU, mirror: Any = None) -> None:
+        self.device = device
+        self.mirror = mirror
         self.serial = next(_serials)
         self.layout = layout
         self.leaves: dict[int, Leaf] = graph.leaves
@@ -116,7 +122,7 @@ class Evaluation:
         self.shared: dict[int, Array] = {}
         self.kept: dict[int, Any] = {}
         self.versions = {number: leaf.version() for number, leaf in graph.leaves.items()}
-        self.arenas = [_allocate(rows, width, dtype) for dtype, width, rows in layout.arenas]
+        self.arenas = [_allocate(rows, width, dtype, device) for dtype, width, rows in layout.arenas]
         self.calls: list[Call | None] = []
         self.arguments: list[Any] = []
         self.payloads: dict[int, Array] = {}
@@ -128,10 +134,19 @@ class Evaluation:
         self.routine: Any = None
         self.stages = stages_of(layout)
 
+    def placed(self) -> bool:
+        """Whether anything but constants decided where the values are."""
+        return (
+            self.device != CPU
+            or bool(self.leaves)
+            or any(link.source.placed() for link in self.links)
+            or any(source.placed() for _, source, _ in self.borrowed)
+        )
+
     def value(self, number: int) -> Array:
         """A copy of the value of a node, with a batch axis where it has one."""
         if self.layout.arena[number] < 0:
-            return np.array(self.shared[number])
+            return self.shared[number].copy()
         return self.rows(number, self.arenas)
 
     def rows(self, number: int, arenas: list[Array]) -> Array:
@@ -145,8 +160,8 @@ class Evaluation:
             return take_rows(arena, index).reshape((batch, *t.shape))
         first = int(layout.first[number])
         if batch == -1:
-            return np.array(arena[first]).reshape(t.shape)
-        return np.array(arena[first : first + batch]).reshape((batch, *t.shape))
+            return arena[first].copy().reshape(t.shape)
+        return arena[first : first + batch].copy().reshape((batch, *t.shape))
 
     def rows_of(self, argument: Argument, rows: int, out: Array | None) -> Array:
         """The rows of an argument as a matrix, in `out` if that is given."""
@@ -154,10 +169,7 @@ class Evaluation:
         arena = self.arenas[argument.arena]
         if mode == TAKE:
             assert argument.index is not None
-            if out is None:
-                return take_rows(arena, argument.index)
-            np.take(arena, argument.index, axis=0, out=out, mode="clip")
-            return out
+            return take_rows(arena, argument.index, out)
         source = arena[argument.start : argument.stop]
         if mode == SAME:
             source = np.repeat(source, rows, axis=0)
@@ -199,13 +211,16 @@ class Evaluation:
             known = [self.fetch(a, step.op.shares, step.rows) for a in step.args]
         return known
 
-    def run_staged(self, step: Step, stage: Stage, parts: Any) -> tuple[Call, list[Any]]:
+    def run_staged(
+        self, step: Step, stage: Stage, parts: Any, payload: Any = None
+    ) -> tuple[Call, list[Any]]:
         """Compute one batch of a staged kind.
 
         Args:
             step: The batch.
             stage: Its kind.
             parts: What its nodes carry.
+            payload: What `assemble` of the op made of that, where this has been done already.
 
         Returns:
             The call, and the arguments, as backward wants them.
@@ -214,7 +229,8 @@ class Evaluation:
         if stage.work is None:
             shared = [self.shared[i] if i >= 0 else None for i in stage.shared]
             stage.work = op.workspace(stage.rows, stage.largest, shared, stage.slices(self.arenas))
-        payload = op.assemble(parts, step.counts)
+        if parts is not None:
+            payload = op.assemble(parts, step.counts)
         start = stage.filled
         stage.filled = stop = start + step.rows
         args: list[Any] = []
@@ -230,9 +246,11 @@ class Evaluation:
         return call, args
 
 
-def _allocate(rows: int, width: int, dtype: Any) -> Array:
+def _allocate(rows: int, width: int, dtype: Any, device: str) -> Array:
     try:
-        return uninitialised(rows, width, dtype)
+        return uninitialised(rows, width, dtype, device)
+    except OutOfMemoryError:
+        raise
     except (MemoryError, ValueError) as error:
         size = rows * width * np.dtype(dtype).itemsize
         raise OutOfMemoryError(

@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import take_rows
+from lazynet.backend import (
+    CPU,
+    fill,
+    gpu_in_use,
+    module_of,
+    on_device,
+    put_rows,
+    take_rows,
+    to_device,
+    to_host,
+)
 from lazynet.chains import Run, factor, find_runs
 from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
@@ -17,11 +27,12 @@ from lazynet.evaluation import last_serial as last_serial
 from lazynet.graph import Expression, Leaf
 from lazynet.inputs import as_expression, constant
 from lazynet.kinds import HOOKS, Array, Call, Kind
-from lazynet.layout import Step, layout_of
+from lazynet.layout import Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
 from lazynet.payloads import assemble, payloads_of
 from lazynet.pieces import gather, pieces_of
+from lazynet.placement import device_for, prepare
 from lazynet.recall import Known, recall, remember, signature
 from lazynet.routine import Routine, routine_of
 from lazynet.stages import stage_key
@@ -58,23 +69,34 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
             known = None
             graph = collect(pending)
             layout = layout_of(graph, autobatch)
-            evaluation = Evaluation(graph, layout)
-            with np.errstate(all="ignore"):
-                _forward(evaluation, graph)
+            evaluation = _run_graph(graph, layout, None)
             if key is not None:
                 remember(key, tape, graph, layout)
             _commit(evaluation, graph)
         else:
             tape.seal()
-            evaluation = Evaluation(graph, known.layout)
-            evaluation.routine = routine_of(known)
-            with np.errstate(all="ignore"):
-                _forward(evaluation, graph)
+            evaluation = _run_graph(graph, known.layout, known)
             known.mark(tape, evaluation)
         if not keep_imports:
             for tape, _, _ in graph.tapes:
                 if tape.imports:
                     _release_imports(tape, known)
+
+
+def _run_graph(graph: Graph, layout: Layout, known: Known | None) -> Evaluation:
+    """Compute a graph where its parameters are."""
+    device = device_for(graph) if gpu_in_use() else CPU
+    with np.errstate(all="ignore"):
+        if device != CPU:
+            with on_device(device) as mirror:
+                evaluation = Evaluation(graph, layout, device, mirror)
+                _forward(evaluation, graph)
+            return evaluation
+        evaluation = Evaluation(graph, layout)
+        if known is not None:
+            evaluation.routine = routine_of(known)
+        _forward(evaluation, graph)
+    return evaluation
 
 
 def evaluated(x: Expression) -> bool:
@@ -95,7 +117,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
             _copy_externals(evaluation, graph)
     for number, kind, args in layout.shared:
         rows = [evaluation.shared[a][None] for a in args]
-        out = np.empty((1, *kind.type.shape), kind.type.dtype)
+        out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.dtype)
         call = Call(1, None, (False,) * len(rows), (True,) * len(rows), out)
         try:
             y = kind.op.forward(call, *rows)
@@ -109,25 +131,27 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
         _run_routine(evaluation, evaluation.routine, graph)
         return
     locate = payloads_of(graph)
+    prepared = None if evaluation.mirror is None else prepare(evaluation, graph, locate)
     frozen = np.array(sorted(graph.frozen), np.int64)
     history = (
         not graph.frozen
         or points(graph, len(graph.externals))
         or any(number not in graph.frozen for number, _, _ in layout.shared)
     )
-    if layout.runs is None:
+    if layout.runs is None and evaluation.mirror is None:
         layout.runs = find_runs(layout)
     done = 0
-    for run in layout.runs:
-        history |= _run_singly(evaluation, graph, locate, frozen, done, run.first)
+    for run in layout.runs if evaluation.mirror is None else ():
+        history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, run.first)
         done = run.end
         if _run_chain(evaluation, run, locate):
             history |= any([flows(step, frozen) for step in run.steps])
             evaluation.calls += [None] * len(run.steps)
             evaluation.arguments += [None] * len(run.steps)
         else:
-            history |= _run_singly(evaluation, graph, locate, frozen, run.first, done)
-    history |= _run_singly(evaluation, graph, locate, frozen, done, len(layout.steps))
+            history |= _run_singly(evaluation, graph, locate, prepared, frozen, run.first, done)
+    steps = len(layout.steps)
+    history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, steps)
     if not history:
         evaluation.links, evaluation.borrowed = [], []
 
@@ -147,13 +171,19 @@ def _run_routine(evaluation: Evaluation, routine: Routine, graph: Graph) -> None
 
 
 def _run_singly(
-    evaluation: Evaluation, graph: Graph, locate: Any, frozen: Array, first: int, end: int
+    evaluation: Evaluation,
+    graph: Graph,
+    locate: Any,
+    prepared: dict[int, Any] | None,
+    frozen: Array,
+    first: int,
+    end: int,
 ) -> bool:
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
-    for step in evaluation.layout.steps[first:end]:
+    for k, step in enumerate(evaluation.layout.steps[first:end], first):
         try:
-            call, args = _run(evaluation, step, locate)
+            call, args = _run(evaluation, step, locate, prepared, k)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
@@ -184,18 +214,25 @@ def _run_chain(evaluation: Evaluation, run: Run, locate: Any) -> bool:
     return True
 
 
-def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Array]]:
-    """Compute one batch into its place in the arenas."""
+def _run(
+    evaluation: Evaluation, step: Step, locate: Any, prepared: dict[int, Any] | None, k: int
+) -> tuple[Call, list[Array]]:
+    """Compute batch k into its place in the arenas."""
     op = step.op
     arenas = evaluation.arenas
     if op.staged:
-        return evaluation.run_staged(step, evaluation.stages[stage_key(step)], locate(step.nodes))
+        stage = evaluation.stages[stage_key(step)]
+        if prepared is not None:
+            return evaluation.run_staged(step, stage, None, prepared[k])
+        return evaluation.run_staged(step, stage, locate(step.nodes))
     if len(step.outputs) == 1:
         arena, start, stop, shape = step.outputs[0]
         out: Any = arenas[arena][start:stop]
         if isinstance(op, Input):
-            parts = locate(step.nodes)
-            np.concatenate(parts, out=out.reshape(-1))
+            if prepared is None:
+                np.concatenate(locate(step.nodes), out=out.reshape(-1))
+            else:
+                fill(out.reshape(-1), prepared[k])
             return Call(step.rows, None, (), (), None), []
         out = out.reshape((step.rows, *shape))
     else:
@@ -203,7 +240,9 @@ def _run(evaluation: Evaluation, step: Step, locate: Any) -> tuple[Call, list[Ar
             [arenas[a][b:e].reshape((step.rows, *shape)) for a, b, e, shape in step.outputs]
         )
     payload = None
-    if op.payload is not None:
+    if prepared is not None:
+        payload = prepared.get(k)
+    elif op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
     if op.pieces:
         cut = pieces_of(step, payload, None)
@@ -232,7 +271,7 @@ def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:
     for number, (source, there) in enumerate(graph.externals):
         arena = int(layout.arena[number])
         if arena < 0:
-            evaluation.shared[number] = source.shared[there]
+            evaluation.shared[number] = to_device(source.shared[there], evaluation.device)
             evaluation.borrowed.append((number, source, there))
             continue
         key = (source, int(source.layout.arena[there]), arena)
@@ -243,7 +282,7 @@ def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:
         link = Link(source, their_arena, np.concatenate(theirs), our_arena, np.concatenate(ours))
         evaluation.links.append(link)
         rows = take_rows(source.arenas[their_arena], link.theirs)
-        evaluation.arenas[our_arena][link.ours] = rows
+        put_rows(evaluation.arenas[our_arena], link.ours, to_device(rows, evaluation.device))
 
 
 def _copy_few(evaluation: Evaluation, graph: Graph) -> None:
@@ -326,11 +365,24 @@ def value(x: Expression) -> Any:
     if isinstance(x, Leaf):
         if LOCAL.tape.trace is not None:
             raise LOCAL.tape.trace.refuse_value(x)
-        return _own(np.array(x.values), None)
+        return _own(np.array(to_host(x.values)), None)
     if not evaluated(x):
         evaluate([x])
     evaluation, number = x.tape.location(x.index)
-    return _own(evaluation.value(number), x.batch)
+    if evaluation.mirror is None:
+        return _own(evaluation.value(number), x.batch)
+    with on_device(evaluation.device, evaluation.mirror):
+        return _own(to_host(evaluation.value(number)), x.batch)
+
+
+def device_value(x: Expression) -> Any:
+    """The value as an array that stays on its device: see `Expression.value`."""
+    if isinstance(x, Leaf):
+        return x.values.copy()
+    evaluate([x])
+    evaluation, number = x.tape.location(x.index)
+    with on_device(evaluation.device, evaluation.mirror):
+        return evaluation.value(number)
 
 
 def _own(array: Array, batch: int | None) -> Any:
@@ -365,7 +417,7 @@ def values(expressions: Iterable[Any]) -> list[Any]:
 
 def detach(x: Expression) -> Expression:
     """A constant of the value of x."""
-    return constant(np.asarray(value(x)), batched=x.batch is not None, dtype=x.dtype)
+    return constant(device_value(x), batched=x.batch is not None, dtype=x.dtype)
 
 
 HOOKS.value = value

@@ -16,9 +16,21 @@ class Import(Op):
 
 
 class Input(Op):
-    """An array given by the user; the payload is its flattened copy."""
+    """An array given by the user; the payload is its flattened copy.
+
+    Attributes:
+        device: Where it lies: "cpu", or the GPU that it was given on.
+    """
 
     payload = "array"
+    device = "cpu"
+
+
+class DeviceInput(Input):
+    """An array given on a GPU."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
 
 
 class Unbatch(Op):
@@ -74,6 +86,7 @@ REBATCH = Rebatch()
 UNSHARE = Unshare()
 _import_kinds: dict[Type, Kind] = {}
 _input_kinds: dict[Type, Kind] = {}
+_device_input_kinds: dict[tuple[Type, str], Kind] = {}
 
 
 def import_kind(t: Type) -> Kind:
@@ -89,4 +102,12 @@ def input_kind(t: Type) -> Kind:
     kind = _input_kinds.get(t)
     if kind is None:
         kind = _input_kinds[t] = Kind(INPUT, (), (t,), False)
+    return kind
+
+
+def device_input_kind(t: Type, device: str) -> Kind:
+    """The kind of an input of this type that was given on a GPU."""
+    kind = _device_input_kinds.get((t, device))
+    if kind is None:
+        kind = _device_input_kinds[(t, device)] = Kind(DeviceInput(device), (), (t,), False)
     return kind

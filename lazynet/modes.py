@@ -13,16 +13,23 @@ from contextvars import ContextVar
 class Modes:
     """The settings in force. Immutable: a ``with`` block puts another object in its place."""
 
-    __slots__ = ("autobatch", "debug", "fuse", "gradients", "marks", "training")
+    __slots__ = ("autobatch", "debug", "device", "fuse", "gradients", "marks", "training")
 
     def __init__(
-        self, gradients: bool, training: bool, debug: bool, autobatch: bool, fuse: bool = True
+        self,
+        gradients: bool,
+        training: bool,
+        debug: bool,
+        autobatch: bool,
+        fuse: bool = True,
+        device: str = "cpu",
     ) -> None:
         self.gradients = gradients
         self.training = training
         self.debug = debug
         self.autobatch = autobatch
         self.fuse = fuse
+        self.device = device
         self.marks = debug or not gradients
         """Whether every recorded node has to be marked: the only test on the record path."""
 
@@ -50,7 +57,7 @@ def no_grad() -> Iterator[None]:
     [3.0, 6.0]
     """
     m = MODES.get()
-    with _mode(Modes(False, m.training, m.debug, m.autobatch, m.fuse)):
+    with _mode(Modes(False, m.training, m.debug, m.autobatch, m.fuse, m.device)):
         yield
 
 
@@ -66,7 +73,7 @@ def training(mode: bool = True) -> Iterator[None]:
     [1.0, 2.0]
     """
     m = MODES.get()
-    with _mode(Modes(m.gradients, bool(mode), m.debug, m.autobatch, m.fuse)):
+    with _mode(Modes(m.gradients, bool(mode), m.debug, m.autobatch, m.fuse, m.device)):
         yield
 
 
@@ -74,7 +81,7 @@ def training(mode: bool = True) -> Iterator[None]:
 def debug() -> Iterator[None]:
     """Remember for every node the source line that recorded it; failures then show that line."""
     m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, True, m.autobatch, m.fuse)):
+    with _mode(Modes(m.gradients, m.training, True, m.autobatch, m.fuse, m.device)):
         yield
 
 
@@ -82,7 +89,7 @@ def debug() -> Iterator[None]:
 def no_autobatch() -> Iterator[None]:
     """Evaluate node by node, in the order of recording: the reference for every batched result."""
     m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, m.debug, False, m.fuse)):
+    with _mode(Modes(m.gradients, m.training, m.debug, False, m.fuse, m.device)):
         yield
 
 
@@ -100,7 +107,15 @@ def no_fuse() -> Iterator[None]:
     3
     """
     m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, m.debug, m.autobatch, False)):
+    with _mode(Modes(m.gradients, m.training, m.debug, m.autobatch, False, m.device)):
+        yield
+
+
+@contextmanager
+def device_mode(device: str) -> Iterator[None]:
+    """The device of models and of what depends on no parameter; see `use_device`."""
+    m = MODES.get()
+    with _mode(Modes(m.gradients, m.training, m.debug, m.autobatch, m.fuse, device)):
         yield
 
 
@@ -108,7 +123,7 @@ def no_fuse() -> Iterator[None]:
 def tracing() -> Iterator[None]:
     """The modes in which a fused function is traced: gradients on, lines remembered."""
     m = MODES.get()
-    with _mode(Modes(True, m.training, True, m.autobatch, m.fuse)):
+    with _mode(Modes(True, m.training, True, m.autobatch, m.fuse, m.device)):
         yield
 
 

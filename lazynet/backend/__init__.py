@@ -3,27 +3,59 @@
 This package is the only place that imports cupy.
 """
 
-from lazynet.backend.host import (
+from lazynet.backend.devices import (
+    CPU,
+    as_device_array,
+    device_name,
+    device_of,
+    gpu_in_use,
+    is_device_array,
+    module_of,
+    on_device,
+    to_device,
+    to_host,
+)
+from lazynet.backend.pool import uninitialised
+from lazynet.backend.rows import (
+    add_rows,
+    beside,
+    fill,
+    pick_rows,
+    put_rows,
     scatter_add,
     segment_ids,
     segment_max,
     segment_sum,
     take_rows,
 )
-from lazynet.backend.pool import uninitialised
 from lazynet.backend.sparse import SparseRows, coalesce
 from lazynet.backend.threads import product_workers, run_blocks, workers
 
 __all__ = [
+    "CPU",
     "SparseRows",
+    "add_rows",
+    "as_device_array",
+    "beside",
     "coalesce",
+    "device_name",
+    "device_of",
+    "fill",
+    "gpu_in_use",
+    "is_device_array",
+    "module_of",
+    "on_device",
+    "pick_rows",
     "product_workers",
+    "put_rows",
     "run_blocks",
     "scatter_add",
     "segment_ids",
     "segment_max",
     "segment_sum",
     "take_rows",
+    "to_device",
+    "to_host",
     "uninitialised",
     "workers",
 ]

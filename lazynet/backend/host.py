@@ -12,12 +12,13 @@ from lazynet.backend.sparse import coalesce
 Array = NDArray[Any]
 
 
-def take_rows(source: Array, index: Array) -> Array:
-    """Rows `index` of a 2-D array, as a new contiguous array.
+def take_rows(source: Array, index: Array, out: Array | None = None) -> Array:
+    """Rows `index` of a 2-D array, as a new contiguous array, or in `out`.
 
     The index is known to be in range: mode="clip" saves NumPy the check and a buffer.
     """
-    out = np.empty((len(index), source.shape[1]), source.dtype)
+    if out is None:
+        out = np.empty((len(index), source.shape[1]), source.dtype)
     source.take(index, 0, out, "clip")
     return out
 

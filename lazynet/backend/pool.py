@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazynet.backend.devices import CPU
+
 KEPT = 1 << 29
 """Most bytes kept; what goes beyond comes from NumPy, and goes back to the system."""
 
@@ -38,12 +40,16 @@ _IDLE = _references([np.empty(0)], 0)
 """References to a buffer to which only the list refers."""
 
 
-def uninitialised(rows: int, width: int, dtype: Any) -> NDArray[Any]:
-    """An array ``(rows, width)`` of arbitrary content.
+def uninitialised(rows: int, width: int, dtype: Any, device: str = CPU) -> NDArray[Any]:
+    """An array ``(rows, width)`` of arbitrary content, on a device that is current.
 
     Raises:
         MemoryError, ValueError: If it is larger than what there is.
     """
+    if device != CPU:
+        from lazynet.backend.cuda import empty
+
+        return empty((rows, width), dtype)  # type: ignore[no-any-return]
     if rows * width <= _SMALL >> 4:  # whatever the dtype
         return np.empty((rows, width), dtype)
     size = rows * width * np.dtype(dtype).itemsize

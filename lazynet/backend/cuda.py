@@ -1,0 +1,209 @@
+"""CuPy versions of the array primitives: one kernel each, and index arrays that go up together.
+
+Imported when the first array on a GPU is met.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import cupy
+import numpy as np
+from numpy.typing import NDArray
+
+from lazynet.backend.devices import out_of_memory
+
+Array = Any
+"""A CuPy array."""
+
+_ALIGNMENT = 256
+
+
+class Mirror:
+    """Copies on the GPU of host arrays that an evaluation refers to, by identity.
+
+    What is not found is uploaded alone; an executor collects what it knows beforehand, and has it
+    uploaded at once.
+    """
+
+    def __init__(self, device: int) -> None:
+        self.device = device
+        self._known: dict[int, tuple[NDArray[Any], Array]] = {}
+
+    def upload(self, arrays: Iterable[NDArray[Any]]) -> None:
+        """Copy these arrays in one transfer."""
+        fresh = [a for a in {id(a): a for a in arrays}.values() if id(a) not in self._known]
+        if fresh:
+            for host, device in zip(fresh, uploaded(fresh)):
+                self._known[id(host)] = (host, device)
+
+    def __getitem__(self, host: NDArray[Any]) -> Array:
+        found = self._known.get(id(host))
+        if found is None:
+            self.upload([host])
+            found = self._known[id(host)]
+        return found[1]
+
+
+class _Current(threading.local):
+    mirror: Mirror | None = None
+
+
+_current = _Current()
+
+
+class mirroring:  # noqa: N801 - a context manager is used like a function
+    """While this lasts, host arrays used with arrays of the GPU come from this mirror."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self.before: Mirror | None = None
+
+    def __enter__(self) -> None:
+        self.before = _current.mirror
+        _current.mirror = self.mirror
+
+    def __exit__(self, *error: object) -> None:
+        _current.mirror = self.before
+
+
+def on_device(host: NDArray[Any] | Array) -> Array:
+    """The copy of a host array on the current GPU."""
+    if not isinstance(host, np.ndarray):
+        return host
+    if _current.mirror is None:
+        return uploaded([host])[0]
+    return _current.mirror[host]
+
+
+# Pinned memory must not be used again before the copy from it is done.
+_in_flight: deque[tuple[Any, Any]] = deque()
+
+
+def uploaded(arrays: Sequence[NDArray[Any]]) -> list[Array]:
+    """Copies of host arrays on the current GPU, made in one asynchronous transfer."""
+    offsets = []
+    size = 0
+    for a in arrays:
+        offsets.append(size)
+        size += -(-a.nbytes // _ALIGNMENT) * _ALIGNMENT
+    if size == 0:
+        return [cupy.empty(a.shape, a.dtype) for a in arrays]
+    while _in_flight and _in_flight[0][0].done:
+        _in_flight.popleft()
+    pinned = cupy.cuda.alloc_pinned_memory(size)
+    staging = np.frombuffer(pinned, np.uint8, size)
+    for a, offset in zip(arrays, offsets):
+        part = staging[offset : offset + a.nbytes].view(a.dtype).reshape(a.shape)
+        part[...] = a
+    buffer = empty((size,), np.dtype(np.uint8))
+    stream = cupy.cuda.get_current_stream()
+    buffer.data.copy_from_host_async(pinned.ptr, size, stream)
+    event = cupy.cuda.Event(disable_timing=True)
+    event.record(stream)
+    _in_flight.append((event, pinned))
+    return [
+        buffer[offset : offset + a.nbytes].view(a.dtype).reshape(a.shape)
+        for a, offset in zip(arrays, offsets)
+    ]
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array on the current GPU, of arbitrary content.
+
+    Raises:
+        OutOfMemoryError: If there is no room for it.
+    """
+    try:
+        return cupy.empty(shape, dtype)
+    except cupy.cuda.memory.OutOfMemoryError as error:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        raise out_of_memory(f"an array of shape {shape}", size) from error
+
+
+def take_rows(source: Array, index: Any, out: Array | None = None) -> Array:
+    """Rows of a 2-D array."""
+    index = on_device(index)
+    if out is None:
+        out = empty((len(index), source.shape[1]), source.dtype)
+    if out.size:
+        _take(source, index, source.shape[1], out)
+    return out
+
+
+_take = cupy.ElementwiseKernel(
+    "raw T source, raw int64 index, int64 width", "T out",
+    "out = source[index[i / width] * width + i % width]", "lazynet_take_rows",
+)  # fmt: skip
+
+_put = cupy.ElementwiseKernel(
+    "T values, raw int64 index, int64 width", "raw T target",
+    "target[index[i / width] * width + i % width] = values", "lazynet_put_rows",
+)  # fmt: skip
+
+_add = cupy.ElementwiseKernel(
+    "T values, raw int64 index, int64 width", "raw T target",
+    "atomicAdd(&target[index[i / width] * width + i % width], values)", "lazynet_scatter_add",
+)  # fmt: skip
+
+
+def put_rows(target: Array, index: Any, values: Array) -> None:
+    """``target[index[k]] = values[k]``"""
+    _write(_put, target, index, values)
+
+
+def scatter_add(target: Array, index: Any, values: Array) -> None:
+    """``target[index[k]] += values[k]`` for every k, repeated rows included."""
+    _write(_add, target, index, values)
+
+
+def _write(kernel: Any, target: Array, index: Any, values: Any) -> None:
+    width = target.shape[1]
+    index = on_device(index)
+    if len(index) * width:
+        values = cupy.broadcast_to(values, (len(index), width))
+        kernel(values, index, width, target)
+
+
+_SEGMENTS = """
+    const long long segment = i / width;
+    T result = {start};
+    for (long long r = offsets[segment]; r < offsets[segment + 1]; ++r) {{
+        const T x = values[r * width + i % width];
+        result = {step};
+    }}
+    out = result
+"""
+_HEAD = "raw T values, raw int64 offsets, int64 width"
+_segment_sum = cupy.ElementwiseKernel(
+    _HEAD, "T out", _SEGMENTS.format(start="0", step="result + x"), "lazynet_segment_sum"
+)
+_segment_max = cupy.ElementwiseKernel(
+    _HEAD,
+    "T out",
+    _SEGMENTS.format(start="-1.0 / 0.0", step="x > result || x != x ? x : result"),
+    "lazynet_segment_max",
+)
+
+
+def segment_sum(values: Array, offsets: Any) -> Array:
+    """See `host.segment_sum`."""
+    return _reduce(_segment_sum, values, offsets)
+
+
+def segment_max(values: Array, offsets: Any) -> Array:
+    """See `host.segment_max`."""
+    return _reduce(_segment_max, values, offsets)
+
+
+def _reduce(kernel: Any, values: Array, offsets: Any) -> Array:
+    offsets = on_device(offsets)
+    shape = (len(offsets) - 1, *values.shape[1:])
+    out = empty(shape, values.dtype)
+    if out.size:
+        width = out.size // shape[0]
+        kernel(cupy.ascontiguousarray(values), offsets, width, out)
+    return out

@@ -1,0 +1,105 @@
+"""Gathers, scatters and segment reductions, on whatever device the rows lie.
+
+Index arrays, payloads and segments stay on the host, where the schedule made them and where they
+can be checked. The functions here find their copies on the GPU (`cuda.Mirror`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lazynet.backend import host
+from lazynet.backend.devices import module_of
+from lazynet.backend.host import segment_ids
+
+Array = Any
+"""An array of NumPy or CuPy."""
+
+
+def _cuda() -> Any:
+    from lazynet.backend import cuda
+
+    return cuda
+
+
+def beside(like: Array, array: Array) -> Array:
+    """A host array, or its copy on the GPU if `like` lies there."""
+    return array if type(like) is np.ndarray else _cuda().on_device(array)
+
+
+def take_rows(source: Array, index: Array, out: Array | None = None) -> Array:
+    """Rows `index` of a 2-D array, as a new contiguous array, or in `out`."""
+    if type(source) is np.ndarray:
+        return host.take_rows(source, index, out)
+    return _cuda().take_rows(source, index, out)
+
+
+def fill(target: Array, given: Any) -> None:
+    """Write numbers into a flat array: those of one array, or of several behind one another."""
+    if isinstance(given, list):
+        module_of(target).concatenate([a.reshape(-1) for a in given], out=target)
+    else:
+        target[...] = beside(target, given)
+
+
+def put_rows(target: Array, index: Array, values: Array) -> None:
+    """``target[index[k]] = values[k]``, for a 2-D array."""
+    if type(target) is np.ndarray:
+        target[index] = values
+    else:
+        _cuda().put_rows(target, index, values)
+
+
+def add_rows(target: Array, index: Array, values: Array) -> None:
+    """``target[index[k]] += values[k]`` for distinct rows of a 2-D array."""
+    if type(target) is np.ndarray:
+        target[index] += values
+    else:
+        _cuda().scatter_add(target, index, values)
+
+
+def scatter_add(target: Array, index: Array, values: Array) -> None:
+    """``target[index[k]] += values[k]`` for every k, repeated rows included."""
+    if type(target) is np.ndarray:
+        host.scatter_add(target, index, values)
+    else:
+        _cuda().scatter_add(target, index, values)
+
+
+def pick_rows(array: Array, index: Array) -> Array:
+    """``array[index]`` along the first of any number of axes."""
+    if type(array) is np.ndarray:
+        return array[index]
+    width = int(np.prod(array.shape[1:]))
+    taken = _cuda().take_rows(array.reshape(len(array), width), index)
+    return taken.reshape((len(index), *array.shape[1:]))
+
+
+def segment_sum(values: Array, offsets: Array) -> Array:
+    """Sum of the rows of each segment, ``(segments, ...)``; zero for an empty one."""
+    if type(values) is np.ndarray:
+        return host.segment_sum(values, offsets)
+    return _cuda().segment_sum(values, offsets)
+
+
+def segment_max(values: Array, offsets: Array) -> Array:
+    """Maximum of the rows of each segment, ``(segments, ...)``; -inf for an empty one."""
+    if type(values) is np.ndarray:
+        return host.segment_max(values, offsets)
+    return _cuda().segment_max(values, offsets)
+
+
+__all__ = [
+    "add_rows",
+    "beside",
+    "fill",
+    "pick_rows",
+    "put_rows",
+    "scatter_add",
+    "segment_ids",
+    "segment_max",
+    "segment_sum",
+    "take_rows",
+]
