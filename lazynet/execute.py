@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from itertools import count
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from lazynet.payloads import assemble, payloads_of
 from lazynet.pieces import gather, pieces_of
 from lazynet.stages import stage_key, stages_of
 from lazynet.tape import LOCAL
+from lazynet.timing import FORWARD, TIMING
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -269,7 +271,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     if layout.runs is None:
         layout.runs = find_runs(layout)
     done = 0
-    for run in layout.runs:
+    for run in layout.runs if TIMING.timer is None else ():
         history |= _run_singly(evaluation, graph, locate, frozen, done, run.first)
         done = run.end
         if _run_chain(evaluation, run, locate):
@@ -288,12 +290,16 @@ def _run_singly(
 ) -> bool:
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
+    timer = TIMING.timer
     for step in evaluation.layout.steps[first:end]:
+        began = 0.0 if timer is None else perf_counter()
         try:
             call, args = _run(evaluation, step, locate)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
+        if timer is not None:
+            timer.add(FORWARD, step.kind, step.rows, perf_counter() - began)
         if _flows(step, frozen):
             history = True
             evaluation.calls.append(call)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import weakref
 from sys import getrefcount
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from lazynet.sheet import (
     view,
 )
 from lazynet.stages import stage_key
+from lazynet.timing import BACKWARD, SHARED_GRADIENTS, TIMING
 from lazynet.whole import find_writes, mark_reached, put_pieces, target, write
 
 Seed = tuple[Evaluation, int]
@@ -232,7 +234,7 @@ class Walk:
         while k:
             if runs and runs[-1].end == k:
                 run = runs.pop()
-                if sheet.writes is not None:
+                if sheet.writes is not None and TIMING.timer is None:
                     self._run(sheet, run)
                     k = run.first
                     continue
@@ -295,6 +297,18 @@ class Walk:
         return deferred
 
     def _step(
+        self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
+    ) -> None:
+        timer = TIMING.timer
+        if timer is None:
+            self._batch(sheet, k, step, needs, selected)
+            return
+        began = perf_counter()
+        self._batch(sheet, k, step, needs, selected)
+        rows = step.rows if selected is None else len(selected)
+        timer.add(BACKWARD, step.kind, rows, perf_counter() - began)
+
+    def _batch(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
     ) -> None:
         if step.op.staged:
@@ -371,7 +385,9 @@ class Walk:
         """Gradients of shared values: one backward over all rows of each kind."""
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
+        timer = TIMING.timer
         for (kind, _), runs in sheet.ran.items():
+            began = 0.0 if timer is None else perf_counter()
             step = steps[runs[0][0]]
             needs = tuple(
                 [a.mode == SHARED and sheet.shared_needed.get(a.start, False) for a in step.args]
@@ -386,11 +402,17 @@ class Walk:
                     if not kind.op.shares:
                         dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
                     _add(sheet.shared_gradients, argument.start, dx)
+            if timer is not None:
+                timer.add(SHARED_GRADIENTS, kind, call.rows, perf_counter() - began)
         for key, back in sheet.stages.items():
+            began = 0.0 if timer is None else perf_counter()
             op: Any = key[0].op
-            for number, gradient in zip(evaluation.stages[key].shared, op.finish(back)):
+            stage = evaluation.stages[key]
+            for number, gradient in zip(stage.shared, op.finish(back)):
                 if gradient is not None:
                     _add(sheet.shared_gradients, number, gradient)
+            if timer is not None:
+                timer.add(SHARED_GRADIENTS, key[0], stage.rows, perf_counter() - began)
         for number, kind, arg_numbers in reversed(evaluation.layout.shared):
             dy_shared = sheet.shared_gradients.get(number)
             if dy_shared is None or number in evaluation.frozen or not kind.op.differentiable:
