@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from itertools import count
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -290,16 +289,14 @@ def _run_singly(
 ) -> bool:
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
-    timer = TIMING.timer
     for step in evaluation.layout.steps[first:end]:
-        began = 0.0 if timer is None else perf_counter()
+        began = TIMING.now()
         try:
             call, args = _run(evaluation, step, locate)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
-        if timer is not None:
-            timer.add(FORWARD, step.kind, step.rows, perf_counter() - began)
+        TIMING.add(FORWARD, step.kind, step.rows, began)
         if _flows(step, frozen):
             history = True
             evaluation.calls.append(call)

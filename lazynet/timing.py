@@ -5,6 +5,7 @@ Chains of batches are then computed one batch after the other, so that each gets
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Final
 
 from lazynet.kinds import Kind
@@ -45,6 +46,15 @@ class Timing:
     """Holds the timer in force."""
 
     timer: Timer | None = None
+
+    def now(self) -> float:
+        """When a batch begins; 0 without a timer."""
+        return 0.0 if self.timer is None else perf_counter()
+
+    def add(self, direction: str, kind: Kind, rows: int, began: float) -> None:
+        """Count a batch that began then."""
+        if self.timer is not None and began:
+            self.timer.add(direction, kind, rows, perf_counter() - began)
 
 
 TIMING: Final = Timing()

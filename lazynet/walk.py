@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import weakref
 from sys import getrefcount
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -299,14 +298,9 @@ class Walk:
     def _step(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
     ) -> None:
-        timer = TIMING.timer
-        if timer is None:
-            self._batch(sheet, k, step, needs, selected)
-            return
-        began = perf_counter()
+        began = TIMING.now()
         self._batch(sheet, k, step, needs, selected)
-        rows = step.rows if selected is None else len(selected)
-        timer.add(BACKWARD, step.kind, rows, perf_counter() - began)
+        TIMING.add(BACKWARD, step.kind, step.rows if selected is None else len(selected), began)
 
     def _batch(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
@@ -385,9 +379,8 @@ class Walk:
         """Gradients of shared values: one backward over all rows of each kind."""
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
-        timer = TIMING.timer
         for (kind, _), runs in sheet.ran.items():
-            began = 0.0 if timer is None else perf_counter()
+            began = TIMING.now()
             step = steps[runs[0][0]]
             needs = tuple(
                 [a.mode == SHARED and sheet.shared_needed.get(a.start, False) for a in step.args]
@@ -402,17 +395,15 @@ class Walk:
                     if not kind.op.shares:
                         dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
                     _add(sheet.shared_gradients, argument.start, dx)
-            if timer is not None:
-                timer.add(SHARED_GRADIENTS, kind, call.rows, perf_counter() - began)
+            TIMING.add(SHARED_GRADIENTS, kind, call.rows, began)
         for key, back in sheet.stages.items():
-            began = 0.0 if timer is None else perf_counter()
+            began = TIMING.now()
             op: Any = key[0].op
             stage = evaluation.stages[key]
             for number, gradient in zip(stage.shared, op.finish(back)):
                 if gradient is not None:
                     _add(sheet.shared_gradients, number, gradient)
-            if timer is not None:
-                timer.add(SHARED_GRADIENTS, key[0], stage.rows, perf_counter() - began)
+            TIMING.add(SHARED_GRADIENTS, key[0], stage.rows, began)
         for number, kind, arg_numbers in reversed(evaluation.layout.shared):
             dy_shared = sheet.shared_gradients.get(number)
             if dy_shared is None or number in evaluation.frozen or not kind.op.differentiable:
