@@ -196,7 +196,7 @@ class Parameters(Trainable[Parameter]):
         np.clip(self.leaf.values, low, high, out=self.leaf.values)
         self.touched()
 
-    def expr(self, update: bool = True) -> Expression:
+    def expr(self, update: bool = False) -> Expression:
         """It as an expression of the current graph; with ``update=False``, without a gradient."""
         return wrap(self.node if update else stop_gradient(self.node))
 
