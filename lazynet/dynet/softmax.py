@@ -13,9 +13,10 @@ import numpy as np
 
 import lazynet.execute as engine
 from lazynet.dynet.clusters import Cluster, read_clusters, word_ids
+from lazynet.dynet.collection import ParameterCollection
 from lazynet.dynet.expression import Expression, checked, short, show, wrap
 from lazynet.dynet.graph import compute
-from lazynet.dynet.parameters import ParameterCollection, Parameters
+from lazynet.dynet.parameters import Parameters
 from lazynet.fuse import fuse
 from lazynet.graph import Expression as Node
 from lazynet.inputs import constant, rebatch, unbatch
@@ -53,22 +54,34 @@ def _binary_loss(W: Node, b: Node | None, x: Node, second: bool) -> Node:
     return -log_sigmoid(-z if second else z)
 
 
+def _zero(x: Node) -> Node:
+    """0 for each example."""
+    zeros = np.zeros((1,) if x.batch is None else (x.batch, 1), np.float32)
+    return constant(zeros, batched=x.batch is not None)
+
+
 class _Layer:
     """One softmax: its weights, and what it makes of a vector.
 
     Attributes:
         size: Number of outcomes.
-        parameters: W, and b if there is a bias; empty for a single outcome.
+        parameters: W, and b if there is a bias; empty for a single outcome of a cluster.
         binary: Two outcomes by one score z: the first has probability sigmoid(z).
     """
 
     def __init__(
-        self, pc: ParameterCollection, dim: int, size: int, bias: bool, binary: bool = False
+        self,
+        pc: ParameterCollection,
+        dim: int,
+        size: int,
+        bias: bool,
+        binary: bool = False,
+        least: int = 2,
     ) -> None:
         self.size = size
         self.binary = binary and size == 2
         self.parameters: list[Parameters] = []
-        if size > 1:
+        if size >= least:
             rows = 1 if self.binary else size
             self.parameters.append(pc.add_parameters((rows, dim)))
             if bias:
@@ -93,14 +106,13 @@ class _Layer:
     def logits(self, x: Node, update: bool) -> Node:
         """Scores, whose softmax is the distribution; 0 for a single outcome."""
         if not self.parameters:
-            zeros = np.zeros((1,) if x.batch is None else (x.batch, 1), np.float32)
-            return constant(zeros, batched=x.batch is not None)
+            return _zero(x)
         z = _logits(*self.weights(update), x)
-        return concatenate([z, z * 0.0]) if self.binary else z
+        return concatenate([z, _zero(x)]) if self.binary else z
 
     def log_distribution(self, x: Node, update: bool) -> Node:
         if not self.parameters:
-            return self.logits(x, update)
+            return _zero(x)
         return log_softmax(self.logits(x, update), axis=0)
 
 
@@ -149,7 +161,7 @@ class SoftmaxBuilder:
         """
         name = "neg_log_softmax_batch"
         node = self._vector(x, name)
-        if not isinstance(c, (list, tuple, range, np.ndarray)):
+        if not isinstance(c, (list, tuple, range, np.ndarray)) or np.ndim(c) != 1:
             raise TypeError(f"{self._name(name)}: got {short(c)}; it takes a list of classes")
         classes = [self._class(i, name) for i in c]
         if len(classes) != (node.batch or 1):
@@ -273,9 +285,7 @@ class StandardSoftmaxBuilder(SoftmaxBuilder):
         self._pc = pc.add_subcollection("standard-softmax-builder")
         self._input_dim = int(input_dim)
         self._num_classes = int(num_classes)
-        self._layer = _Layer(self._pc, self._input_dim, self._num_classes, bias)
-        if num_classes == 1:
-            raise ValueError("StandardSoftmaxBuilder: got num_classes 1; it must be at least 2")
+        self._layer = _Layer(self._pc, self._input_dim, self._num_classes, bias, least=1)
 
     def _losses(self, x: Node, classes: list[int], update: bool) -> Node:
         return self._layer.loss(x, classes[0] if x.batch is None else classes, update)
@@ -372,8 +382,8 @@ class _TreeSoftmaxBuilder(SoftmaxBuilder):
         parts = [layer.log_distribution(x, update) for layer in used]
         zero = sum(layer.size for layer in used)
         if not parts:
-            return self._layers[0].logits(x, update)
-        parts.append(self._zero(x))
+            return _zero(x)
+        parts.append(_zero(x))
         joined = concatenate(parts)
         result: Node | None = None
         for level in range(max(len(path) for path in self._paths.values())):
@@ -389,11 +399,6 @@ class _TreeSoftmaxBuilder(SoftmaxBuilder):
             result = share if result is None else result + share
         assert result is not None
         return result
-
-    @staticmethod
-    def _zero(x: Node) -> Node:
-        zeros = np.zeros((1,) if x.batch is None else (x.batch, 1), np.float32)
-        return constant(zeros, batched=x.batch is not None)
 
     def _draw(self, xs: list[Node]) -> list[int]:
         """From the root down, all examples in step."""
