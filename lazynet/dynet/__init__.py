@@ -32,15 +32,33 @@ from lazynet.dynet.parameters import (
     parameter,
 )
 from lazynet.dynet.reduce import sum_batches, sum_elems
+from lazynet.dynet.rnn import (
+    CompactVanillaLSTMBuilder,
+    CoupledLSTMBuilder,
+    FastLSTMBuilder,
+    GRUBuilder,
+    LSTMBuilder,
+    SimpleRNNBuilder,
+    SparseLSTMBuilder,
+    VanillaLSTMBuilder,
+)
+from lazynet.dynet.rnn_bi import BiRNNBuilder
+from lazynet.dynet.rnn_states import RNNState, StackedRNNState
 from lazynet.dynet.tensor import Tensor
 
 __all__ = [
+    "BiRNNBuilder",
+    "CompactVanillaLSTMBuilder",
     "ComputationGraph",
     "ConstInitializer",
+    "CoupledLSTMBuilder",
     "Expression",
+    "FastLSTMBuilder",
     "FromFileInitializer",
+    "GRUBuilder",
     "GlorotInitializer",
     "IdentityInitializer",
+    "LSTMBuilder",
     "LookupParameters",
     "Model",
     "NormalInitializer",
@@ -48,9 +66,14 @@ __all__ = [
     "ParameterCollection",
     "Parameters",
     "PyInitializer",
+    "RNNState",
     "SaxeInitializer",
+    "SimpleRNNBuilder",
+    "SparseLSTMBuilder",
+    "StackedRNNState",
     "Tensor",
     "UniformInitializer",
+    "VanillaLSTMBuilder",
     "cg",
     "cg_checkpoint",
     "cg_revert",

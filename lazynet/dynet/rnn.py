@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from lazynet.dynet.arithmetic import cmult
+from lazynet.dynet.collection import ParameterCollection
 from lazynet.dynet.expression import Expression, as_number, short
 from lazynet.dynet.graph import STATE
 from lazynet.dynet.inputs import inputTensor
-from lazynet.dynet.parameters import ParameterCollection, Parameters
+from lazynet.dynet.parameters import Parameters
 from lazynet.dynet.rnn_cells import (
     Cell,
     CompactLSTMCell,
@@ -87,9 +88,7 @@ class _RNNBuilder:
     def setting(self, update: bool) -> Setting:
         """How cells run now."""
         rates = self._rates
-        return Setting(
-            update, bool(rates.get("x")), bool(rates.get("h")), bool(rates.get("c"))
-        )
+        return Setting(update, bool(rates.get("x")), bool(rates.get("h")), bool(rates.get("c")))
 
     def cells(self, setting: Setting) -> list[Cell]:
         """The cells of the layers."""
@@ -135,9 +134,7 @@ class _RNNBuilder:
         layers = with_vectors(session, zeros, given, "initial_state")
         return RNNState(session, layers, None, STATE.stretch, layers[-1][-1])
 
-    def initial_state_from_raw_vectors(
-        self, vecs: Iterable[Any], update: bool = True
-    ) -> RNNState:
+    def initial_state_from_raw_vectors(self, vecs: Iterable[Any], update: bool = True) -> RNNState:
         """The same from lists of numbers or arrays."""
         return self.initial_state([inputTensor(v) for v in vecs], update)
 
@@ -217,7 +214,8 @@ class _RNNBuilder:
             spec: Its `spec`.
             model: As for the builder itself.
         """
-        return cls(*spec[:3], model, *spec[3:])
+        make: Any = cls
+        return make(*spec[:3], model, *spec[3:])
 
     def whoami(self) -> str:
         """The name of the class."""
@@ -492,7 +490,9 @@ class SparseLSTMBuilder(VanillaLSTMBuilder):
                 "from 0 to 1"
             )
         pairs = [
-            pair for W, U, _, W_mask, U_mask in self._parameters for pair in ((W, W_mask), (U, U_mask))
+            pair
+            for W, U, _, W_mask, U_mask in self._parameters
+            for pair in ((W, W_mask), (U, U_mask))
         ]
         arrays = [W.as_array() for W, _ in pairs]
         magnitudes = np.concatenate([np.abs(a).reshape(-1) for a in arrays])

@@ -125,9 +125,7 @@ class BiRNNBuilder:
         for forward, backward in pairs:
             there = forward.initial_state().transduce(xs)
             back = backward.initial_state().transduce(xs[::-1])
-            xs = [
-                _joined(f, b) for f, b in zip(there, reversed(back))
-            ]
+            xs = [_joined(f, b) for f, b in zip(there, reversed(back))]
         return xs
 
 

@@ -45,7 +45,7 @@ class Session:
         self.graph = STATE.stretches[0]
         self.update = update
         self.batch: int | None = None
-        self.drawn = None
+        self.drawn: list[dict[str, Node]] | None = None
         self.arrange()
         self.initial = RNNState(self, [self.zeros()] * len(self.cells), None, self.graph, None)
 
@@ -73,7 +73,7 @@ class Session:
     def draw(self, batch: int | None) -> None:
         """Forget the masks that were drawn; new ones will have a row for each of a batch."""
         self.batch = batch
-        self.drawn: list[dict[str, Node]] | None = [{} for _ in self.cells]
+        self.drawn = [{} for _ in self.cells]
 
     def masks(self, layer: int, batch: int | None) -> States:
         """The masks that a layer takes: one for all steps of all sequences on this graph."""
@@ -148,7 +148,7 @@ class Session:
         Raises:
             ValueError: If there are two.
         """
-        found = {node.batch for node in nodes} - {None}
+        found = {node.batch for node in nodes if node.batch is not None}
         if len(found) > 1:
             raise ValueError(
                 f"{type(self.builder).__name__}: {name}: got batches of "
@@ -353,9 +353,7 @@ class RNNState:
             return ()
         graph = self._graph
         layers = self.layers()
-        return tuple(
-            [Expression(part[k], graph) for k in range(len(layers[0])) for part in layers]
-        )
+        return tuple([Expression(part[k], graph) for k in range(len(layers[0])) for part in layers])
 
     def prev(self) -> RNNState | None:
         """The state before the last input; None for an initial state."""
