@@ -11,6 +11,7 @@ from contract import Case
 from scipy.special import logsumexp
 
 import lazynet as ln
+from lazynet.ops import single
 from lazynet.ops.norm import LayerNorm, WeightNorm
 from lazynet.ops.reduce import (
     Argmax,
@@ -30,7 +31,6 @@ from lazynet.ops.reduce import (
     SumList,
     Var,
 )
-from lazynet.ops import single
 from lazynet.ops.segment import (
     ArgmaxBatch,
     CumsumBatch,
@@ -66,8 +66,8 @@ def _sparsemax(x: Any, axis: int = -1) -> Any:
 
 
 def _hardmax(x: Any, axis: int) -> Any:
-    index = np.arange(x.shape[axis]).reshape([-1 if k == axis % x.ndim else 1 for k in range(x.ndim)])
-    return 1.0 * (index == np.expand_dims(x.argmax(axis), axis))
+    greatest = x == x.max(axis=axis, keepdims=True)
+    return 1.0 * (greatest & (np.cumsum(greatest, axis=axis) == 1))
 
 
 def _squared_norm(x: Any, axis: Any = None) -> Any:
@@ -169,7 +169,10 @@ CASES = [
     *[
         _list(name, count, shape, op)
         for name, op in (
-            ("sum", SumList), ("mean", MeanList), ("max", MaxList), ("min", MinList),
+            ("sum", SumList),
+            ("mean", MeanList),
+            ("max", MaxList),
+            ("min", MinList),
             ("logsumexp", LogsumexpList),
         )
         for count, shape in ((1, (3,)), (2, ()), (3, (2, 4)), (20, (3,)))

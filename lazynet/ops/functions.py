@@ -654,8 +654,9 @@ class RoundAway(Rounding):
 @cache
 def _rounding(kind: type[Rounding], gradient: str) -> Rounding:
     if gradient not in ("zero", "straight_through"):
+        name = kind.__name__.removesuffix("Away").lower()
         raise SettingError(
-            f"{kind.__name__.removesuffix('Away').lower()}: got gradient={gradient!r}; it must be 'zero' or "
+            f"{name}: got gradient={gradient!r}; it must be 'zero' or "
             "'straight_through'; the latter passes the gradient on as if nothing had been rounded"
         )
     return ready(kind(gradient))

@@ -7,6 +7,7 @@ DyNet, a `reshape` would have to follow each of them: these do both in one node.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -19,17 +20,18 @@ from lazynet.ops.reduce import (
     Mean,
     Min,
     Norm,
+    Reduction,
     SquaredNorm,
     Std,
     Sum,
 )
 
 
-class _Single(Op):
+class _Single(Reduction):
     """Before a reduction in the list of bases: its scalar as a vector of length 1."""
 
-    def shape(self, *shapes: Shape) -> Shape | list[Shape]:
-        super().shape(*shapes)
+    def shape(self, x: Shape) -> Shape:
+        super().shape(x)
         return (1,)
 
     def forward(self, call: Call, *args: Array) -> Array:
@@ -74,12 +76,13 @@ class SingleNorm(_Single, Norm):
 
 
 @lru_cache(maxsize=1024)
-def _op(kind: type[Op], shape: Shape) -> Op:
+def _op(kind: Any, shape: Shape) -> Op:
     axes = tuple(range(len(shape)))
-    return ready(kind(axes, shape) if issubclass(kind, Sum) else kind(axes))  # type: ignore[call-arg]
+    made: Op = kind(axes, shape) if issubclass(kind, Sum) else kind(axes)
+    return ready(made)
 
 
-def single(kind: type[Op], x: Expression) -> Expression:
+def single(kind: Any, x: Expression) -> Expression:
     """Reduce all elements of each example.
 
     Args:
