@@ -1,6 +1,7 @@
 """DyNet's Python API over lazynet: ``import lazynet.dynet as dy`` is all that a program changes."""
 
 from lazynet.dynet.arithmetic import cmult
+from lazynet.dynet.collection import Model, ParameterCollection
 from lazynet.dynet.expression import Expression, forward, npvalues, values
 from lazynet.dynet.graph import (
     ComputationGraph,
@@ -10,26 +11,58 @@ from lazynet.dynet.graph import (
     cg_version,
     renew_cg,
 )
+from lazynet.dynet.initializers import (
+    ConstInitializer,
+    FromFileInitializer,
+    GlorotInitializer,
+    IdentityInitializer,
+    NormalInitializer,
+    NumpyInitializer,
+    PyInitializer,
+    SaxeInitializer,
+    UniformInitializer,
+)
 from lazynet.dynet.inputs import inputTensor, scalarInput
-from lazynet.dynet.parameters import LookupParameters, ParameterCollection, Parameters
+from lazynet.dynet.parameters import (
+    LookupParameters,
+    Parameters,
+    const_parameter,
+    lookup,
+    lookup_batch,
+    parameter,
+)
 from lazynet.dynet.reduce import sum_batches, sum_elems
 from lazynet.dynet.tensor import Tensor
 
 __all__ = [
     "ComputationGraph",
+    "ConstInitializer",
     "Expression",
+    "FromFileInitializer",
+    "GlorotInitializer",
+    "IdentityInitializer",
     "LookupParameters",
+    "Model",
+    "NormalInitializer",
+    "NumpyInitializer",
     "ParameterCollection",
     "Parameters",
+    "PyInitializer",
+    "SaxeInitializer",
     "Tensor",
+    "UniformInitializer",
     "cg",
     "cg_checkpoint",
     "cg_revert",
     "cg_version",
     "cmult",
+    "const_parameter",
     "forward",
     "inputTensor",
+    "lookup",
+    "lookup_batch",
     "npvalues",
+    "parameter",
     "renew_cg",
     "scalarInput",
     "sum_batches",

@@ -9,9 +9,10 @@ import numpy as np
 
 import lazynet.execute as engine
 from lazynet.differentiate import backward
-from lazynet.dynet.graph import ALWAYS, STATE, Stretch, compute, invalidate
+from lazynet.dynet.graph import STATE, Stretch, compute, invalidate
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
+from lazynet.graph import Leaf
 from lazynet.kinds import Array
 from lazynet.ops import matmul, reshape
 
@@ -399,7 +400,7 @@ def _settled(x: Expression, name: str, recalculate: bool) -> Node:
     node = x.node
     if recalculate:
         invalidate()
-    if x.graph is not ALWAYS and (STATE.stale or not engine.evaluated(node)):
+    if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
         compute([node])
     return node
 
