@@ -101,7 +101,16 @@ class Adagrad(Rule, optim.Adagrad):
 
 class Adadelta(Rule, optim.Adadelta):
     """s = rho s + (1 - rho) g^2; d = g sqrt(u + eps) / sqrt(s + eps); x -= d;
-    u = rho u + (1 - rho) d^2. There is no learning rate."""
+    u = rho u + (1 - rho) d^2. There is no learning rate.
+    """
+
+    def update(
+        self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
+    ) -> None:
+        super().update(x, gradient, state, 1.0, count)
+
+    def decays(self) -> dict[str, float]:
+        return {"squares": self.rho, "squared_steps": self.rho}
 
 
 class RMSProp(Rule, optim.RMSProp):
@@ -124,7 +133,8 @@ class RMSProp(Rule, optim.RMSProp):
 
 class Adam(Rule, optim.Adam):
     """m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
-    x -= lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps), t updates of the trainer."""
+    x -= lr sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + eps), t updates of the trainer.
+    """
 
     def _move(
         self, x: Array, m: Array, v: Array, m_scale: float, v_scale: float, lr: float, count: int
@@ -177,6 +187,7 @@ class ExponentiatedGradient(Rule):
         n = len(p.values) if isinstance(p, Lookup) else 1
         x, velocity = p.values.reshape(n, -1), state.slots["velocity"].reshape(n, -1)
         rows: Any = slice(None)
+        dx: Any
         if gradient is None:
             if self.sparse == "lazy" and isinstance(p, Lookup):
                 return

@@ -12,10 +12,10 @@ import numpy as np
 
 from lazynet.dynet import rules
 from lazynet.dynet.collection import ParameterCollection
+from lazynet.dynet.parameters import LookupParameters, Parameters
 from lazynet.errors import FileError, GradientError, RangeError
 from lazynet.execute import LOCK
 from lazynet.files import fetch, store
-from lazynet.kinds import Array
 from lazynet.optim.flat import Chunk, block_size, cut
 from lazynet.optim.gradient import Gradient, gradient_of, norm
 from lazynet.optim.work import SMALL
@@ -91,10 +91,7 @@ class _Plan:
         for p in self.alone:
             if not p.trainable:
                 return False
-        for vector in self.vectors:
-            if not vector.read():
-                return False
-        return True
+        return all([vector.read() for vector in self.vectors])
 
 
 _FLOAT = np.dtype(np.float32)
@@ -375,6 +372,7 @@ class Trainer:
     def _decay(self) -> None:
         """Multiply all values by 1 - lambda."""
         factor = 1 - self._model.decay.lam
+        owners: list[Parameters | LookupParameters]
         owners = [*self._model.parameters, *self._model.lookups]
         decays = {id(owner.decay): owner.decay for owner in owners}
         for decay in decays.values():
