@@ -26,6 +26,7 @@ from lazynet.dynet.convolution import (
     kmh_ngram,
     maxpooling2d,
 )
+from lazynet.dynet.deep import DeepLSTMBuilder
 from lazynet.dynet.elementwise import (
     abs,
     acos,
@@ -186,6 +187,12 @@ from lazynet.dynet.trainers import (
     SimpleSGDTrainer,
     Trainer,
 )
+from lazynet.dynet.trees import (
+    BidirectionalTreeLSTMBuilder,
+    NaryTreeLSTMBuilder,
+    TreeLSTMBuilder,
+    UnidirectionalTreeLSTMBuilder,
+)
 from lazynet.dynet.values import FloatValue, FloatVectorValue, UnsignedValue, UnsignedVectorValue
 
 __version__ = "2.1"
@@ -196,12 +203,14 @@ __all__ = [
     "AdamTrainer",
     "AmsgradTrainer",
     "BiRNNBuilder",
+    "BidirectionalTreeLSTMBuilder",
     "ClassFactoredSoftmaxBuilder",
     "CompactVanillaLSTMBuilder",
     "ComputationGraph",
     "ConstInitializer",
     "CoupledLSTMBuilder",
     "CyclicalSGDTrainer",
+    "DeepLSTMBuilder",
     "DeviceInfo",
     "DynetParams",
     "EGTrainer",
@@ -220,6 +229,7 @@ __all__ = [
     "LookupParameters",
     "Model",
     "MomentumSGDTrainer",
+    "NaryTreeLSTMBuilder",
     "NormalInitializer",
     "NumpyInitializer",
     "ParameterCollection",
@@ -236,6 +246,8 @@ __all__ = [
     "StandardSoftmaxBuilder",
     "Tensor",
     "Trainer",
+    "TreeLSTMBuilder",
+    "UnidirectionalTreeLSTMBuilder",
     "UniformInitializer",
     "UnsignedValue",
     "UnsignedVectorValue",

@@ -60,8 +60,8 @@ class Session:
             setting = builder.setting(self.update)
             self.first = builder.cells(Setting(*setting.key[:-1], first=True))
         masked = self.setting.x or self.setting.h or self.setting.c
-        top = self.cells[-1]
-        self.plain = not masked and self.first is None and top.outputs == top.states
+        further = any(cell.outputs > cell.states for cell in self.cells)
+        self.plain = not masked and self.first is None and not further
 
     def zeros(self) -> States:
         """The state of a layer before a sequence."""
@@ -104,7 +104,7 @@ class Session:
             self.same_batch([x, *before, *masks], "add_input")
             results = cell.step(x, *before, *masks)
             after.append(results[: cell.states])
-            x = results[cell.states - 1]
+            x = results[-1]
         return after, results[-1]
 
     def through(
@@ -124,7 +124,7 @@ class Session:
                 return None
             results, _ = scan(cell.run, rows, before, reverse, masks)
             found.append(results)
-            rows = results[cell.states - 1]
+            rows = results[-1]
         return found
 
     def row(self, x: Node, n: int, name: str) -> Node:
