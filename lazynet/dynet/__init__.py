@@ -194,6 +194,7 @@ from lazynet.dynet.trees import (
     UnidirectionalTreeLSTMBuilder,
 )
 from lazynet.dynet.values import FloatValue, FloatVectorValue, UnsignedValue, UnsignedVectorValue
+from lazynet.dynet.viz import dump_cg, print_graphviz, print_text_graphviz
 
 __version__ = "2.1"
 
@@ -295,6 +296,7 @@ __all__ = [
     "dropout",
     "dropout_batch",
     "dropout_dim",
+    "dump_cg",
     "dynet_config",
     "elu",
     "emax",
@@ -343,6 +345,8 @@ __all__ = [
     "ones",
     "parameter",
     "pow",
+    "print_graphviz",
+    "print_text_graphviz",
     "random_bernoulli",
     "random_gumbel",
     "random_normal",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.dynet.config import settings
+from lazynet.dynet.config import checked_device, settings
 from lazynet.dynet.expression import short
 from lazynet.dynet.initializers import NumpyInitializer, initializer
 from lazynet.dynet.parameters import Decay, LookupParameters, Parameters
@@ -79,11 +79,12 @@ class ParameterCollection:
             init: An initialiser, the name of one, a number, or an array; GlorotInitializer if
                 there is none.
             name: Its name; a number is added where it is taken.
-            device: Accepted for old programs.
+            device: "" or "CPU".
             scale: Bound of "uniform".
             mean: Mean of "normal".
             std: Standard deviation of "normal".
         """
+        checked_device(device, "add_parameters")
         shape = _dimensions(dim, "add_parameters")
         values = initializer(init, shape, False, scale, mean, std).values(shape, False)
         own = self._unique(name, "", "add_parameters")
@@ -109,13 +110,14 @@ class ParameterCollection:
             dim: Number of rows, then the dimensions of a row.
             init: As for `add_parameters`.
             name: Its name; a number is added where it is taken.
-            device: Accepted for old programs.
+            device: "" or "CPU".
             scale: Bound of "uniform".
             mean: Mean of "normal".
             std: Standard deviation of "normal".
         """
         if isinstance(dim, int):
             dim = (dim, 1)
+        checked_device(device, "add_lookup_parameters")
         shape = _dimensions(dim, "add_lookup_parameters")
         values = initializer(init, shape, True, scale, mean, std).values(shape, True)
         own = self._unique(name, "", "add_lookup_parameters")

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from lazynet.dynet.arithmetic import dimension
+from lazynet.dynet.config import checked_device
 from lazynet.dynet.expression import (
     Expression,
     as_number,
@@ -26,7 +27,6 @@ from lazynet.revise import replace
 Made = TypeVar("Made", bound=Expression)
 
 _FLOAT32 = np.float32
-_DEVICES = ("", "CPU")
 
 
 class _inputExpression(Expression):
@@ -158,14 +158,14 @@ def scalarInput(s: float, device: str = "") -> _inputExpression:
 
     Args:
         s: The number.
-        device: "" or "CPU", the only device that there is.
+        device: "" or "CPU", the only device that there is (or a name that `--dynet-devices` gave).
 
     Raises:
         TypeError: If it is no number.
         RuntimeError: If there is no such device.
     """
     if device:
-        _check_device(device, "scalarInput")
+        checked_device(device, "scalarInput")
     values = np.array((_real(s, "scalarInput"),), _FLOAT32)
     return _made(_inputExpression, engine_constant(values))
 
@@ -182,7 +182,7 @@ def vecInput(dim: int, device: str = "") -> _vecInputExpression:
         ValueError: If it is negative.
     """
     if device:
-        _check_device(device, "vecInput")
+        checked_device(device, "vecInput")
     n = _size(dim, "vecInput")
     return _made(_vecInputExpression, engine_constant(np.zeros(n, _FLOAT32)))
 
@@ -198,7 +198,7 @@ def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
         TypeError: If these are no numbers.
     """
     if device:
-        _check_device(device, "inputVector")
+        checked_device(device, "inputVector")
     return _made(_vecInputExpression, engine_constant(_vector(v, "inputVector")))
 
 
@@ -236,7 +236,7 @@ def inputTensor(
         node = _node(np.moveaxis(array, -1, 0), array.shape[-1], device, "inputTensor")
     else:
         if device:
-            _check_device(device, "inputTensor")
+            checked_device(device, "inputTensor")
         node = engine_constant(array)
     made = _made(_tensorInputExpression, node)
     made.reusable = reusable_expr
@@ -413,7 +413,7 @@ def _made(kind: type[Made], node: Node) -> Made:
 def _node(values: Array, rows: int, device: str, name: str) -> Node:
     """The input of an array whose first axis is the batch."""
     if device:
-        _check_device(device, name)
+        checked_device(device, name)
     if rows == 1:
         return engine_constant(np.ascontiguousarray(values[0]))
     return engine_constant(values, batched=True)
@@ -486,10 +486,3 @@ def _vector(values: Any, name: str) -> Array:
 def _same_size(values: Array, size: int, name: str) -> None:
     if len(values) != size:
         raise ValueError(f"{name}: got {len(values)} numbers; this input has {size}")
-
-
-def _check_device(device: Any, name: str) -> None:
-    if device not in _DEVICES:
-        raise RuntimeError(
-            f"{name}: got the invalid device {device!r}; the devices are {_DEVICES[1:]}"
-        )

@@ -1,12 +1,14 @@
-"""Every test begins with the same random numbers."""
+"""Every test begins with a new graph and the same random numbers."""
 
 from __future__ import annotations
 
 import pytest
 
 import lazynet as ln
+import lazynet.dynet as dy
 
 
 @pytest.fixture(autouse=True)
-def same_random_numbers() -> None:
+def anew() -> None:
     ln.seed(0)
+    dy.renew_cg()
