@@ -62,6 +62,7 @@ from lazynet.dynet.elementwise import (
 )
 from lazynet.dynet.expression import Expression, forward, npvalues, values
 from lazynet.dynet.graph import ComputationGraph, cg, cg_checkpoint, cg_revert, cg_version, renew_cg
+from lazynet.dynet.holders import FloatValue, FloatVectorValue, UnsignedValue, UnsignedVectorValue
 from lazynet.dynet.initializers import (
     ConstInitializer,
     FromFileInitializer,
@@ -168,7 +169,7 @@ from lazynet.dynet.rnn import (
 from lazynet.dynet.rnn_bi import BiRNNBuilder
 from lazynet.dynet.rnn_states import RNNState, StackedRNNState
 from lazynet.dynet.running import install
-from lazynet.dynet.softmax import (
+from lazynet.dynet.softmax_builders import (
     ClassFactoredSoftmaxBuilder,
     HierarchicalSoftmaxBuilder,
     SoftmaxBuilder,
@@ -193,7 +194,6 @@ from lazynet.dynet.trees import (
     TreeLSTMBuilder,
     UnidirectionalTreeLSTMBuilder,
 )
-from lazynet.dynet.values import FloatValue, FloatVectorValue, UnsignedValue, UnsignedVectorValue
 from lazynet.dynet.viz import dump_cg, print_graphviz, print_text_graphviz
 
 __version__ = "2.1"

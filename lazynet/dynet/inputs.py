@@ -114,7 +114,7 @@ class inputTensorTranspose(Expression):
     """An array given as a list of its numbers, column by column, example by example.
 
     Args:
-        arr: The numbers.
+        val: The numbers.
         dim: Dimensions of one example, a tuple; by default those of a vector.
         batch_size: Number of examples.
         device: See `scalarInput`.
@@ -128,14 +128,13 @@ class inputTensorTranspose(Expression):
 
     def __init__(
         self,
-        arr: Sequence[float],
-        /,
+        val: Sequence[float],
         dim: tuple[int, ...] | None = None,
         batch_size: int = 1,
         device: str = "",
     ) -> None:
         name = "inputTensorTranspose"
-        values = _vector(arr, name)
+        values = _vector(val, name)
         if dim is not None and not isinstance(dim, tuple):
             raise TypeError(f"{name}: got dim={short(dim)}; it must be a tuple")
         shape = (len(values),) if dim is None else _shape(dim, name)
