@@ -128,7 +128,7 @@ class _RNNBuilder:
         if session is None:
             session = self._session = Session(self, bool(update))
         if vecs is None:
-            return session.initial
+            return session.initial()
         given = vectors(session, vecs, "initial_state")
         zeros = [session.zeros()] * self.layers
         layers = with_vectors(session, zeros, given, "initial_state")

@@ -37,7 +37,6 @@ class Session:
         steps: `Cell.step` of each.
         masks: Dropout masks of each layer, as the cells take them.
         plain: Whether a step takes nothing but the input and the state, and gives nothing else.
-        initial: The state without `vecs`.
     """
 
     def __init__(self, builder: _RNNBuilder, update: bool) -> None:
@@ -47,7 +46,11 @@ class Session:
         self.batch: int | None = None
         self.drawn: list[dict[str, Node]] | None = None
         self.arrange()
-        self.initial = RNNState(self, [self.zeros()] * len(self.cells), None, self.graph, None)
+
+    def initial(self) -> RNNState:
+        """The state before a sequence, all zeros."""
+        # made anew for each sequence: one that was kept would keep this graph's tape
+        return RNNState(self, [self.zeros()] * len(self.cells), None, self.graph, None)
 
     def arrange(self) -> None:
         """Choose the cells for the builder's dropout and noise as they are now."""
