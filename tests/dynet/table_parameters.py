@@ -67,8 +67,10 @@ def values(dy, rng):
     m = dy.ParameterCollection()
     p = m.add_parameters((2, 3), init=rng.standard_normal((2, 3)))
     q = m.parameters_from_numpy(rng.standard_normal((2, 2, 2)))
-    t = m.lookup_parameters_from_numpy(rng.standard_normal((4, 2, 3)), name="t")
-    v = m.add_lookup_parameters((4, 3), init=rng.standard_normal((4, 3)))
+    t = m.add_lookup_parameters((4, 2, 3), name="t")  # DyNet reads rows of such arrays transposed
+    for i in range(4):
+        t.init_row(i, rng.standard_normal(6).tolist())
+    v = m.lookup_parameters_from_numpy(rng.standard_normal((4, 3)), name="v")
     found = {"p": p.value(), "vector": np.array(p.vec_value()), "q": q.value(), "t": t.value()}
     found |= {"row": t[1].npvalue(), "rows": t.batch([1, 3]).npvalue(), "one": t.batch([2]).value()}
     found |= {"flat": np.array(v.batch([1, 3]).value()), "v row": np.array(v[2].value())}
@@ -84,6 +86,7 @@ def values(dy, rng):
     t.init_row(2, [1, 2, 3, 4, 5, 6])
     found |= {"set": p.as_array(), "table set": v.as_array(), "row set": t.as_array()}
     t.zero()
+    dy.renew_cg()  # DyNet goes on using values that it computed before
     return found | {"table zero": t.as_array(), "operators": (p + 1).npvalue()}
 
 
@@ -92,7 +95,9 @@ def gradients(dy, rng):
     m = dy.ParameterCollection()
     p = m.add_parameters((2, 3), init=rng.standard_normal((2, 3)))
     unused = m.add_parameters(2)
-    t = m.add_lookup_parameters((4, 2, 3), init=rng.standard_normal((4, 2, 3)))
+    t = m.add_lookup_parameters((4, 2, 3))
+    for i in range(4):
+        t.init_row(i, rng.standard_normal(6).tolist())
     found = {"none": t.grad_as_array()}
     row = dy.lookup(t, 1)
     batch = dy.lookup_batch(t, [1, 3, 3])
