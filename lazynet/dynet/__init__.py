@@ -137,6 +137,7 @@ from lazynet.dynet.parameters import (
     lookup_batch,
     parameter,
 )
+from lazynet.dynet.persistence import load, load_generator, save
 from lazynet.dynet.reduce import (
     l2_norm,
     logsumexp_dim,
@@ -321,6 +322,8 @@ __all__ = [
     "l2_norm",
     "layer_norm",
     "lgamma",
+    "load",
+    "load_generator",
     "log",
     "log_sigmoid",
     "logdet",
@@ -355,6 +358,7 @@ __all__ = [
     "renew_cg",
     "reset_random_seed",
     "round",
+    "save",
     "scalarInput",
     "selu",
     "silu",

@@ -332,9 +332,11 @@ def checked_device(name: Any, role: str) -> str:
     if name == "" or name == "CPU":
         return "CPU"
     if not isinstance(name, str):
-        raise TypeError(f"{role}: got {name!r} as a device; it must be a name such as 'CPU'")
+        raise TypeError(f"{role}: got device={name!r}; it must be a text such as 'CPU'")
     if name not in _State.settings.devices:
-        raise RuntimeError(f"{role}: Invalid device name: {name}; there is only the CPU")
+        raise RuntimeError(
+            f"{role}: got device={name!r}: Invalid device name: {name}; there is only 'CPU'"
+        )
     return name
 
 

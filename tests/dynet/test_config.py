@@ -91,9 +91,9 @@ def test_devices_of_a_gpu_are_the_cpu() -> None:
     assert config.checked_device("GPU:1", "f") == "GPU:1"
     assert dy.available_devices() == ["CPU"]
     assert dy.HAVE_CUDA is False
-    with pytest.raises(RuntimeError, match="get_device_info: Invalid device name: GPU:0"):
+    with pytest.raises(RuntimeError, match="get_device_info: .*Invalid device name: GPU:0"):
         dy.get_device_info("GPU:0")
-    with pytest.raises(TypeError, match="get_device_info: got None"):
+    with pytest.raises(TypeError, match="get_device_info: got device=None"):
         dy.get_device_info(None)
     assert dy.get_device_info("CPU").name == "CPU"
 
