@@ -30,14 +30,16 @@ class _Vector:
     Attributes:
         parameters: These.
         chunk: Their values, slots, and gradient as flat arrays.
+        spare: Another such array, for intermediate results.
     """
 
-    __slots__ = ("_members", "chunk", "parameters")
+    __slots__ = ("_members", "chunk", "parameters", "spare")
 
     def __init__(self, parameters: list[Parameter], rule: rules.Rule) -> None:
         states = [rule.state(p) for p in parameters]
         self.parameters = parameters
         self.chunk = Chunk(parameters, states)
+        self.spare = np.empty_like(self.chunk.x)
         zeros = [np.zeros(p.values.shape, p.values.dtype) for p in parameters]
         self._members = list(zip(parameters, self.chunk.x_parts, zeros))
         for state in states:
@@ -130,6 +132,7 @@ class Trainer:
         self._threshold = 5.0
         self._updates = self._clips = 0
         self._updates_seen = self._clips_seen = 0
+        self._rate = np.zeros((), _FLOAT)
         self._plan: _Plan | None = None
 
     @property
@@ -172,12 +175,14 @@ class Trainer:
             alone = [(p, _gradient(p)) for p in plan.alone] if plan.alone else ()
             scale = self._scale(plan, alone)
             rule, lr, count = self._rule, self._lr, self._updates + 1
+            rate = self._rate
+            rate[()] = rule.rate(lr, count)
             for vector in vectors:
                 chunk = vector.chunk
                 if scale != 1.0:
                     chunk.gradient *= scale
                 try:
-                    rule.update(chunk.x, chunk.gradient, chunk.slots, lr, count)
+                    rule.move(chunk.x, chunk.gradient, chunk.slots, rate, vector.spare)
                 finally:  # interrupted, the update can be repeated: no gradient counts twice
                     finish(vector.parameters)
             for p, gradient in alone:
@@ -290,9 +295,7 @@ class Trainer:
     def _set_state(self, state: dict[str, Any]) -> None:
         self._lr, self._threshold = state["learning_rate"], state["threshold"]
         self._rule.sparse = state["sparse"]
-        self._rule.settings = state["settings"]
-        for name, value in state["settings"].items():
-            setattr(self._rule, name, value)
+        self._rule.set(state["settings"])
         self._updates, self._clips, self._updates_seen, self._clips_seen = state["counts"]
 
     def _number(self, value: Any, name: str) -> float:
@@ -338,7 +341,7 @@ class Trainer:
         square = 0.0
         for vector in plan.vectors:
             gradient = vector.chunk.gradient
-            part = float(np.dot(gradient, gradient))
+            part = float(gradient.dot(gradient))
             if not 1e-30 < part < 1e30:  # out of the range of float32, perhaps
                 part = norm(gradient) ** 2
             square += part
