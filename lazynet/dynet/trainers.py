@@ -78,7 +78,7 @@ class _Plan:
                 self.alone.append(p)
             elif p.values.size:
                 # where somebody holds a view of the values, they must stay where they are
-                (small if p.share(p.values.copy()) else self.alone).append(p)
+                (self.alone if p.viewed() else small).append(p)
         self.vectors = [
             _Vector(small[part], rule) for part in (cut(small, block_size(_FLOAT)) if small else [])
         ]
@@ -239,11 +239,12 @@ class Trainer:
         """
         if learning_rate is not None:
             self._lr = self._number(learning_rate, "restart")
-        for state in self._rule.states():
-            state.scales.clear()
-            state.moved = None
-            for array in state.slots.values():
-                array[...] = 0
+        with LOCK:
+            for state in self._rule.states():
+                state.scales.clear()
+                state.moved = None
+                for array in state.slots.values():
+                    array[...] = 0
 
     def status(self) -> None:
         """Print learning rate, clipped updates and updates since the last time, to stderr."""
@@ -570,7 +571,27 @@ class RMSPropTrainer(Trainer):
         self._start(m, rules.RMSProp, learning_rate=learning_rate, eps=eps, rho=rho)
 
 
-class AdamTrainer(Trainer):
+class _Moments(Trainer):
+    """What `AdamTrainer` and `AmsgradTrainer` have in common."""
+
+    def _start_adam(
+        self,
+        m: ParameterCollection,
+        rule: type[rules.Rule],
+        alpha: float,
+        beta_1: float,
+        beta_2: float,
+        eps: float,
+    ) -> None:
+        for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
+            if not 0 <= self._number(beta, name) < 1:
+                raise ValueError(
+                    f"{self._kind}: got {name}={beta!r}; it must be at least 0 and below 1"
+                )
+        self._start(m, rule, learning_rate=alpha, beta1=beta_1, beta2=beta_2, eps=eps)
+
+
+class AdamTrainer(_Moments):
     """m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2;
     x -= learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + eps).
 
@@ -598,10 +619,10 @@ class AdamTrainer(Trainer):
         beta_2: float = 0.999,
         eps: float = 1e-8,
     ) -> None:
-        self._start(m, rules.Adam, learning_rate=alpha, beta1=beta_1, beta2=beta_2, eps=eps)
+        self._start_adam(m, rules.Adam, alpha, beta_1, beta_2, eps)
 
 
-class AmsgradTrainer(Trainer):
+class AmsgradTrainer(_Moments):
     """As `AdamTrainer`, but dividing by the root of the largest second moment so far.
 
     Args:
@@ -625,7 +646,7 @@ class AmsgradTrainer(Trainer):
         beta_2: float = 0.999,
         eps: float = 1e-8,
     ) -> None:
-        self._start(m, rules.Amsgrad, learning_rate=alpha, beta1=beta_1, beta2=beta_2, eps=eps)
+        self._start_adam(m, rules.Amsgrad, alpha, beta_1, beta_2, eps)
 
 
 class EGTrainer(_Cyclical):
