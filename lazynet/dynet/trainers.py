@@ -29,11 +29,12 @@ class _Vector:
 
     Attributes:
         parameters: These.
+        members: For each, its part, and zeros like it.
         chunk: Their values, slots, and gradient as flat arrays.
         spare: Another such array, for intermediate results.
     """
 
-    __slots__ = ("_members", "chunk", "parameters", "spare")
+    __slots__ = ("chunk", "members", "parameters", "spare")
 
     def __init__(self, parameters: list[Parameter], rule: rules.Rule) -> None:
         states = [rule.state(p) for p in parameters]
@@ -41,17 +42,9 @@ class _Vector:
         self.chunk = Chunk(parameters, states)
         self.spare = np.empty_like(self.chunk.x)
         zeros = [np.zeros(p.values.shape, p.values.dtype) for p in parameters]
-        self._members = list(zip(parameters, self.chunk.x_parts, zeros))
+        self.members = list(zip(parameters, self.chunk.x_parts, zeros))
         for state in states:
             state.updates = max(state.updates, 1)  # has slots that are not to be forgotten
-
-    def read(self) -> bool:
-        """Bring the gradients together; whether that is possible still."""
-        gradients = gradients_of(self._members)
-        if gradients is None:
-            return False
-        np.concatenate(gradients, None, self.chunk.gradient)
-        return True
 
 
 class _Plan:
@@ -93,7 +86,12 @@ class _Plan:
         for p in self.alone:
             if not p.trainable:
                 return False
-        return all([vector.read() for vector in self.vectors])
+        for vector in self.vectors:
+            gradients = gradients_of(vector.members)
+            if gradients is None:
+                return False
+            np.concatenate(gradients, None, vector.chunk.gradient)
+        return True
 
 
 _FLOAT = np.dtype(np.float32)
