@@ -35,6 +35,8 @@ class Rule(Optimizer):
 
     together: ClassVar[bool] = True
     """Whether parameters may be updated as parts of one vector."""
+    in_place: ClassVar[bool] = False
+    """Whether `move` may have the gradient itself to overwrite."""
 
     def __init__(self, model: Model, **settings: float) -> None:
         Optimizer.__init__(self, model, 0.0, sparse="lazy")
@@ -89,6 +91,8 @@ class Rule(Optimizer):
 class SGD(Rule):
     """x -= rate g."""
 
+    in_place = True
+
     @property
     def still(self) -> bool:
         return True
@@ -102,6 +106,7 @@ class Momentum(Rule):
     """v = momentum v - rate g; x += v."""
 
     slots = ("velocity",)
+    in_place = True
 
     def set(self, settings: dict[str, float]) -> None:
         super().set(settings)
@@ -217,6 +222,7 @@ class Adam(Rule):
     """
 
     slots: tuple[str, ...] = ("first_moment", "second_moment")
+    in_place = True
 
     def set(self, settings: dict[str, float]) -> None:
         super().set(settings)

@@ -31,7 +31,7 @@ class _Vector:
         parameters: These.
         members: For each, its part, and zeros like it.
         chunk: Their values, slots, and gradient as flat arrays.
-        spare: Another such array, for intermediate results.
+        spare: Such an array for intermediate results, or the gradient again.
     """
 
     __slots__ = ("chunk", "members", "parameters", "spare")
@@ -40,7 +40,8 @@ class _Vector:
         states = [rule.state(p) for p in parameters]
         self.parameters = parameters
         self.chunk = Chunk(parameters, states)
-        self.spare = np.empty_like(self.chunk.x)
+        chunk = self.chunk
+        self.spare = chunk.gradient if rule.in_place else np.empty_like(chunk.x)
         zeros = [np.zeros(p.values.shape, p.values.dtype) for p in parameters]
         self.members = list(zip(parameters, self.chunk.x_parts, zeros))
         for state in states:
