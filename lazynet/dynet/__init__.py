@@ -31,6 +31,7 @@ from lazynet.dynet.parameters import (
     lookup_batch,
     parameter,
 )
+from lazynet.dynet.persistence import load, load_generator, save
 from lazynet.dynet.reduce import sum_batches, sum_elems
 from lazynet.dynet.tensor import Tensor
 from lazynet.dynet.trainers import (
@@ -81,11 +82,14 @@ __all__ = [
     "const_parameter",
     "forward",
     "inputTensor",
+    "load",
+    "load_generator",
     "lookup",
     "lookup_batch",
     "npvalues",
     "parameter",
     "renew_cg",
+    "save",
     "scalarInput",
     "sum_batches",
     "sum_elems",

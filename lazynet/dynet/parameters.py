@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
@@ -21,14 +22,15 @@ Leaf = TypeVar("Leaf", bound=Parameter)
 
 
 class Decay:
-    """The weight decay of a collection, which its sub-collections have a copy of.
+    """The weight decay of a collection.
 
-    Every update multiplies all values by 1 - lam. They are stored as they are, decayed; DyNet
-    stores them undecayed beside one factor, and shows those in `as_array` and in files.
+    Every update multiplies all values by 1 - lam. DyNet does so lazily: it stores them undecayed
+    beside one factor for all, and its arrays (not its files) show what it stores. Here the values
+    are what they are, and `as_array` divides.
 
     Attributes:
         lam: The coefficient.
-        factor: Product of the decays so far; the arrays shown are the values divided by it.
+        factor: Product of the decays since DyNet would last have applied them.
     """
 
     __slots__ = ("factor", "lam")
@@ -37,21 +39,27 @@ class Decay:
         self.lam = lam
         self.factor = 1.0
 
+    def note(self) -> None:
+        """The values have been multiplied by 1 - lam."""
+        self.factor *= 1.0 - self.lam
+        if self.factor < 0.25:  # where DyNet applies the factor to what it stores
+            self.factor = 1.0
+
 
 class Trainable(Expression, Generic[Leaf]):
     """What `Parameters` and `LookupParameters` have in common.
 
     Attributes:
         leaf: The engine's parameter, which holds the values and the gradient.
-        decay: The weight decay of the collection that it was made in.
+        decays: The weight decay of each collection that it is in.
     """
 
-    __slots__ = ("decay", "leaf")
+    __slots__ = ("decays", "leaf")
     leaf: Leaf
 
-    def __init__(self, leaf: Leaf, decay: Decay) -> None:
+    def __init__(self, leaf: Leaf, decays: tuple[Decay, ...]) -> None:
         self.leaf = leaf
-        self.decay = decay
+        self.decays = decays
         self.graph = ALWAYS
 
     def name(self) -> str:
@@ -112,10 +120,9 @@ class Trainable(Expression, Generic[Leaf]):
             key: The name it gets there; by default its own.
             append: Add to the file instead of replacing it.
         """
-        from lazynet.dynet.files import Saver
+        from lazynet.dynet import files
 
-        with Saver(fname, append, f"{type(self).__name__}.save") as saver:
-            saver.write(self, key)
+        files.save(self, fname, key, append)  # type: ignore[arg-type]
 
     def populate(self, fname: str, key: str = "") -> None:
         """Read values and gradient from a file in DyNet's text format.
@@ -124,9 +131,9 @@ class Trainable(Expression, Generic[Leaf]):
             fname: Name of the file.
             key: The name that it has there; by default whichever comes first of this kind.
         """
-        from lazynet.dynet.files import populate
+        from lazynet.dynet import files
 
-        populate(self, fname, key, f"{type(self).__name__}.populate")
+        files.populate(self, fname, key)  # type: ignore[arg-type]
 
     def write_to_textfile(self, fname: str, key: str = "", append: bool = False) -> None:
         """The same as `save`."""
@@ -139,9 +146,14 @@ class Trainable(Expression, Generic[Leaf]):
     def undecayed(self, values: Array) -> Array:
         """A copy of some values as arrays and files show them."""
         result = np.array(values, np.float64)
-        if self.decay.factor != 1.0:
-            result /= self.decay.factor
+        factor = self.decayed()
+        if factor != 1.0:
+            result /= factor
         return result
+
+    def decayed(self) -> float:
+        """The values, divided by those that arrays show."""
+        return math.prod([decay.factor for decay in self.decays])
 
     def store(self, arr: Any, name: str) -> None:
         """Set the values, to an array as `as_array` shows it.
@@ -155,7 +167,7 @@ class Trainable(Expression, Generic[Leaf]):
                 f"{type(self).__name__}.{name}: got an array of shape {array.shape} for {self!r} "
                 f"of shape {self.leaf.shape}; both must be the same"
             )
-        self.leaf.values[...] = array if self.decay.factor == 1.0 else array * self.decay.factor
+        self.leaf.values[...] = array * np.float32(self.decayed())
         self.touched()
 
     def touched(self) -> None:
@@ -178,8 +190,8 @@ class Parameters(Trainable[Parameter]):
 
     __slots__ = ()
 
-    def __init__(self, leaf: Parameter, decay: Decay) -> None:
-        super().__init__(leaf, decay)
+    def __init__(self, leaf: Parameter, decays: tuple[Decay, ...]) -> None:
+        super().__init__(leaf, decays)
         self.node = leaf
 
     def set_value(self, arr: Any) -> None:
@@ -247,7 +259,7 @@ class LookupParameters(Trainable[Lookup]):
                 f"has shape {shape}"
             )
         values = array if array.shape == shape else array.reshape(shape, order="F")
-        self.leaf.values[number] = values * self.decay.factor
+        self.leaf.values[number] = values * np.float32(self.decayed())
         self.touched()
 
     def init_from_array(self, arr: Any) -> None:
