@@ -39,11 +39,18 @@ class Decay:
         self.lam = lam
         self.factor = 1.0
 
-    def note(self) -> None:
-        """The values have been multiplied by 1 - lam."""
+    def note(self) -> float:
+        """The values have been multiplied by 1 - lam.
+
+        Returns:
+            The factor so far if it is at an end and begins anew, as DyNet applies it to what it
+            stores; otherwise 1.
+        """
         self.factor *= 1.0 - self.lam
-        if self.factor < 0.25:  # where DyNet applies the factor to what it stores
-            self.factor = 1.0
+        if self.factor >= 0.25:
+            return 1.0
+        factor, self.factor = self.factor, 1.0
+        return factor
 
 
 class Trainable(Expression, Generic[Leaf]):

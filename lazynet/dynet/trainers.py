@@ -12,7 +12,6 @@ import numpy as np
 
 from lazynet.dynet import rules
 from lazynet.dynet.collection import ParameterCollection
-from lazynet.dynet.parameters import LookupParameters, Parameters
 from lazynet.errors import FileError, GradientError, RangeError
 from lazynet.execute import LOCK
 from lazynet.files import fetch, store
@@ -106,7 +105,8 @@ class Trainer:
     were zero: momentum goes on. Of tables they update the rows that have been looked up, unless
     `set_sparse_updates` says otherwise. Parameters that are not updated (`set_updated`) stay as
     they are; what gradient such a parameter has from before counts in the norm and is kept.
-    Parameters added to the collection later are trained as well.
+    Parameters added to the collection later are trained as well. Weight decay multiplies all values
+    of the collection by 1 - lambda after each update.
 
     `save` and `populate` keep what a trainer remembers, so that training can go on another time.
 
@@ -373,32 +373,8 @@ class Trainer:
         )
 
     def _decay(self) -> None:
-        """Multiply all values by 1 - lambda."""
-        factor = 1 - self._model.decay.lam
-        owners: list[Parameters | LookupParameters]
-        owners = [*self._model.parameters, *self._model.lookups]
-        decays = {id(owner.decay): owner.decay for owner in owners}
-        for decay in decays.values():
-            decay.factor *= factor
-        for owner in owners:
-            p = owner.leaf
-            p.values *= p.values.dtype.type(factor)
-            p.changed()
-        small = {key for key, decay in decays.items() if decay.factor < _SMALLEST_DECAY}
-        if not small:
-            return
-        for owner in owners:
-            p = owner.leaf
-            if id(owner.decay) in small and not p.trainable:
-                p.values /= p.values.dtype.type(owner.decay.factor)
-                p.changed()
-        for key in small:
-            decays[key].factor = 1.0
-
-
-_SMALLEST_DECAY = 0.25
-"""Below this factor of weight decay, the arrays shown become the decayed ones, and the factor 1;
-parameters that are not updated get back their values. This is what DyNet does."""
+        """Weight decay, after an update."""
+        self._model.decay_values()
 
 
 def _gradient(p: Parameter) -> Gradient | None:
