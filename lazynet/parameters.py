@@ -114,14 +114,18 @@ class Parameter(Leaf):
             if getrefcount(self.values) <= 2:
                 self._checksum = None
 
+    def viewed(self) -> bool:
+        """Whether somebody may hold a view of the values (see `array`)."""
+        self._settle()
+        return self._checksum is not None
+
     def share(self, part: Array) -> bool:
         """Have the values in this array from now on, a part of one that others share.
 
         Returns:
             Whether that is so; not where somebody holds a view of the values.
         """
-        self._settle()
-        if self._checksum is not None:
+        if self.viewed():
             return False
         part[...] = self.values
         self.values = part

@@ -191,6 +191,25 @@ class ParameterCollection:
         """The same as `set_weight_decay`."""
         self.set_weight_decay(lam)
 
+    def decay_values(self) -> None:
+        """Multiply all values by 1 - lam, also of parameters that are not updated.
+
+        These get back what they have lost where DyNet applies the decay to what it stores: it does
+        so for the others only.
+        """
+        decay = self.decay
+        if decay.lam:
+            kept = np.float32(1 - decay.lam)
+            for leaf in self.leaves():
+                leaf.values *= kept
+                leaf.changed()
+            dropped = decay.note()
+            if dropped != 1.0:
+                for leaf in self.leaves():
+                    if not leaf.trainable:
+                        leaf.values /= np.float32(dropped)
+                        leaf.changed()
+
     def save(self, fname: str, name: str = "", append: bool = False) -> None:
         """Write all parameters to a file in DyNet's text format.
 

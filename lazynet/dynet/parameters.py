@@ -46,6 +46,19 @@ class Decay:
         self.lam = lam
         self.factor = factor
 
+    def note(self) -> float:
+        """The values have been multiplied by 1 - lam.
+
+        Returns:
+            The factor so far if it is at an end and begins anew, as DyNet applies it to what it
+            stores; otherwise 1.
+        """
+        self.factor *= 1.0 - self.lam
+        if self.factor >= 0.25:
+            return 1.0
+        factor, self.factor = self.factor, 1.0
+        return factor
+
 
 class Trainable(Expression, Generic[Leaf]):
     """What `Parameters` and `LookupParameters` have in common.

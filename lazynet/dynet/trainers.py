@@ -12,7 +12,6 @@ import numpy as np
 
 from lazynet.dynet import rules
 from lazynet.dynet.collection import ParameterCollection
-from lazynet.dynet.parameters import LookupParameters, Parameters
 from lazynet.errors import FileError, GradientError, RangeError
 from lazynet.execute import LOCK
 from lazynet.files import fetch, store
@@ -29,27 +28,23 @@ class _Vector:
 
     Attributes:
         parameters: These.
+        members: For each, its part, and zeros like it.
         chunk: Their values, slots, and gradient as flat arrays.
+        spare: Such an array for intermediate results, or the gradient again.
     """
 
-    __slots__ = ("_members", "chunk", "parameters")
+    __slots__ = ("chunk", "members", "parameters", "spare")
 
     def __init__(self, parameters: list[Parameter], rule: rules.Rule) -> None:
         states = [rule.state(p) for p in parameters]
         self.parameters = parameters
         self.chunk = Chunk(parameters, states)
+        chunk = self.chunk
+        self.spare = chunk.gradient if rule.in_place else np.empty_like(chunk.x)
         zeros = [np.zeros(p.values.shape, p.values.dtype) for p in parameters]
-        self._members = list(zip(parameters, self.chunk.x_parts, zeros))
+        self.members = list(zip(parameters, self.chunk.x_parts, zeros))
         for state in states:
             state.updates = max(state.updates, 1)  # has slots that are not to be forgotten
-
-    def read(self) -> bool:
-        """Bring the gradients together; whether that is possible still."""
-        gradients = gradients_of(self._members)
-        if gradients is None:
-            return False
-        np.concatenate(gradients, None, self.chunk.gradient)
-        return True
 
 
 class _Plan:
@@ -76,7 +71,7 @@ class _Plan:
                 self.alone.append(p)
             elif p.values.size:
                 # where somebody holds a view of the values, they must stay where they are
-                (small if p.share(p.values.copy()) else self.alone).append(p)
+                (self.alone if p.viewed() else small).append(p)
         self.vectors = [
             _Vector(small[part], rule) for part in (cut(small, block_size(_FLOAT)) if small else [])
         ]
@@ -91,7 +86,12 @@ class _Plan:
         for p in self.alone:
             if not p.trainable:
                 return False
-        return all([vector.read() for vector in self.vectors])
+        for vector in self.vectors:
+            gradients = gradients_of(vector.members)
+            if gradients is None:
+                return False
+            np.concatenate(gradients, None, vector.chunk.gradient)
+        return True
 
 
 _FLOAT = np.dtype(np.float32)
@@ -105,7 +105,8 @@ class Trainer:
     were zero: momentum goes on. Of tables they update the rows that have been looked up, unless
     `set_sparse_updates` says otherwise. Parameters that are not updated (`set_updated`) stay as
     they are; what gradient such a parameter has from before counts in the norm and is kept.
-    Parameters added to the collection later are trained as well.
+    Parameters added to the collection later are trained as well. Weight decay multiplies all values
+    of the collection by 1 - lambda after each update.
 
     `save` and `populate` keep what a trainer remembers, so that training can go on another time.
 
@@ -130,6 +131,7 @@ class Trainer:
         self._threshold = 5.0
         self._updates = self._clips = 0
         self._updates_seen = self._clips_seen = 0
+        self._rate = np.zeros((), _FLOAT)
         self._plan: _Plan | None = None
 
     @property
@@ -172,12 +174,14 @@ class Trainer:
             alone = [(p, _gradient(p)) for p in plan.alone] if plan.alone else ()
             scale = self._scale(plan, alone)
             rule, lr, count = self._rule, self._lr, self._updates + 1
+            rate = self._rate
+            rate[()] = rule.rate(lr, count)
             for vector in vectors:
                 chunk = vector.chunk
                 if scale != 1.0:
                     chunk.gradient *= scale
                 try:
-                    rule.update(chunk.x, chunk.gradient, chunk.slots, lr, count)
+                    rule.move(chunk.x, chunk.gradient, chunk.slots, rate, vector.spare)
                 finally:  # interrupted, the update can be repeated: no gradient counts twice
                     finish(vector.parameters)
             for p, gradient in alone:
@@ -234,11 +238,12 @@ class Trainer:
         """
         if learning_rate is not None:
             self._lr = self._number(learning_rate, "restart")
-        for state in self._rule.states():
-            state.scales.clear()
-            state.moved = None
-            for array in state.slots.values():
-                array[...] = 0
+        with LOCK:
+            for state in self._rule.states():
+                state.scales.clear()
+                state.moved = None
+                for array in state.slots.values():
+                    array[...] = 0
 
     def status(self) -> None:
         """Print learning rate, clipped updates and updates since the last time, to stderr."""
@@ -290,9 +295,7 @@ class Trainer:
     def _set_state(self, state: dict[str, Any]) -> None:
         self._lr, self._threshold = state["learning_rate"], state["threshold"]
         self._rule.sparse = state["sparse"]
-        self._rule.settings = state["settings"]
-        for name, value in state["settings"].items():
-            setattr(self._rule, name, value)
+        self._rule.set(state["settings"])
         self._updates, self._clips, self._updates_seen, self._clips_seen = state["counts"]
 
     def _number(self, value: Any, name: str) -> float:
@@ -338,7 +341,7 @@ class Trainer:
         square = 0.0
         for vector in plan.vectors:
             gradient = vector.chunk.gradient
-            part = float(np.dot(gradient, gradient))
+            part = float(gradient.dot(gradient))
             if not 1e-30 < part < 1e30:  # out of the range of float32, perhaps
                 part = norm(gradient) ** 2
             square += part
@@ -370,32 +373,8 @@ class Trainer:
         )
 
     def _decay(self) -> None:
-        """Multiply all values by 1 - lambda."""
-        factor = 1 - self._model.decay.lam
-        owners: list[Parameters | LookupParameters]
-        owners = [*self._model.parameters, *self._model.lookups]
-        decays = {id(owner.decay): owner.decay for owner in owners}
-        for decay in decays.values():
-            decay.factor *= factor
-        for owner in owners:
-            p = owner.leaf
-            p.values *= p.values.dtype.type(factor)
-            p.changed()
-        small = {key for key, decay in decays.items() if decay.factor < _SMALLEST_DECAY}
-        if not small:
-            return
-        for owner in owners:
-            p = owner.leaf
-            if id(owner.decay) in small and not p.trainable:
-                p.values /= p.values.dtype.type(owner.decay.factor)
-                p.changed()
-        for key in small:
-            decays[key].factor = 1.0
-
-
-_SMALLEST_DECAY = 0.25
-"""Below this factor of weight decay, the arrays shown become the decayed ones, and the factor 1;
-parameters that are not updated get back their values. This is what DyNet does."""
+        """Weight decay, after an update."""
+        self._model.decay_values()
 
 
 def _gradient(p: Parameter) -> Gradient | None:
@@ -567,7 +546,27 @@ class RMSPropTrainer(Trainer):
         self._start(m, rules.RMSProp, learning_rate=learning_rate, eps=eps, rho=rho)
 
 
-class AdamTrainer(Trainer):
+class _Moments(Trainer):
+    """What `AdamTrainer` and `AmsgradTrainer` have in common."""
+
+    def _start_adam(
+        self,
+        m: ParameterCollection,
+        rule: type[rules.Rule],
+        alpha: float,
+        beta_1: float,
+        beta_2: float,
+        eps: float,
+    ) -> None:
+        for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
+            if not 0 <= self._number(beta, name) < 1:
+                raise ValueError(
+                    f"{self._kind}: got {name}={beta!r}; it must be at least 0 and below 1"
+                )
+        self._start(m, rule, learning_rate=alpha, beta1=beta_1, beta2=beta_2, eps=eps)
+
+
+class AdamTrainer(_Moments):
     """m = beta_1 m + (1 - beta_1) g; v = beta_2 v + (1 - beta_2) g^2;
     x -= learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + eps).
 
@@ -595,10 +594,10 @@ class AdamTrainer(Trainer):
         beta_2: float = 0.999,
         eps: float = 1e-8,
     ) -> None:
-        self._start(m, rules.Adam, learning_rate=alpha, beta1=beta_1, beta2=beta_2, eps=eps)
+        self._start_adam(m, rules.Adam, alpha, beta_1, beta_2, eps)
 
 
-class AmsgradTrainer(Trainer):
+class AmsgradTrainer(_Moments):
     """As `AdamTrainer`, but dividing by the root of the largest second moment so far.
 
     Args:
@@ -622,7 +621,7 @@ class AmsgradTrainer(Trainer):
         beta_2: float = 0.999,
         eps: float = 1e-8,
     ) -> None:
-        self._start(m, rules.Amsgrad, learning_rate=alpha, beta1=beta_1, beta2=beta_2, eps=eps)
+        self._start_adam(m, rules.Amsgrad, alpha, beta_1, beta_2, eps)
 
 
 class EGTrainer(_Cyclical):
