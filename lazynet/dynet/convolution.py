@@ -12,11 +12,12 @@ from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.graph import record
 from lazynet.kinds import Shape
-from lazynet.ops.conv import Conv2d, MaxPool
+from lazynet.ops.conv import Conv2d, KMaxPool, MaxPool
 from lazynet.ops.products import circular_convolution, circular_correlation, window_sum
 
 _conv2d = lru_cache(maxsize=1024)(Conv2d)
 _max_pool = lru_cache(maxsize=1024)(MaxPool)
+_k_max_pool = lru_cache(maxsize=1024)(KMaxPool)
 _ONE: Shape = (1, 1)
 
 
@@ -197,7 +198,7 @@ def kmax_pooling(x: Expression, k: int, d: int = 1) -> Expression:
     node = checked(x, "kmax_pooling").node
     count, axis = whole(k, "kmax_pooling", "k", 1), whole(d, "kmax_pooling", "d")
     try:
-        return wrap(ops.k_max_pool(node, count, axis))
+        return wrap(record(_k_max_pool(count, axis), (node,)))
     except ShapeError as error:
         raise misfit("kmax_pooling", error, x) from None
 
