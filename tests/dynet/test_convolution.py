@@ -144,14 +144,14 @@ def test_strides_are_lists_tuples_or_arrays() -> None:
 def test_bad_pairs(name: str, value, error) -> None:
     x, f, b = tensor(5, 5, 2), tensor(3, 3, 2, 3), tensor(3)
     if name == "ksize":
-        with pytest.raises(error, match=r"^maxpooling2d: got ksize"):
+        with pytest.raises(error, match=r"^maxpooling2d: ksize: got"):
             dy.maxpooling2d(x, value, [1, 1])
         return
-    with pytest.raises(error, match=r"^conv2d: got stride"):
+    with pytest.raises(error, match=r"^conv2d: stride: "):
         dy.conv2d(x, f, value)
-    with pytest.raises(error, match=r"^conv2d_bias: got stride"):
+    with pytest.raises(error, match=r"^conv2d_bias: stride: "):
         dy.conv2d_bias(x, f, b, value)
-    with pytest.raises(error, match=r"^maxpooling2d: got stride"):
+    with pytest.raises(error, match=r"^maxpooling2d: stride: "):
         dy.maxpooling2d(x, [2, 2], value)
 
 

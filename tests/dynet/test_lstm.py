@@ -190,9 +190,9 @@ def test_inputs_to_be_concatenated_are_a_list() -> None:
 def test_bad_weight_noise() -> None:
     args = [tensor(*shape) for shape in SHAPES.values()]
     for wrong in (None, "a", args[0]):
-        with pytest.raises(TypeError, match="vanilla_lstm_gates: got weightnoise_std"):
+        with pytest.raises(TypeError, match="vanilla_lstm_gates: weightnoise_std: got"):
             dy.vanilla_lstm_gates(*args, wrong)
-    with pytest.raises(ValueError, match="vanilla_lstm_gates: got weightnoise_std"):
+    with pytest.raises(ValueError, match="vanilla_lstm_gates: weightnoise_std: got"):
         dy.vanilla_lstm_gates(*args, float("nan"))
 
 
