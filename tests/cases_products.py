@@ -45,8 +45,8 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def _gates(x: Any) -> Any:
-    i, f, o, g = np.split(x, 4)
+def _gates(b: Any, W: Any, x: Any, U: Any, h: Any) -> Any:
+    i, f, o, g = np.split(b + W @ x + U @ h, 4)
     return np.concatenate([_sigmoid(i), _sigmoid(f + 1), _sigmoid(o), np.tanh(g)])
 
 
@@ -94,13 +94,14 @@ CASES = [
     ],
     *[
         Case(
-            name=f"lstm_gates {n}",
+            name=f"lstm_gates {m} {n}",
             function=lstm_gates,
-            shapes=[(4 * n,)],
+            shapes=[(4 * n,), (4 * n, m), (m,), (4 * n, n), (n,)],
             reference=_gates,
             ops=(LstmGates,),
+            shared_args=(0, 1, 2, 3, 4),
         )
-        for n in (1, 3)
+        for m, n in ((1, 1), (2, 3))
     ],
     *[
         Case(
