@@ -34,7 +34,11 @@ def layer_norm(x: Expression, g: Expression, b: Expression) -> Expression:
     try:
         if len(shape) == 1 and gain.shape == bias.shape == shape:
             return wrap(record(_LAYER_NORM, (node, gain, bias)))
-        flat = reshaped(node, (node.size,))
+        size = (node.size,)
+        flat = reshaped(node, size)
+        if gain.shape == bias.shape == shape:
+            args = (flat, reshaped(gain, size), reshaped(bias, size))
+            return wrap(reshaped(record(_LAYER_NORM, args), shape))
         ones, zeros = np.ones(node.size, np.float32), np.zeros(node.size, np.float32)
         node = reshaped(record(_LAYER_NORM, (flat, ones, zeros)), shape)
         left, right = aligned(node, gain)

@@ -33,10 +33,11 @@ def test_layer_norm_of_three_dimensions() -> None:
     np.testing.assert_allclose(dy.layer_norm(x, g, b).npvalue(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(1,), (4,), (2, 3)])
-def test_equal_elements_give_the_bias(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("number", [0, 2, 0.1, -1e6])
+@pytest.mark.parametrize("shape", [(1,), (5,), (2, 3), (300,)])
+def test_equal_elements_give_the_bias(shape: tuple[int, ...], number: float) -> None:
     """The wheel's gradient is NaN."""
-    x, g, b = dy.inputTensor(np.full(shape, 2.0)), tensor(*shape), tensor(*shape)
+    x, g, b = dy.inputTensor(np.full(shape, number)), tensor(*shape), tensor(*shape)
     y = dy.layer_norm(x, g, b)
     assert (y.npvalue() == b.npvalue()).all()
     dx, dg, db = gradients(y, x, g, b)
