@@ -109,6 +109,17 @@ class _sparseInputExpression(Expression):
 
     __slots__ = ()
 
+    def set(self, data: Any) -> NoReturn:
+        """Not possible, as in DyNet.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "sparse_inputTensor.set: a sparse input cannot be changed; make it with "
+            "inputTensor(..., reusable_expr=True)"
+        )
+
 
 class inputTensorTranspose(Expression):
     """An array given as a list of its numbers, column by column, example by example.
@@ -223,12 +234,12 @@ def inputTensor(
     """
     if type(arr) is list:
         array, batched = _of_list(arr, batched)
-    elif isinstance(arr, np.ndarray) and arr.ndim and arr.dtype.kind in "fiub":
-        array = arr if arr.dtype == _FLOAT32 else arr.astype(_FLOAT32)
+    elif isinstance(arr, np.ndarray) and arr.ndim:
+        array = arr if arr.dtype == _FLOAT32 else _array(arr, "inputTensor")
     else:
         raise TypeError(
-            f"inputTensor: got {short(arr)}; it takes an array of numbers with at least one axis, "
-            "or a list; for a single number use scalarInput"
+            f"inputTensor: got {short(arr)}; it takes an array with at least one axis, or a list; "
+            "for a single number use scalarInput"
         )
     if batched:
         if array.ndim == 1:
@@ -246,7 +257,7 @@ def inputTensor(
 def _of_list(arr: list[Any], batched: bool) -> tuple[Array, bool]:
     if not arr:
         raise ValueError("inputTensor: got an empty list; the dimensions of an input must be known")
-    if not isinstance(arr[0], np.ndarray):
+    if not all(isinstance(a, np.ndarray) for a in arr):
         return _array(arr, "inputTensor"), batched
     try:
         return np.stack(arr, -1).astype(_FLOAT32), True
@@ -285,7 +296,9 @@ def sparse_inputTensor(
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"{name}: got shape={short(shape)}; it must be a tuple")
     sizes = _shape(tuple(shape), name)
-    if not hasattr(idxs, "__len__") or len(idxs) != len(sizes):
+    if not hasattr(idxs, "__len__"):
+        raise TypeError(f"{name}: got indices {short(idxs)}; it takes a list of lists")
+    if len(idxs) != len(sizes):
         raise ValueError(
             f"{name}: got indices {short(idxs)} for the shape {sizes}; it takes as many lists of "
             "positions as the shape has axes"
@@ -309,13 +322,11 @@ def sparse_inputTensor(
         )
     array = np.full(sizes, _real(defval, f"{name}: defval"), _FLOAT32)
     array[tuple(places)] = numbers
-    if batched:
-        if array.ndim == 1:
-            array = array.reshape(1, -1)
-        rows = array.shape[-1]
-        node = _node(np.moveaxis(array, -1, 0), rows, device, name)
-    else:
+    if not batched:
         node = _node(array[None], 1, device, name)
+    else:
+        rows = np.moveaxis(array, -1, 0)
+        node = _node(rows if array.ndim > 1 else rows[:, None], len(rows), device, name)
     return _made(_sparseInputExpression, node)
 
 
@@ -453,6 +464,8 @@ def _batch_size(value: Any, name: str) -> int:
 def _real(value: Any, name: str) -> float:
     number = as_number(value)
     if number is None:
+        if isinstance(value, np.bool_):
+            return float(value)
         raise TypeError(f"{name}: got {short(value)}; it must be a number")
     return number
 
@@ -468,7 +481,8 @@ def _array(values: Any, name: str) -> Array:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{name}: got a ragged list; its rows must be equally long") from None
-    if array.ndim == 0 or (array.dtype.kind not in "fiub" and array.size):
+    plain = array.dtype.kind in "fiub" or all(as_number(v) is not None for v in array.flat)
+    if array.ndim == 0 or not plain:
         raise TypeError(f"{name}: got {short(values)}; it takes a list or an array of numbers")
     return array.astype(_FLOAT32)
 
