@@ -214,7 +214,7 @@ class Expression:
         number = as_number(other)
         if number is None:
             return NotImplemented
-        return wrap(checked(self, "**").node ** number)
+        return wrap(truncated(checked(self, "**").node ** number))
 
     def __getitem__(self, index: Any) -> Expression:
         checked(self, "expression[...]")
@@ -353,6 +353,15 @@ def aligned(a: Node, b: Node) -> tuple[Node, Node]:
     return a, b
 
 
+def truncated(node: Node) -> Node:
+    """The node without dimensions of 1 at the end, which some of DyNet's functions drop."""
+    shape = node.shape
+    n = len(shape)
+    while n > 1 and shape[n - 1] == 1:
+        n -= 1
+    return node if n == len(shape) else reshape(node, shape[:n])
+
+
 def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
     """An op of two expressions; axes of length 1, missing axes and the batch are repeated.
 
@@ -407,7 +416,7 @@ def power(x: Expression, y: Expression) -> Expression:
         raise ValueError(f"pow: got an exponent of dimensions {show(y)}; it must be a scalar")
     if b.ndim > 1:
         b = reshape(b, (1,))
-    return wrap(a ** aligned(a, b)[1])
+    return wrap(truncated(a ** aligned(a, b)[1]))
 
 
 # Several at once

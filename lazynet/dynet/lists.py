@@ -6,7 +6,7 @@ from typing import Any
 
 import lazynet.ops as ops
 from lazynet.dynet.arithmetic import dimension
-from lazynet.dynet.expression import Expression, nodes_of, show, wrap
+from lazynet.dynet.expression import Expression, nodes_of, show, truncated, wrap
 from lazynet.graph import Expression as Node
 from lazynet.inputs import rebatch
 from lazynet.ops import affine, reshape
@@ -19,7 +19,7 @@ def esum(xs: list[Expression]) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
-    return _reduced(ops.sum, xs, "esum")
+    return wrap(_reduced(ops.sum, nodes_of(xs, "esum"), xs, "esum"))
 
 
 def average(xs: list[Expression]) -> Expression:
@@ -29,7 +29,7 @@ def average(xs: list[Expression]) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
-    return _reduced(ops.mean, xs, "average")
+    return wrap(_reduced(ops.mean, nodes_of(xs, "average"), xs, "average"))
 
 
 def emax(xs: list[Expression]) -> Expression:
@@ -44,33 +44,38 @@ def emax(xs: list[Expression]) -> Expression:
     nodes = nodes_of(xs, "emax")
     if any(node.batch != nodes[0].batch for node in nodes):
         raise _mismatch(xs, "emax", "all must have the same dimensions and batch size")
-    return _reduced(ops.max, xs, "emax")
+    return wrap(_reduced(ops.max, nodes, xs, "emax"))
 
 
 def logsumexp(xs: list[Expression]) -> Expression:
     """log sum exp of expressions of the same dimensions, element by element, without overflow.
 
+    Dimensions of 1 at the end are dropped.
+
     Raises:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
-    return _reduced(ops.logsumexp, xs, "logsumexp")
+    nodes = nodes_of(xs, "logsumexp")
+    return wrap(truncated(_reduced(ops.logsumexp, nodes, xs, "logsumexp")))
 
 
-def _reduced(reduce: Any, xs: list[Expression], name: str) -> Expression:
-    nodes = nodes_of(xs, name)
+def _reduced(reduce: Any, nodes: list[Node], xs: list[Expression], name: str) -> Node:
+    """A reduction of the list; all dimensions become those of the first node."""
     if len(nodes) == 1:
-        return wrap(nodes[0])
+        return nodes[0]
     try:
-        return wrap(reduce(nodes))
+        node: Node = reduce(nodes)
     except ValueError:
         shape = nodes[0].shape
         alike = [_with_rank(node, len(shape)) for node in nodes]
-        if any(node.shape != shape for node in alike) or alike == nodes:
+        try:
+            node = reduce(alike)
+        except ValueError:
             raise _mismatch(
                 xs, name, "all must have the same dimensions, and the same batch size or 1"
             ) from None
-    return wrap(reduce(alike))
+    return node
 
 
 def concatenate(xs: list[Expression], d: int = 0) -> Expression:
