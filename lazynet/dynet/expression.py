@@ -300,10 +300,13 @@ def nodes_of(xs: Any, name: str) -> list[Node]:
         raise TypeError(f"{name}: got {short(xs)}; it takes a list of expressions")
     if not xs:
         raise EmptyListError(f"{name}: got an empty list; it takes at least one expression")
-    for x in xs:
-        if not isinstance(x, Expression) or not x.graph.alive:
-            checked(x, name)
-    return [x.node for x in xs]
+    try:
+        nodes = [x.node for x in xs if x.graph.alive]
+    except AttributeError:
+        nodes = []
+    if len(nodes) < len(xs):
+        return [checked(x, name).node for x in xs]  # which says what is wrong
+    return nodes
 
 
 def stale(x: Expression, name: str) -> RuntimeError:

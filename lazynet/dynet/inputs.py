@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, NoReturn, TypeVar
 
@@ -22,11 +23,13 @@ from lazynet.graph import Expression as Node
 from lazynet.inputs import constant as engine_constant
 from lazynet.kinds import Array
 from lazynet.revise import replace
+from lazynet.shortcuts import owned
 
 Made = TypeVar("Made", bound=Expression)
 
 _FLOAT32 = np.float32
 _DEVICES = ("", "CPU")
+_SHORT = 4096
 
 
 class _inputExpression(Expression):
@@ -99,8 +102,8 @@ class _tensorInputExpression(Expression):
                 f"list of {prod(shape)} numbers"
             )
         if batch is not None:
-            values = np.moveaxis(values, -1, 0)
-        replace(node, np.array(values, _FLOAT32, order="C").reshape(-1))
+            values = _rows_first(values)
+        replace(node, values.flatten())
         invalidate()
 
 
@@ -156,7 +159,7 @@ class inputTensorTranspose(Expression):
                 f"{name}: dimensions {shape} and batch size {rows} make {prod(shape) * rows} "
                 f"elements, and there are {len(values)}"
             )
-        values = np.moveaxis(values.reshape((*shape, rows), order="F"), -1, 0)
+        values = _rows_first(values.reshape((*shape, rows), order="F"))
         made = wrap(_node(values, rows, device, name))
         super().__init__(made.node, made.graph)
 
@@ -178,7 +181,7 @@ def scalarInput(s: float, device: str = "") -> _inputExpression:
     if device:
         _check_device(device, "scalarInput")
     values = np.array((_real(s, "scalarInput"),), _FLOAT32)
-    return _made(_inputExpression, engine_constant(values))
+    return _made(_inputExpression, _own(values, (1,)))
 
 
 def vecInput(dim: int, device: str = "") -> _vecInputExpression:
@@ -195,7 +198,7 @@ def vecInput(dim: int, device: str = "") -> _vecInputExpression:
     if device:
         _check_device(device, "vecInput")
     n = _size(dim, "vecInput")
-    return _made(_vecInputExpression, engine_constant(np.zeros(n, _FLOAT32)))
+    return _made(_vecInputExpression, _own(_same(n, 0.0), (n,)))
 
 
 def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
@@ -210,7 +213,8 @@ def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
     """
     if device:
         _check_device(device, "inputVector")
-    return _made(_vecInputExpression, engine_constant(_vector(v, "inputVector")))
+    values = _vector(v, "inputVector")
+    return _made(_vecInputExpression, _own(values, values.shape))
 
 
 # Arrays
@@ -242,9 +246,7 @@ def inputTensor(
             "for a single number use scalarInput"
         )
     if batched:
-        if array.ndim == 1:
-            array = array.reshape(1, -1)
-        node = _node(np.moveaxis(array, -1, 0), array.shape[-1], device, "inputTensor")
+        node = _node(_rows_first(array), array.shape[-1], device, "inputTensor")
     else:
         if device:
             _check_device(device, "inputTensor")
@@ -325,8 +327,7 @@ def sparse_inputTensor(
     if not batched:
         node = _node(array[None], 1, device, name)
     else:
-        rows = np.moveaxis(array, -1, 0)
-        node = _node(rows if array.ndim > 1 else rows[:, None], len(rows), device, name)
+        node = _node(_rows_first(array), sizes[-1], device, name)
     return _made(_sparseInputExpression, node)
 
 
@@ -422,12 +423,40 @@ def _made(kind: type[Made], node: Node) -> Made:
 
 
 def _node(values: Array, rows: int, device: str, name: str) -> Node:
-    """The input of an array whose first axis is the batch."""
+    """The input of a copy of an array whose first axis is the batch."""
     if device:
         _check_device(device, name)
-    if rows == 1:
-        return engine_constant(np.ascontiguousarray(values[0]))
-    return engine_constant(values, batched=True)
+    return _own(values.flatten(), values.shape[1:], -1 if rows == 1 else rows)
+
+
+def _rows_first(array: Array) -> Array:
+    """An array with the last axis, the batch, as the first; a vector is a batch of scalars."""
+    n = array.ndim
+    if n == 1:
+        return array.reshape(-1, 1)
+    return array.T if n == 2 else array.transpose(n - 1, *range(n - 1))
+
+
+def _own(values: Array, shape: tuple[int, ...], rows: int = -1) -> Node:
+    """The input of a vector of float32 that nobody else will change, row by row."""
+    node = owned(values, shape, rows)
+    if node is not None:
+        return node
+    if rows == -1:
+        return engine_constant(values.reshape(shape))
+    return engine_constant(values.reshape(rows, *shape), batched=True)
+
+
+@lru_cache(maxsize=256)
+def _kept(size: int, value: float) -> Array:
+    array = np.full(size, value, _FLOAT32)
+    array.flags.writeable = False
+    return array
+
+
+def _same(size: int, value: float) -> Array:
+    """A vector of one number; short ones are made once."""
+    return _kept(size, value) if size <= _SHORT else np.full(size, value, _FLOAT32)
 
 
 def _filled(dim: Any, value: float, batch_size: Any, name: str) -> Node:
@@ -437,10 +466,11 @@ def _filled(dim: Any, value: float, batch_size: Any, name: str) -> Node:
         shape = _shape(dim, name)
     else:
         shape = (_size(dim, name),)
+    size = shape[0] if len(shape) == 1 else prod(shape)
     if batch_size == 1:
-        return engine_constant(np.full(shape, value, _FLOAT32))
+        return _own(_same(size, value), shape)
     rows = _batch_size(batch_size, name)
-    return _node(np.full((rows, *shape), value, _FLOAT32), rows, "", name)
+    return _own(_same(rows * size, value), shape, -1 if rows == 1 else rows)
 
 
 def _shape(dim: tuple[Any, ...], name: str) -> tuple[int, ...]:
