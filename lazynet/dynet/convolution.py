@@ -5,19 +5,41 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import lazynet.ops as ops
+from lazynet.dynet.arithmetic import inside
+from lazynet.dynet.common import misfit, positive, reshaped
 from lazynet.dynet.expression import Expression, checked, short, show, wrap
-from lazynet.dynet.misfit import misfit, whole
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
-from lazynet.graph import record
+from lazynet.graph import record, unary
 from lazynet.kinds import Shape
-from lazynet.ops.conv import Conv2d, MaxPool
+from lazynet.ops.conv import Conv2d, KMaxPool, MaxPool
+from lazynet.ops.elementwise import ready
 from lazynet.ops.products import circular_convolution, circular_correlation, window_sum
+from lazynet.ops.reduce import Sum
+from lazynet.ops.shape import Transpose
 
-_conv2d = lru_cache(maxsize=1024)(Conv2d)
-_max_pool = lru_cache(maxsize=1024)(MaxPool)
+_TRANSPOSE = ready(Transpose((1, 0)))
 _ONE: Shape = (1, 1)
+
+
+@lru_cache(maxsize=1024)
+def _conv2d(stride: Shape, padding: str) -> Conv2d:
+    return ready(Conv2d(stride, padding))
+
+
+@lru_cache(maxsize=1024)
+def _max_pool(stride: Shape, padding: str, size: Shape) -> MaxPool:
+    return ready(MaxPool(stride, padding, size))
+
+
+@lru_cache(maxsize=1024)
+def _k_max_pool(k: int, axis: int) -> KMaxPool:
+    return ready(KMaxPool(k, axis))
+
+
+@lru_cache(maxsize=1024)
+def _sum_folds(count: int) -> Sum:
+    return ready(Sum((1,), (count,)))
 
 
 def conv2d(x: Expression, f: Expression, stride: list[int], is_valid: bool = True) -> Expression:
@@ -96,15 +118,15 @@ def maxpooling2d(
     size, steps = _pair(ksize, name, "ksize"), _pair(stride, name, "stride")
     op = _max_pool(steps, "valid" if is_valid else "same", size)
     try:
-        pooled = record(op, (_image(node),))
-        return wrap(pooled if node.ndim == 3 else ops.reshape(pooled, pooled.shape[:2]))
+        pooled = unary(op, _image(node))
+        return wrap(pooled if node.ndim == 3 else reshaped(pooled, pooled.shape[:2]))
     except ShapeError as error:
         raise misfit(name, error, x) from None
 
 
 def _image(node: Node) -> Node:
     shape = node.shape
-    return ops.reshape(node, (*shape, 1)) if len(shape) == 2 else node
+    return reshaped(node, (*shape, 1)) if len(shape) == 2 else node
 
 
 def _pair(value: Any, name: str, role: str) -> Shape:
@@ -114,12 +136,12 @@ def _pair(value: Any, name: str, role: str) -> Shape:
     try:
         numbers = tuple(value)
     except TypeError:
-        raise TypeError(f"{name}: got {role} {short(value)}; it takes a list of two") from None
+        raise TypeError(f"{name}: {role}: got {short(value)}; it takes a list of two") from None
     if len(numbers) != 2:
         raise ValueError(
-            f"{name}: got {role} {short(value)}; it takes two numbers, for rows and for columns"
+            f"{name}: {role}: got {short(value)}; it takes two numbers, for rows and for columns"
         )
-    return tuple([whole(n, name, role, 1) for n in numbers])
+    return tuple([positive(n, name, role) for n in numbers])
 
 
 def filter1d_narrow(x: Expression, y: Expression) -> Expression:
@@ -143,15 +165,15 @@ def filter1d_narrow(x: Expression, y: Expression) -> Expression:
         )
     rows, width, *more = f.shape
     count = more[0] if more else 1
-    filters = ops.reshape(f, (rows, width, 1, count))
+    filters = reshaped(f, (rows, width, 1, count))
     try:
         result = record(_conv2d(_ONE, "valid"), (_image(a), filters))
     except ShapeError as error:
         raise misfit(name, error, x, y) from None
     places = result.shape[1]
     if count == 1:
-        return wrap(ops.reshape(result, (1, places)))
-    return wrap(ops.transpose(ops.reshape(result, (places, count))))
+        return wrap(reshaped(result, (1, places)))
+    return wrap(unary(_TRANSPOSE, reshaped(result, (places, count))))
 
 
 def fold_rows(x: Expression, nrows: int = 2) -> Expression:
@@ -168,7 +190,7 @@ def fold_rows(x: Expression, nrows: int = 2) -> Expression:
         ValueError: If x has more dimensions, or `nrows` does not divide the rows.
     """
     node = checked(x, "fold_rows").node
-    count = whole(nrows, "fold_rows", "nrows", 1)
+    count = positive(nrows, "fold_rows", "nrows")
     rows, *columns = node.shape
     if len(columns) > 1 or rows % count:
         raise ShapeError(
@@ -176,7 +198,8 @@ def fold_rows(x: Expression, nrows: int = 2) -> Expression:
             "multiple of nrows"
         )
     width = columns[0] if columns else 1
-    return wrap(ops.sum(ops.reshape(node, (rows // count, count, width)), axis=1))
+    folds = reshaped(node, (rows // count, count, width))
+    return wrap(unary(_sum_folds(count), folds))
 
 
 def kmax_pooling(x: Expression, k: int, d: int = 1) -> Expression:
@@ -195,9 +218,9 @@ def kmax_pooling(x: Expression, k: int, d: int = 1) -> Expression:
         OverflowError: If k or d is negative.
     """
     node = checked(x, "kmax_pooling").node
-    count, axis = whole(k, "kmax_pooling", "k", 1), whole(d, "kmax_pooling", "d")
+    count, axis = positive(k, "kmax_pooling", "k"), inside(d, node, "kmax_pooling")
     try:
-        return wrap(ops.k_max_pool(node, count, axis))
+        return wrap(unary(_k_max_pool(count, axis), node))
     except ShapeError as error:
         raise misfit("kmax_pooling", error, x) from None
 
@@ -216,7 +239,7 @@ def kmh_ngram(x: Expression, v: int) -> Expression:
         ValueError: If x is no matrix, or has fewer columns.
     """
     node = checked(x, "kmh_ngram").node
-    count = whole(v, "kmh_ngram", "v", 1)
+    count = positive(v, "kmh_ngram", "v")
     if node.ndim != 2:
         raise ShapeError(f"kmh_ngram: got {show(x)}; it takes a matrix")
     try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import lazynet.ops as ops
+from lazynet.dynet.common import misfit, reshaped
 from lazynet.dynet.expression import Expression, checked, show, wrap
-from lazynet.dynet.misfit import misfit
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
-from lazynet.graph import record
+from lazynet.graph import unary
 from lazynet.ops.elementwise import ready
 from lazynet.ops.linalg import Logdet
 from lazynet.ops.products import inner
@@ -91,7 +91,7 @@ def logdet(x: Expression) -> Expression:
     if node.shape == (1,):
         return wrap(ops.log(node))
     try:
-        return wrap(ops.reshape(record(_LOGDET, (node,)), (1,)))
+        return wrap(reshaped(unary(_LOGDET, node), (1,)))
     except ShapeError as error:
         raise misfit("logdet", error, x) from None
 
@@ -177,7 +177,7 @@ def _contracted(x: Expression, y: Expression, name: str) -> Node:
             "vector as long as the last of them"
         )
     try:
-        return ops.matmul(a, b if len(b.shape) == 1 else ops.reshape(b, b.shape[:1]))
+        return ops.matmul(a, b if len(b.shape) == 1 else reshaped(b, b.shape[:1]))
     except ShapeError as error:
         raise misfit(name, error, x, y) from None
 

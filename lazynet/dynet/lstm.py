@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import lazynet.ops as ops
+from lazynet.dynet.common import misfit, number
 from lazynet.dynet.expression import Expression, checked, nodes_of, show, wrap
-from lazynet.dynet.misfit import misfit, number
 from lazynet.dynet.noise import noise
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
@@ -167,29 +167,12 @@ def _gates(
         checked(Wh, name).node,
         checked(b, name).node,
     )
-    m, n = x.size, h.size
-    rows = (4 * n,)
-    if (
-        x.shape != (m,)
-        or h.shape != (n,)
-        or (wx.shape, wh.shape, bias.shape)
-        != (
-            (4 * n, m),
-            (4 * n, n),
-            rows,
-        )
-    ):
-        raise ShapeError(
-            f"{name}: got an input of dimensions {x.shape}, the hidden state {show(h_tm1)}, Wx "
-            f"{show(Wx)}, Wh {show(Wh)} and b {show(b)}; for an input of m and a hidden state of "
-            "n elements, Wx is {4n,m}, Wh {4n,n} and b {4n}"
-        )
     if weightnoise_std != 0 and number(weightnoise_std, name, "weightnoise_std") > 0:
         wx, wh, bias = [noise(w, weightnoise_std).node for w in (Wx, Wh, b)]
     try:
         if masks:
             x, h = _masked(name, x, masks[0]), _masked(name, h, masks[1])
-        return wrap(lstm_gates(ops.affine(bias, wx, x, wh, h)))
+        return wrap(lstm_gates(bias, wx, x, wh, h))
     except ShapeError as error:
         raise misfit(name, error, h_tm1, Wx, Wh, b, *masks) from None
 

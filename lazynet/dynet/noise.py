@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.dynet.expression import Expression, checked, short, wrap
-from lazynet.dynet.misfit import number, whole
-from lazynet.errors import ShapeError
+from lazynet.dynet.arithmetic import dimension, inside
+from lazynet.dynet.common import number, positive
+from lazynet.dynet.expression import Expression, checked, wrap
 from lazynet.graph import Expression as Node
-from lazynet.graph import record
+from lazynet.graph import record, unary
 from lazynet.inputs import constant
 from lazynet.kinds import FLOAT32, Shape
+from lazynet.ops.elementwise import ready
 from lazynet.ops.random import (
     Dropout,
     GumbelSample,
@@ -31,23 +32,35 @@ _normal = lru_cache(maxsize=1024)(NormalSample)
 _uniform = lru_cache(maxsize=1024)(UniformSample)
 _gumbel = lru_cache(maxsize=1024)(GumbelSample)
 _mask = lru_cache(maxsize=1024)(MaskSample)
-_noise = lru_cache(maxsize=1024)(Noise)
-_dropout = lru_cache(maxsize=1024)(Dropout)
 
 
-def _dims(dim: Any, name: str) -> Shape:
+@lru_cache(maxsize=1024)
+def _noise(std: float) -> Noise:
+    return ready(Noise(std))
+
+
+@lru_cache(maxsize=1024)
+def _dropout(p: float, tied: Shape) -> Dropout:
+    return ready(Dropout(p, tied))
+
+
+def _sample(kind: Any, dim: Any, batch_size: Any, name: str, *settings: float) -> Node:
+    """A node of random numbers."""
     if type(dim) is tuple:
-        if not dim:
-            raise ValueError(f"{name}: got no dimensions; a scalar has the dimensions (1,)")
-        return tuple([n if type(n) is int and n >= 0 else whole(n, name, "dim") for n in dim])
-    if isinstance(dim, list):
-        raise TypeError(f"{name}: got dim {short(dim)}; it must be a tuple or a whole number")
-    return (whole(dim, name, "dim"),)
+        shape = tuple([n if type(n) is int and n >= 0 else _size(n, name) for n in dim])
+        if not shape:
+            raise ValueError(f"{name}: got no dimensions; those of a scalar are (1,)")
+    else:
+        shape = (dim if type(dim) is int and dim >= 0 else _size(dim, name),)
+    rows = -1 if batch_size == 1 else positive(batch_size, name, "batch_size")
+    return record(kind(shape, FLOAT32, *settings), (), next_key(), rows)
 
 
-def _rows(batch_size: Any, name: str) -> int:
-    rows = whole(batch_size, name, "batch_size", 1)
-    return -1 if rows == 1 else rows
+def _size(value: Any, name: str) -> int:
+    try:
+        return dimension(value, f"{name}: dim")
+    except OverflowError:
+        raise ValueError(f"{name}: got the size {value}; it cannot be negative") from None
 
 
 def random_normal(
@@ -61,8 +74,7 @@ def random_normal(
         stddev: Their standard deviation.
         batch_size: Number of examples.
     """
-    rows = _rows(batch_size, "random_normal")
-    node = record(_normal(_dims(dim, "random_normal"), FLOAT32), (), next_key(), rows)
+    node = _sample(_normal, dim, batch_size, "random_normal")
     return _moved(node, stddev, mean, "random_normal", "stddev", "mean")
 
 
@@ -76,9 +88,8 @@ def random_bernoulli(dim: Any, p: float, scale: float = 1.0, batch_size: int = 1
         batch_size: Number of examples.
     """
     name = "random_bernoulli"
-    rows = _rows(batch_size, name)
-    op = _mask(_dims(dim, name), FLOAT32, number(p, name, "p"), number(scale, name, "scale"))
-    return wrap(record(op, (), next_key(), rows))
+    settings = number(p, name, "p"), number(scale, name, "scale")
+    return wrap(_sample(_mask, dim, batch_size, name, *settings))
 
 
 def random_uniform(dim: Any, left: float, right: float, batch_size: int = 1) -> Expression:
@@ -91,9 +102,8 @@ def random_uniform(dim: Any, left: float, right: float, batch_size: int = 1) -> 
         batch_size: Number of examples.
     """
     name = "random_uniform"
-    rows = _rows(batch_size, name)
+    node = _sample(_uniform, dim, batch_size, name)
     low = number(left, name, "left")
-    node = record(_uniform(_dims(dim, name), FLOAT32), (), next_key(), rows)
     return _moved(node, number(right, name, "right") - low, low, name, "right - left", "left")
 
 
@@ -106,19 +116,17 @@ def random_gumbel(dim: Any, mu: float = 0.0, beta: float = 1.0, batch_size: int 
         beta: Their scale.
         batch_size: Number of examples.
     """
-    rows = _rows(batch_size, "random_gumbel")
-    node = record(_gumbel(_dims(dim, "random_gumbel"), FLOAT32), (), next_key(), rows)
+    node = _sample(_gumbel, dim, batch_size, "random_gumbel")
     return _moved(node, beta, mu, "random_gumbel", "beta", "mu")
 
 
 def _moved(
     node: Node, scale: float, offset: float, name: str, scale_name: str, offset_name: str
 ) -> Expression:
-    factor, shift = number(scale, name, scale_name), number(offset, name, offset_name)
-    if factor != 1:
-        node = node * factor
-    if shift != 0:
-        node = node + shift
+    if scale != 1:
+        node = node * number(scale, name, scale_name)
+    if offset != 0:
+        node = node + number(offset, name, offset_name)
     return wrap(node)
 
 
@@ -126,7 +134,7 @@ def noise(x: Expression, stddev: float) -> Expression:
     """x with independent normal noise of this standard deviation added to every element."""
     node = checked(x, "noise").node
     std = number(stddev, "noise", "stddev")
-    return x if std == 0 else wrap(record(_noise(std), (node,), next_key()))
+    return x if std == 0 else wrap(unary(_noise(std), node, next_key()))
 
 
 def dropout(x: Expression, p: float) -> Expression:
@@ -155,10 +163,7 @@ def dropout_dim(x: Expression, d: int, p: float) -> Expression:
         ValueError: If p is not in this range, or x has no such dimension.
         OverflowError: If the dimension is negative.
     """
-    axes = checked(x, "dropout_dim").node.ndim
-    axis = whole(d, "dropout_dim", "d")
-    if axis >= axes:
-        raise ShapeError(f"dropout_dim: got d = {axis}; the expression has {axes} dimensions")
+    axis = inside(d, checked(x, "dropout_dim").node, "dropout_dim")
     return _dropped(x, p, (axis,), "dropout_dim")
 
 
@@ -193,7 +198,7 @@ def block_dropout(x: Expression, p: float) -> Expression:
 def _dropped(x: Expression, p: float, tied: Shape, name: str) -> Expression:
     rate = number(p, name, "p")
     if not 0 <= rate <= 1:
-        raise ValueError(f"{name}: got p = {p}; a probability lies between 0 and 1")
+        raise ValueError(f"{name}: p: got {p}; a probability lies between 0 and 1")
     if rate == 0:
         return x
     node = x.node
@@ -201,4 +206,4 @@ def _dropped(x: Expression, p: float, tied: Shape, name: str) -> Expression:
         rows = () if node.batch is None else (node.batch,)
         zeros = np.zeros(rows + node.shape, np.float32)
         return wrap(constant(zeros, batched=node.batch is not None))
-    return wrap(record(_dropout(rate, tied), (node,), next_key()))
+    return wrap(unary(_dropout(rate, tied), node, next_key()))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import lazynet.ops as ops
+from lazynet.dynet.common import misfit, reshaped
 from lazynet.dynet.expression import Expression, aligned, checked, show, wrap
-from lazynet.dynet.misfit import misfit
 from lazynet.errors import ShapeError
 from lazynet.graph import record
 from lazynet.ops.elementwise import ready
@@ -34,9 +34,13 @@ def layer_norm(x: Expression, g: Expression, b: Expression) -> Expression:
     try:
         if len(shape) == 1 and gain.shape == bias.shape == shape:
             return wrap(record(_LAYER_NORM, (node, gain, bias)))
-        flat = ops.reshape(node, (node.size,))
+        size = (node.size,)
+        flat = reshaped(node, size)
+        if gain.shape == bias.shape == shape:
+            args = (flat, reshaped(gain, size), reshaped(bias, size))
+            return wrap(reshaped(record(_LAYER_NORM, args), shape))
         ones, zeros = np.ones(node.size, np.float32), np.zeros(node.size, np.float32)
-        node = ops.reshape(record(_LAYER_NORM, (flat, ones, zeros)), shape)
+        node = reshaped(record(_LAYER_NORM, (flat, ones, zeros)), shape)
         left, right = aligned(node, gain)
         left, right = aligned(left * right, bias)
         return wrap(left + right)
@@ -58,7 +62,7 @@ def weight_norm(w: Expression, g: Expression) -> Expression:
     if gain.shape != (1,):
         if any(n != 1 for n in gain.shape):
             raise ShapeError(f"weight_norm: got a gain of dimensions {show(g)}; it is a scalar")
-        gain = ops.reshape(gain, (1,))
+        gain = reshaped(gain, (1,))
     try:
         return wrap(ops.weight_norm(node, gain))
     except ShapeError as error:

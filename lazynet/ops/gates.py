@@ -1,4 +1,4 @@
-"""What follows the matrix products in a step of an LSTM, as three operations.
+"""A step of an LSTM as three operations: gates, cell, hidden state.
 
 The gates lie one behind the other in one vector: input, forget, output, candidate.
 """
@@ -13,44 +13,56 @@ import numpy as np
 from lazynet.graph import Expression, record
 from lazynet.kinds import Array, Call, Op, Shape
 from lazynet.ops.elementwise import ready
+from lazynet.ops.linalg import Affine
+
+_AFFINE = Affine()
 
 
 @dataclass(frozen=True)
 class LstmGates(Op):
-    """i, f, o = sigmoid(x_i), sigmoid(x_f + 1), sigmoid(x_o); g = tanh(x_g)
+    """z = b + W x + U h; i, f, o = sigmoid(z_i), sigmoid(z_f + 1), sigmoid(z_o); g = tanh(z_g)
 
     Source: R. Jozefowicz, W. Zaremba, I. Sutskever, "An empirical exploration of recurrent network
     architectures", 2015, for the 1 of the forget gate.
     """
 
-    reads_args = False
+    shares = True
 
-    def shape(self, x: Shape) -> Shape:
-        if len(x) != 1 or x[0] % 4:
-            raise self.fail("x must be a vector of four gates of one length", "reshape it", x=x)
-        return x
+    def shape(self, b: Shape, W: Shape, x: Shape, U: Shape, h: Shape) -> Shape:
+        rows = (4 * h[0],) if h else ()
+        if len(x) != 1 or len(h) != 1 or b != rows or rows + x != W or rows + h != U:
+            raise self.fail(
+                "x and h must be vectors, of m and n elements, W a matrix (4 n, m), U one "
+                "(4 n, n) and b a vector (4 n,)",
+                "reshape them",
+                b=b,
+                W=W,
+                x=x,
+                U=U,
+                h=h,
+            )
+        return rows
 
-    def forward(self, call: Call, x: Array) -> Array:
-        n = x.shape[1] // 4
-        y: Array = call.out
+    def forward(self, call: Call, *args: Array) -> Array:
+        y = _AFFINE.forward(call, *args)
+        half = y.dtype.type(0.5)
+        n = y.shape[1] // 4
         sigmoids = y[:, : 3 * n]
-        # sigmoid(x) = (1 + tanh(x / 2)) / 2, which overflows nowhere
-        np.multiply(x[:, : 3 * n], x.dtype.type(0.5), out=sigmoids)
-        y[:, n : 2 * n] += x.dtype.type(0.5)
-        y[:, 3 * n :] = x[:, 3 * n :]
+        # sigmoid(z) = (1 + tanh(z / 2)) / 2, which overflows nowhere
+        sigmoids *= half
+        y[:, n : 2 * n] += half
         np.tanh(y, out=y)
-        sigmoids *= x.dtype.type(0.5)
-        sigmoids += x.dtype.type(0.5)
+        sigmoids *= half
+        sigmoids += half
         return y
 
-    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+    def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
         n = y.shape[1] // 4
-        dx = y * y
-        dx[:, : 3 * n] -= y[:, : 3 * n]
-        np.negative(dx, out=dx)
-        dx[:, 3 * n :] += dy.dtype.type(1)
-        dx *= dy
-        return dx
+        dz = y * y
+        dz[:, : 3 * n] -= y[:, : 3 * n]
+        dz[:, 3 * n :] -= y.dtype.type(1)
+        dz *= dy
+        return _AFFINE.backward(call, np.negative(dz, out=dz), y, *args)
 
 
 @dataclass(frozen=True)
@@ -131,24 +143,31 @@ _CELL = ready(LstmCell())
 _HIDDEN = ready(LstmHidden())
 
 
-def lstm_gates(x: Expression) -> Expression:
-    """The four gates of an LSTM from their pre-activations; the forget gate's is raised by 1.
+def lstm_gates(
+    b: Expression, W: Expression, x: Expression, U: Expression, h: Expression
+) -> Expression:
+    """The four gates of an LSTM, in one node; 1 is added to the forget gate's pre-activation.
 
     Args:
-        x: Shape (4 n,): input, forget and output gate, candidate.
+        b: Bias (4 n,).
+        W: Matrix (4 n, m).
+        x: The input, (m,).
+        U: Matrix (4 n, n).
+        h: The hidden state before, (n,).
 
     Returns:
-        An expression of shape (4 n,).
+        An expression of shape (4 n,): input, forget and output gate, candidate.
 
     Raises:
-        ShapeError: If x is no vector of a length that 4 divides.
+        ShapeError: If the shapes do not fit.
 
     >>> import lazynet as ln
     >>> from lazynet.ops.gates import lstm_gates
-    >>> lstm_gates(ln.constant([0, -1, 0, 0])).value().tolist()
+    >>> b, W, x = ln.constant([0, -1, 0, 0]), ln.constant([[1]] * 4), ln.constant([0])
+    >>> lstm_gates(b, W, x, W, x).value().tolist()
     [0.5, 0.5, 0.5, 0.0]
     """
-    return record(_GATES, (x,))
+    return record(_GATES, (b, W, x, U, h))
 
 
 def lstm_cell(c: Expression, gates: Expression) -> Expression:

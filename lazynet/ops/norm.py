@@ -43,7 +43,7 @@ class LayerNorm(Op):
         if self.eps:
             np.reciprocal(scale, out=scale)
         else:
-            scale = quotient(np.ones_like(scale), scale)
+            scale = _reciprocal(scale, x)
         z *= scale
         return z, scale
 
@@ -74,6 +74,14 @@ class LayerNorm(Op):
         if need_bias:
             dbias = _to_vector(dy, call.shared[2])
         return dx, dgain, dbias
+
+
+def _reciprocal(deviation: Array, x: Array) -> Array:
+    """1 / deviation, and 0 where all elements are equal, of which rounding may leave some."""
+    first = x[..., :1]
+    if (deviation <= x.dtype.type(1e-4) * np.abs(first)).any():
+        deviation = np.where((x == first).all(axis=-1, keepdims=True), 0, deviation)
+    return quotient(np.ones_like(deviation), deviation)
 
 
 def _along_rows(vector: Array, shared: bool, ndim: int) -> Array:
