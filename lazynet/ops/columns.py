@@ -69,7 +69,7 @@ class JoinRows(Rearrangement):
 
 
 @lru_cache(maxsize=4096)
-def _reshape_op(source: Shape, target: Shape) -> Op:
+def reshape_op(source: Shape, target: Shape) -> Op:
     """The op for one row; where only axes of length 1 come or go, the order does not matter."""
     if [n for n in source if n != 1] == [n for n in target if n != 1]:
         return ready(Reshape(source, target))
@@ -106,16 +106,16 @@ def reshape_columns(x: Any, shape: Sequence[int], batch: int | None = None) -> E
             "rows; both must have the same number of elements, and a batch at least one row"
         )
     if count == rows and (batch is None or (own is None) == (count == 1)):
-        return e if target == e.shape else unary(_reshape_op(e.shape, target), e)
+        return e if target == e.shape else unary(reshape_op(e.shape, target), e)
     if count == 1:
         return record(JoinRows(e.shape, rows, target), (e,))
     total = (e.size * rows,)
     if own is not None:
         e = record(JoinRows(e.shape, rows, total), (e,))
     elif e.shape != total:
-        e = unary(_reshape_op(e.shape, total), e)
+        e = unary(reshape_op(e.shape, total), e)
     e = blocks(e, np.arange(count), prod(target))
-    return e if len(target) == 1 else unary(_reshape_op(e.shape, target), e)
+    return e if len(target) == 1 else unary(reshape_op(e.shape, target), e)
 
 
-__all__ = ["reshape_columns"]
+__all__ = ["reshape_columns", "reshape_op"]
