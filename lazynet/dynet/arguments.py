@@ -40,7 +40,7 @@ def natural(value: Any, name: str, role: str = "index") -> int:
     """An argument as a whole number of 0 or more.
 
     Raises:
-        OverflowError: If it is negative.
+        OverflowError: If it is negative, or beyond 32 bits.
     """
     number = whole(value, name, role)
     if number < 0:
@@ -48,6 +48,8 @@ def natural(value: Any, name: str, role: str = "index") -> int:
             f"{name}: got {number} for the {role}; it cannot be negative; only x[{number}] counts "
             "from the end"
         )
+    if number >> 32:
+        raise OverflowError(f"{name}: got {number} for the {role}; it must be less than 2^32")
     return number
 
 
@@ -85,7 +87,10 @@ def places(values: Any, n: int, name: str, role: str = "index") -> Array:
         array = np.zeros((0, 0))
     if array.dtype.kind not in "iu" or array.ndim != 1:
         return np.array([place(v, n, name, role) for v in entries], INT64)
-    low, high = array.min(), array.max()
+    if type(values) is list and len(values) < 100:  # where NumPy takes longer
+        low, high = min(values), max(values)
+    else:
+        low, high = array.min(), array.max()
     if low < 0 or high >= n:
         place(int(low if low < 0 else high), n, name, role)
     return array if array.dtype is INT64 else array.astype(INT64)

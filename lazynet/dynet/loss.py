@@ -7,7 +7,7 @@ from typing import Any
 
 from lazynet.dynet.arguments import natural, place, places, real
 from lazynet.dynet.expression import Expression, checked, show, wrap
-from lazynet.dynet.probability import classes_of, recorded, single_index, vector_of
+from lazynet.dynet.probability import classes_of, recorded, same_batch, single_index, vector_of
 from lazynet.graph import Expression as Node
 from lazynet.graph import record, unary
 from lazynet.ops.columns import reshape_op
@@ -149,6 +149,7 @@ def _alike(x: Any, y: Any, name: str) -> tuple[Node, Node]:
                     f"{name}: got {show(x)} and {show(y)}; both must have the same dimensions"
                 )
             b = unary(reshape_op(right, left), b)
+    same_batch(a, b, name)
     return a, b
 
 
@@ -191,6 +192,7 @@ def pairwise_rank_loss(x: Expression, y: Expression, m: float = 1.0) -> Expressi
             f"pairwise_rank_loss: got {show(x)} and {show(y)}; both must be scalars, or matrices "
             "of one row and as many columns"
         )
+    same_batch(a, b, "pairwise_rank_loss")
     return wrap(record(_RANK_MARGIN, (a, b), real(m, "pairwise_rank_loss", "the margin")))
 
 

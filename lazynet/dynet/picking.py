@@ -25,7 +25,7 @@ Found = tuple[Window, int, int]
 """How to pick along an axis: the op, the length of the axis, and how far its entries lie apart."""
 
 _PICKS: dict[tuple[Type, int], Found] = derived_table()
-_RANGES: dict[tuple[Type, int, int], Found] = derived_table()
+_RANGES: dict[tuple[Type, int, int], tuple[Window, int]] = derived_table()
 _ROWS: dict[tuple[Type, int, int], PickRows] = derived_table()
 
 
@@ -190,21 +190,27 @@ def pick_range(x: Expression, s: int, e: int, d: int = 0) -> Expression:
         e = natural(e, "pick_range", "end of the range")
     if type(d) is not int or d < 0:
         d = natural(d, "pick_range", "dimension")
-    t = node.type
-    found = _RANGES.get((t, d, e - s))
-    if found is not None and e <= found[1] and t.shared == 0:
-        return wrap(unary(found[0], node, s * found[2]))
-    shape = t.shape
+    shape = node.shape
     if d >= len(shape) or not s < e <= shape[d]:
         raise ValueError(
             f"pick_range: got the range ({s}, {e}) along dimension {d} of {show(x)}; it must hold "
             "at least one entry and end within the dimension"
         )
+    return wrap(_range_of(node, s, e, d))
+
+
+def _range_of(node: Node, s: int, e: int, d: int) -> Node:
+    """Entries s to e - 1 along a dimension, which has them."""
+    t = node.type
+    found = _RANGES.get((t, d, e - s))
+    if found is not None:
+        return unary(found[0], node, s * found[1])
+    shape = t.shape
     spans: list[Span] = [(m, 1) for m in shape[:d]]
     spans.append((e - s, 1))
-    if e - s < shape[d]:  # else there is nothing to record
-        _RANGES[t, d, e - s] = window_op(shape, tuple(spans)), shape[d], prod(shape[d + 1 :])
-    return wrap(_window(node, [0] * d + [s], spans))
+    if e - s < shape[d] and not t.shared:  # else there is nothing to record, or no payload
+        _RANGES[t, d, e - s] = window_op(shape, tuple(spans)), prod(shape[d + 1 :])
+    return _window(node, [0] * d + [s], spans)
 
 
 def pickrange(x: Expression, s: int, e: int) -> Expression:
@@ -398,10 +404,13 @@ def pick_batch_elems(x: Expression, vs: list[int]) -> Expression:
         TypeError: If they are no list of numbers.
     """
     node = checked(x, "pick_batch_elems").node
-    numbers = places(vs, node.batch or 1, "pick_batch_elems", "example")
-    if not len(numbers):
+    n = node.batch or 1
+    numbers: list[int] = vs
+    if type(vs) is not list or any([type(k) is not int or not 0 <= k < n for k in vs]):
+        numbers = places(vs, n, "pick_batch_elems", "example").tolist()
+    if not numbers:
         raise ValueError("pick_batch_elems: got an empty list; it takes at least one example")
-    return wrap(_examples(node, numbers.tolist()))
+    return wrap(_examples(node, numbers))
 
 
 def _examples(node: Node, numbers: list[int]) -> Node:
@@ -437,7 +446,12 @@ def index(x: Expression, key: Any) -> Expression:
         op, n, stride = found if found is not None else _find(node, 0, "expression[...]")
         return _picker(unary(op, node, _entry(key, n) * stride))
     if isinstance(key, slice):
-        return wrap(_parts(node, [_range(key, node.shape[0], x)]))
+        n = node.shape[0]
+        start = 0 if key.start is None else key.start
+        stop = n if key.stop is None else key.stop
+        if key.step is None and type(start) is type(stop) is int and 0 <= start < stop <= n:
+            return wrap(_range_of(node, start, stop, 0))
+        return wrap(_parts(node, [_range(key, n, x)]))
     if isinstance(key, tuple):
         lengths = (*node.shape, node.batch or 1)
         if len(key) > len(lengths):

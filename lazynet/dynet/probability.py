@@ -127,6 +127,7 @@ def constrained_softmax(x: Expression, y: Expression) -> Expression:
             f"constrained_softmax: got scores {show(x)} and bounds {show(y)}; both must have the "
             "same dimensions"
         )
+    same_batch(a, b, "constrained_softmax")
     return _shaped(recorded(_CONSTRAINED, a, b), node)
 
 
@@ -190,6 +191,20 @@ def classes_of(node: Node, vs: Any, name: str) -> Any:
             "each example"
         )
     return int(classes[0]) if batch is None else classes
+
+
+def same_batch(a: Node, b: Node, name: str) -> None:
+    """Check that two nodes are batches of one size, or one of them is a single example.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    m, n = a.batch, b.batch
+    if m != n and m is not None and n is not None:
+        raise ValueError(
+            f"{name}: got batches of {m} and {n} examples; both must have as many, or one must be "
+            "single"
+        )
 
 
 def single_index(x: Expression, name: str) -> ValueError:

@@ -63,8 +63,9 @@ class SingleHuber(_Single, Huber):
 class BinaryLogLoss(_Single, _PairLoss):
     """y_1 = -sum_i t_i log p_i + (1 - t_i) log(1 - p_i)
 
-    dp = (1 - t) / (1 - p) - t / p, dt = log(1 - p) - log p. A term whose factor is 0 is 0; where p
-    is 0 or 1 its logarithm and quotient are those of the numbers nearest to them.
+    dp = (1 - t) / (1 - p) - t / p, 0 where p = t; dt = log(1 - p) - log p. A term whose factor is 0
+    is 0. Where p is 0 or 1 logarithms and quotients are those of the numbers nearest to them, and
+    as in DyNet the loss is the greatest there is for all targets between 0 and 1.
     """
 
     def _logs(self, p: Array) -> tuple[Any, Any]:
@@ -77,15 +78,20 @@ class BinaryLogLoss(_Single, _PairLoss):
     def terms(self, call: Call, a: Array, b: Array) -> Any:
         log_p, log_q = self._logs(a)
         zero = a.dtype.type(0)
-        return -np.where(b == 0, zero, b * log_p) - np.where(b == 1, zero, (1 - b) * log_q)
+        y = -np.where(b == 0, zero, b * log_p) - np.where(b == 1, zero, (1 - b) * log_q)
+        edge = ((a >= 0) & (a < a.dtype.type(_LEAST))) | (a == 1)
+        if edge.any():
+            y = np.where(edge & (b > 0) & (b < 1), -np.log(a.dtype.type(_LEAST)), y)
+        return y
 
     def slope(self, call: Call, argument: int, a: Array, b: Array) -> Any:
         if argument == 1:
             log_p, log_q = self._logs(a)
             return log_q - log_p
-        p = np.where(a == 0, a.dtype.type(_LEAST), a)
+        least = a.dtype.type(_LEAST)
+        p = np.where((a >= 0) & (a < least), least, a)
         q = np.where(a == 1, a.dtype.type(_BELOW_ONE), 1 - a)
-        return (1 - b) / q - b / p
+        return np.where(a == b, a.dtype.type(0), (1 - b) / q - b / p)
 
 
 @dataclass(frozen=True)
