@@ -373,7 +373,7 @@ def pick_batch_elem(x: Expression, v: int) -> Expression:
         v: Number of the example, from 0.
 
     Returns:
-        A single example; nothing is copied.
+        A single example. Nothing is copied: it is the example itself, and so is its `gradient`.
 
     Raises:
         ValueError: If there is no such example.
@@ -396,7 +396,8 @@ def pick_batch_elems(x: Expression, vs: list[int]) -> Expression:
         vs: Numbers of the examples, from 0, at least one.
 
     Returns:
-        A batch of ``len(vs)`` examples; nothing is copied.
+        A batch of ``len(vs)`` examples. Nothing is copied: they are the examples themselves, and so
+        are their gradients.
 
     Raises:
         ValueError: If there is no such example, or the list is empty.

@@ -38,7 +38,8 @@ for margin in (1.0, 0.2, 3.0):
     add(f"pairwise_rank_loss {margin}",
         lambda dy, x, y, m=margin: dy.pairwise_rank_loss(x, y, m), x=(1,), y=(1,))  # fmt: skip
     add(f"pairwise_rank_loss of rows {margin}",
-        lambda dy, x, y, m=margin: dy.pairwise_rank_loss(x, y, m=m), x=(1, 5), y=(1, 5))  # fmt: skip
+        lambda dy, x, y, m=margin: dy.pairwise_rank_loss(x, y, m=m), x=(1, 5),
+        y=(1, 5))  # fmt: skip
 add("pairwise_rank_loss batched", lambda dy, x, y: dy.pairwise_rank_loss(x, y), x=(1,), y=(1,),
     batch={"x": 4, "y": 4})  # fmt: skip
 add("pairwise_rank_loss of rows batched", lambda dy, x, y: dy.pairwise_rank_loss(x, y), x=(1, 3),

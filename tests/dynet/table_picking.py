@@ -17,7 +17,8 @@ for batch in ({}, {"x": 2}):
         ((2, 3, 4), 1, 2, 1), ((2, 3, 4), 1, 4, 2),
     ):  # fmt: skip
         add(f"pick_range {shape} {s} {e} {d} {batch}",
-            lambda dy, x, s=s, e=e, d=d: dy.pick_range(x, s, e, d), x=shape, batch=batch)  # fmt: skip
+            lambda dy, x, s=s, e=e, d=d: dy.pick_range(x, s, e, d), x=shape,
+            batch=batch)  # fmt: skip
     add(f"pick default {batch}", lambda dy, x: dy.pick(x), x=(4,), batch=batch)
     add(f"pick by keyword {batch}", lambda dy, x: dy.pick(e=x, index=1, dim=1), x=(2, 2),
         batch=batch)  # fmt: skip
