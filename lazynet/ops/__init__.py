@@ -27,6 +27,9 @@ from lazynet.ops.arithmetic import (
     stop_gradient,
     where,
 )
+from lazynet.ops.columns import (
+    reshape_columns,
+)
 from lazynet.ops.conv import (
     conv1d,
     conv2d,
@@ -142,8 +145,10 @@ from lazynet.ops.shape import (
     transpose,
 )
 from lazynet.ops.softmax import (
+    constrained_softmax,
     hardmax,
     log_softmax,
+    restricted_log_softmax,
     softmax,
     sparsemax,
 )
@@ -168,6 +173,7 @@ __all__ = [
     "ceil",
     "clip",
     "concatenate",
+    "constrained_softmax",
     "conv1d",
     "conv2d",
     "cos",
@@ -233,6 +239,8 @@ __all__ = [
     "pow",
     "relu",
     "reshape",
+    "reshape_columns",
+    "restricted_log_softmax",
     "round",
     "scale_gradient",
     "selu",
