@@ -229,6 +229,15 @@ class Parameters(Trainable[Parameter]):
         """
         self.store(arr, "set_value")
 
+    def populate(self, fname: str, key: str) -> None:  # type: ignore[override]
+        """Read values from a file that `save` wrote.
+
+        Args:
+            fname: Its path.
+            key: Name of what to read; "" for the first that is in the file.
+        """
+        super().populate(fname, key)
+
     def clip_inplace(self, left: float, right: float) -> None:
         """Bring all values into the range from left to right."""
         low, high = _number(left, self, "clip_inplace"), _number(right, self, "clip_inplace")

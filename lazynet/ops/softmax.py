@@ -185,12 +185,6 @@ class Hardmax(Softmax):
         return np.zeros_like(dy) if self.gradient == "zero" else dy
 
 
-@lru_cache(maxsize=1024, typed=True)
-def _op(op: Any, role: str, shape: Shape, axis: Any) -> Op:
-    made: Op = op(axis_of(role, shape, axis))
-    return made
-
-
 _RESTRICTED = RestrictedLogSoftmax()
 _CONSTRAINED = ConstrainedSoftmax()
 
