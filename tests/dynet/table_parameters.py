@@ -192,7 +192,10 @@ def normal(dy, rng):
     made += [m.add_parameters((200, 200), init=dy.NormalInitializer(1, 4))]
     made += [m.add_lookup_parameters((200, 200), init=dy.NormalInitializer(mean=1))]
     arrays = [p.as_array() for p in made]
-    return {"std": np.array([a.std() for a in arrays]), "mean": np.array([a.mean() for a in arrays])}
+    return {
+        "std": np.array([a.std() for a in arrays]),
+        "mean": np.array([a.mean() for a in arrays]),
+    }
 
 
 @script()

@@ -359,3 +359,18 @@ def test_deep_lstm_has_one_node_for_each_layer_and_its_own_dropout() -> None:
     assert dropped != plain and 0.0 in dropped
     builder.disable_dropout()
     np.testing.assert_allclose(builder.initial_state().transduce(xs)[-1].value(), plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*MAKE, "deep"])
+def test_builders_are_saved_and_loaded(name, tmp_path) -> None:
+    make = MAKE.get(name, lambda m: dy.DeepLSTMBuilder(2, 4, 3, m))
+    model = dy.ParameterCollection()
+    builder = make(model)
+    fill(builder)
+    dy.save(str(tmp_path / "model"), [builder])
+    (again,) = dy.load(str(tmp_path / "model"), dy.ParameterCollection())
+    assert type(again) is type(builder)
+    for mine, theirs in zip(
+        builder.param_collection().parameters_list(), again.param_collection().parameters_list()
+    ):
+        np.testing.assert_allclose(theirs.as_array(), mine.as_array(), rtol=1e-6)
