@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
 import io
 import os
 import sys
 import types
 from collections.abc import Sequence
-from typing import Any
+
+from lazynet.dynet import config
 
 _PACKAGE = "lazynet.dynet"
 _NAMES = {
@@ -21,38 +21,32 @@ _NAMES = {
 """DyNet's modules, and what stands in for each."""
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds DyNet's modules here; settings are read when one of them is first imported."""
-
-    def find_spec(
-        self, fullname: str, path: Any = None, target: Any = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname in _NAMES:
-            return importlib.machinery.ModuleSpec(fullname, self)
-        return None
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        return None
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        from lazynet.dynet import config
-
-        target = _NAMES[module.__name__]
-        if target == _PACKAGE and not any(
-            name in sys.modules for name in _NAMES if name not in ("dynet_config", module.__name__)
-        ):
-            config.start()
-        sys.modules[module.__name__] = sys.modules[target]
+_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "names")
 
 
-_FINDER = _Finder()
+def provide(name: str) -> None:
+    """Put this package in the place of a module of DyNet that is being imported.
+
+    Settings are read when the first one is, except for `dynet_config`.
+
+    Args:
+        name: The module.
+    """
+    target = _NAMES.get(name)
+    if target is None:
+        return  # one of the files in the folder, imported under its full name
+    stand_ins = [n for n, t in _NAMES.items() if t == _PACKAGE and n != name]
+    if target == _PACKAGE and not any(n in sys.modules for n in stand_ins):
+        config.start()
+    sys.modules[name] = sys.modules[target]
 
 
 def install() -> None:
     """Let `import dynet` import this package, and `dynet_config`, `_dynet`, `dynet_viz` likewise.
 
     To be called before the program's own imports. Settings are read from sys.argv, or from
-    `dynet_config`, when one of them is imported.
+    `dynet_config`, when one of them is imported. It adds a folder to sys.path, so that processes
+    which `multiprocessing` starts have it too.
 
     Raises:
         RuntimeError: If DyNet itself was imported already.
@@ -64,8 +58,8 @@ def install() -> None:
                 f"install: {name} was imported already, from {getattr(known, '__file__', known)}; "
                 "call install() before that"
             )
-    if _FINDER not in sys.meta_path:
-        sys.meta_path.insert(0, _FINDER)
+    if _FOLDER not in sys.path:
+        sys.path.insert(1, _FOLDER)
 
 
 USAGE = """usage: python -m lazynet.dynet script.py [argument ...]
@@ -99,11 +93,11 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    install()
     path = os.path.abspath(script)
     sys.argv[:] = [script, *arguments[1:]]
-    if not getattr(sys.flags, "safe_path", False):  # then sys.path begins with our own place
+    if not getattr(sys.flags, "safe_path", False):  # then sys.path begins with where we are
         sys.path[0] = os.path.dirname(os.path.realpath(path))
+    install()
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=path, __cached__=None, __builtins__=__builtins__)
     module.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)

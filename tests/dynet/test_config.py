@@ -91,7 +91,7 @@ def test_devices_of_a_gpu_are_the_cpu() -> None:
     assert config.checked_device("GPU:1", "f") == "GPU:1"
     assert dy.available_devices() == ["CPU"]
     assert dy.HAVE_CUDA is False
-    with pytest.raises(RuntimeError, match="get_device_info: .*Invalid device name: GPU:0"):
+    with pytest.raises(RuntimeError, match=r"get_device_info: .*Invalid device name: GPU:0"):
         dy.get_device_info("GPU:0")
     with pytest.raises(TypeError, match="get_device_info: got device=None"):
         dy.get_device_info(None)
@@ -288,6 +288,26 @@ def test_install_from_code(tmp_path) -> None:
     code = "import dynet, lazynet.dynet\nlazynet.dynet.install()"
     done = python("-c", code, cwd=tmp_path, status=1)
     assert "install: dynet was imported already" in done.stderr
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_processes_that_a_script_starts(method, tmp_path) -> None:
+    script = write(
+        tmp_path / "script.py",
+        f"""
+        import multiprocessing
+        import dynet as dy
+
+        def work(x):
+            return dy.__name__, (dy.scalarInput(x) * 2).value()
+
+        if __name__ == "__main__":
+            with multiprocessing.get_context("{method}").Pool(1) as pool:
+                print(pool.map(work, [1, 2]))
+        """,
+    )
+    done = python("-W", "ignore", "-m", "lazynet.dynet", str(script), cwd=tmp_path)
+    assert done.stdout.strip() == "[('lazynet.dynet', 2.0), ('lazynet.dynet', 4.0)]"
 
 
 def test_profiling_prints_times_at_the_end(tmp_path) -> None:
