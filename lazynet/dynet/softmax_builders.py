@@ -37,21 +37,32 @@ Path = tuple[tuple[int, int], ...]
 """Of a class: the numbers of the softmaxes on the way to it, and which outcome of each."""
 
 
-def _logits(W: Node, b: Node | None, x: Node) -> Node:
-    return matmul(W, x) if b is None else affine(b, W, x)
+class _Head:
+    """The weights of a softmax, as they are trained or as constants, and its losses as one node."""
 
+    def __init__(self, parameters: list[Parameters], update: bool) -> None:
+        self.parameters: list[Node] = [p.node for p in parameters]
+        self.update = update
 
-@fuse
-def _loss(W: Node, b: Node | None, x: Node, c: int | Sequence[int]) -> Node:
-    """-log softmax(W x + b)_c, of DyNet's shape of a scalar."""
-    return reshape(cross_entropy(_logits(W, b, x), c), (1,))
+    def scores(self, x: Node) -> Node:
+        """W x + b."""
+        W, *b = [p if self.update else stop_gradient(p) for p in self.parameters]
+        return affine(b[0], W, x) if b else matmul(W, x)
 
+    @fuse
+    def loss(self, x: Node, c: int | Sequence[int]) -> Node:
+        """-log softmax(scores)_c, of DyNet's shape of a scalar."""
+        return reshape(cross_entropy(self.scores(x), c), (1,))
 
-@fuse
-def _binary_loss(W: Node, b: Node | None, x: Node, second: bool) -> Node:
-    """-log of sigmoid(W x + b), or of 1 minus that for the second outcome."""
-    z = _logits(W, b, x)
-    return -log_sigmoid(-z if second else z)
+    @fuse
+    def first(self, x: Node) -> Node:
+        """-log sigmoid(score)"""
+        return -log_sigmoid(self.scores(x))
+
+    @fuse
+    def second(self, x: Node) -> Node:
+        """-log (1 - sigmoid(score))"""
+        return -log_sigmoid(-self.scores(x))
 
 
 def _zero(x: Node) -> Node:
@@ -87,27 +98,22 @@ class _Layer:
             if bias:
                 self.parameters.append(pc.add_parameters((rows,), init=0.0))
 
-    def weights(self, update: bool) -> tuple[Node, Node | None]:
-        nodes: list[Node] = [p.node for p in self.parameters]
-        if not update:
-            nodes = [stop_gradient(node) for node in nodes]
-        return nodes[0], nodes[1] if len(nodes) > 1 else None
+        self.heads = [_Head(self.parameters, update) for update in (False, True)]
 
     def loss(self, x: Node, c: int | list[int], update: bool) -> Node:
-        W, b = self.weights(update)
+        head = self.heads[update]
         result: Node
         if self.binary:
-            assert isinstance(c, int)
-            result = _binary_loss(W, b, x, bool(c))
+            result = head.second(x) if c else head.first(x)
         else:
-            result = _loss(W, b, x, c)
+            result = head.loss(x, c)
         return result
 
     def logits(self, x: Node, update: bool) -> Node:
         """Scores, whose softmax is the distribution; 0 for a single outcome."""
         if not self.parameters:
             return _zero(x)
-        z = _logits(*self.weights(update), x)
+        z = self.heads[update].scores(x)
         return concatenate([z, _zero(x)]) if self.binary else z
 
     def log_distribution(self, x: Node, update: bool) -> Node:

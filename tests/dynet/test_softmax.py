@@ -131,10 +131,10 @@ def test_words_of_one_cluster_are_one_batch(clusters) -> None:
     losses = [builder.neg_log_softmax(x, i % 7) for i, x in enumerate(xs)]
     operations = [b.op for b in ln.plan([e.node for e in losses]).batches]
     # one of the cluster for all, one for the words of each cluster with several, their sums
-    assert sorted(operations) == ["_loss"] * 3 + ["add", "input"]
+    assert sorted(operations) == ["_Head.loss"] * 3 + ["add", "input"]
     rows = dy.inputTensor(np.ones((3, 7)), batched=True)
     batch = builder.neg_log_softmax_batch(rows, list(range(7)))
-    assert [b.op for b in ln.plan(batch.node).batches].count("_loss") == 3
+    assert [b.op for b in ln.plan(batch.node).batches].count("_Head.loss") == 3
 
 
 def test_names_and_shapes_of_the_weights(tree) -> None:
