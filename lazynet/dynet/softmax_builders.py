@@ -1,7 +1,7 @@
 """Softmax builders: over all classes, over clusters and their words, and over a tree of clusters.
 
-In a loss, each softmax of a class's path is one node, of scores and loss together; those of all
-examples batch, for each weight matrix.
+In a loss, each softmax of a class's path is one node, of scores and loss together. Those of all
+examples batch, whatever their clusters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from lazynet.ops import (
     reshape,
     stop_gradient,
 )
+from lazynet.ops.grouped import GroupedCrossEntropy, GroupedLosses
 
+MOST_GROUPS = 256
+"""Softmaxes whose losses are nodes of one kind; a node refers to the weights of all of them."""
 Path = tuple[tuple[int, int], ...]
 """Of a class: the numbers of the softmaxes on the way to it, and which outcome of each."""
 
@@ -102,11 +105,8 @@ class _Layer:
 
     def loss(self, x: Node, c: int | list[int], update: bool) -> Node:
         head = self.heads[update]
-        result: Node
-        if self.binary:
-            result = head.second(x) if c else head.first(x)
-        else:
-            result = head.loss(x, c)
+        one = head.loss if not self.binary else head.second if c else head.first
+        result: Node = one(x) if self.binary else one(x, c)
         return result
 
     def logits(self, x: Node, update: bool) -> Node:
@@ -355,19 +355,45 @@ class _TreeSoftmaxBuilder(SoftmaxBuilder):
                     self._paths[outcome] = tuple(s for s in step if self._layers[s[0]].parameters)
             stack += reversed(below)
 
+        self._find_groups(bool(bias), deep)
+
+    def _find_groups(self, bias: bool, deep: bool) -> None:
+        """Which softmaxes are nodes of one kind: not that over all clusters of a flat file, which
+        every word takes.
+        """
+        found = [n for n, layer in enumerate(self._layers) if layer.parameters and (n or deep)]
+        self._group: dict[int, int] = {}
+        if len(found) <= MOST_GROUPS:
+            self._group = {n: k for k, n in enumerate(found)}
+        leaves = [p.leaf for n in found for p in self._layers[n].parameters]
+        self._grouped = GroupedLosses(GroupedCrossEntropy(bias, (1,)), leaves)
+
     def _losses(self, x: Node, classes: list[int], update: bool) -> Node:
+        paths = [self._paths[c] for c in classes]
         if x.batch is None:
-            return self._path_loss(x, self._paths[classes[0]], update)
-        return rebatch(
-            [self._path_loss(row, self._paths[c], update) for row, c in zip(unbatch(x), classes)]
-        )
+            return self._path_loss(x, paths[0], update)
+        if len(set(map(len, paths))) == 1 and update and (self._group or not paths[0]):
+            total: Node | None = None
+            for steps in zip(*paths):
+                if steps[0][0] in self._group:
+                    payload = np.array([(self._group[n], place) for n, place in steps])
+                    loss = self._grouped(x, payload)
+                else:
+                    loss = self._layers[0].loss(x, [place for _, place in steps], update)
+                total = loss if total is None else total + loss
+            return _zero(x) if total is None else total
+        return rebatch([self._path_loss(row, p, update) for row, p in zip(unbatch(x), paths)])
 
     def _path_loss(self, x: Node, path: Path, update: bool) -> Node:
         total: Node | None = None
         for number, place in path:
-            loss = self._layers[number].loss(x, place, update)
+            group = self._group.get(number, -1) if update else -1
+            if group == -1:
+                loss = self._layers[number].loss(x, place, update)
+            else:
+                loss = self._grouped(x, (group, place))
             total = loss if total is None else total + loss
-        return constant(np.zeros(1, np.float32)) if total is None else total
+        return _zero(x) if total is None else total
 
     def _distribution(self, x: Node, update: bool) -> Node:
         if x.ndim != 1:

@@ -130,11 +130,27 @@ def test_words_of_one_cluster_are_one_batch(clusters) -> None:
     xs = [dy.inputTensor([i, 1, 2]) for i in range(20)]
     losses = [builder.neg_log_softmax(x, i % 7) for i, x in enumerate(xs)]
     operations = [b.op for b in ln.plan([e.node for e in losses]).batches]
-    # one of the cluster for all, one for the words of each cluster with several, their sums
-    assert sorted(operations) == ["_Head.loss"] * 3 + ["add", "input"]
+    # one of the clusters for all, one of the words of whatever clusters, and their sum
+    assert sorted(operations) == ["_Head.loss", "add", "grouped_cross_entropy", "input"]
     rows = dy.inputTensor(np.ones((3, 7)), batched=True)
-    batch = builder.neg_log_softmax_batch(rows, list(range(7)))
-    assert [b.op for b in ln.plan(batch.node).batches].count("_Head.loss") == 3
+    batch = builder.neg_log_softmax_batch(rows, list(range(7)))  # one is alone in its cluster
+    operations = [b.op for b in ln.plan(batch.node).batches]
+    assert operations.count("grouped_cross_entropy") == 1
+    batch = builder.neg_log_softmax_batch(rows, [0, 1, 2, 3, 4, 5, 0])
+    assert ln.plan(batch.node).nodes == 4
+
+
+def test_a_tree_with_more_clusters_than_one_kind_of_node_takes(tmp_path) -> None:
+    path = tmp_path / "clusters.txt"
+    lines = [f"{i // 16} {i // 2} w{i}" for i in range(600)]
+    path.write_text("\n".join(lines))
+    words = {f"w{i}": i for i in range(600)}
+    builder = dy.HierarchicalSoftmaxBuilder(3, str(path), words, dy.ParameterCollection())
+    x = dy.inputTensor([1, 2, 3])
+    losses = [builder.neg_log_softmax(x, i).value() for i in range(0, 600, 50)]
+    np.testing.assert_allclose(
+        losses, -np.array(builder.full_log_distribution(x).value())[::50], rtol=1e-4
+    )
 
 
 def test_names_and_shapes_of_the_weights(tree) -> None:
