@@ -250,7 +250,10 @@ def inputTensor(
     else:
         if device:
             _check_device(device, "inputTensor")
-        node = engine_constant(array)
+        if array is arr:
+            node = engine_constant(array)  # a copy
+        else:
+            node = _own(array.reshape(-1), array.shape)
     made = _made(_tensorInputExpression, node)
     made.reusable = reusable_expr
     return made
@@ -501,7 +504,7 @@ def _real(value: Any, name: str) -> float:
 
 
 def _array(values: Any, name: str) -> Array:
-    """An array of float32.
+    """A new array of float32, row by row.
 
     Raises:
         TypeError: If these are no numbers.
@@ -514,7 +517,7 @@ def _array(values: Any, name: str) -> Array:
     plain = array.dtype.kind in "fiub" or all(as_number(v) is not None for v in array.flat)
     if array.ndim == 0 or not plain:
         raise TypeError(f"{name}: got {short(values)}; it takes a list or an array of numbers")
-    return array.astype(_FLOAT32)
+    return array.astype(_FLOAT32, order="C")
 
 
 def _vector(values: Any, name: str) -> Array:
