@@ -59,6 +59,10 @@ class Rule(Optimizer):
     ) -> None:
         self.move(x, gradient, state, self.rate(lr, count), scratch(x, 0))
 
+    def some_rows(self) -> bool:
+        """Whether only the rows of a table that have a gradient are updated."""
+        return self._some_rows()
+
     def state(self, p: Parameter) -> State:
         """What is remembered of a parameter."""
         return self._state(p)
