@@ -42,14 +42,14 @@ class ParameterCollection:
             raise TypeError(
                 f"ParameterCollection: got parent={short(parent)}; it takes a ParameterCollection"
             )
-        self._start("/", Engine(), [], 0.0, set())
+        self._start("/", Engine(), [], Decay(0.0), set())
 
     def _start(
         self,
         path: str,
         model: Engine,
         owners: list[ParameterCollection],
-        lam: float,
+        decay: Decay,
         names: set[str],
     ) -> None:
         self._path = path
@@ -59,7 +59,7 @@ class ParameterCollection:
         self.model = model
         self.parameters: list[Parameters] = []
         self.lookups: list[LookupParameters] = []
-        self.decay = Decay(lam)
+        self.decay = decay
 
     def name(self) -> str:
         """The full name, such as ``/encoder/lstm/``; that of the outermost one is ``/``."""
@@ -76,7 +76,8 @@ class ParameterCollection:
         model = self.model.submodel(own)
         path = f"{self._path}{own}/"
         self._names.add(path)
-        part._start(path, model, self._owners, self.decay.lam, self._names)
+        decay = Decay(self.decay.lam, self.decay.factor)
+        part._start(path, model, self._owners, decay, self._names)
         return part
 
     def add_parameters(
@@ -189,25 +190,6 @@ class ParameterCollection:
         """The same as `set_weight_decay`."""
         self.set_weight_decay(lam)
 
-    def decay_values(self) -> None:
-        """Multiply all values by 1 - lam, also of parameters that are not updated.
-
-        These get back what they have lost where DyNet applies the decay to what it stores: it does
-        so for the others only.
-        """
-        decay = self.decay
-        if decay.lam:
-            kept = np.float32(1 - decay.lam)
-            for leaf in self.leaves():
-                leaf.values *= kept
-                leaf.changed()
-            dropped = decay.note()
-            if dropped != 1.0:
-                for leaf in self.leaves():
-                    if not leaf.trainable:
-                        leaf.values /= np.float32(dropped)
-                        leaf.changed()
-
     def save(self, fname: str, name: str = "", append: bool = False) -> None:
         """Write all parameters to a file in DyNet's text format.
 
@@ -279,32 +261,28 @@ class ParameterCollection:
         return own, self._path + own if key in self._names else key
 
     def _parameter(self, values: Array, own: str, full: str) -> Parameters:
-        leaf = self.model.parameter(values.shape, values, own)
-        p = Parameters(leaf, self._enter(leaf, full))
+        leaf = self.model.parameter(values.shape or 1, np.atleast_1d(values), own)
+        self._enter(leaf, full)
+        p = Parameters(leaf, values.shape, self.decay)
         for owner in self._owners:
             owner.parameters.append(p)
         return p
 
     def _table(self, values: Array, own: str, full: str) -> LookupParameters:
-        leaf = self.model.lookup(len(values), values.shape[1:], values, own)
-        p = LookupParameters(leaf, self._enter(leaf, full))
+        n, *row = values.shape
+        leaf = self.model.lookup(n, tuple(row) or 1, values.reshape(n, *(row or (1,))), own)
+        self._enter(leaf, full)
+        p = LookupParameters(leaf, values.shape, self.decay)
         for owner in self._owners:
             owner.lookups.append(p)
         return p
 
-    def _enter(self, leaf: Parameter, full: str) -> tuple[Decay, ...]:
-        """Name a new parameter, and decay it as if it had been there from the start, as DyNet does.
-
-        Returns:
-            What decays it.
-        """
+    def _enter(self, leaf: Parameter, full: str) -> None:
+        """Name a new parameter, and decay it as if it had been there before, as DyNet does."""
         leaf.name = full
         self._names.add(full)
-        decays = tuple([owner.decay for owner in self._owners])
-        for decay in decays:
-            if decay.factor != 1.0:
-                leaf.values *= np.float32(decay.factor)
-        return decays
+        if self.decay.factor != 1.0:
+            leaf.values *= np.float32(self.decay.factor)
 
     def _unique(self, name: str | None, kind: str, role: str) -> str:
         """A name within this collection: the one wanted, or a number; counting up where taken."""
@@ -327,11 +305,12 @@ Model = ParameterCollection
 
 
 def _dimensions(dim: Any, role: str) -> tuple[int, ...]:
-    entries = dim if isinstance(dim, (tuple, list)) else (dim,)
+    several = isinstance(dim, (tuple, list))
     result = []
-    for n in entries:
+    for n in dim if several else (dim,):
         try:
-            number = int(n) if isinstance(n, float) else operator.index(n)
+            whole = several and isinstance(n, float) and n.is_integer()
+            number = int(n) if whole else operator.index(n)
         except TypeError:
             raise DimensionsError(
                 f"{role}: got dimensions {short(dim)}; they must be a tuple of whole numbers, or "

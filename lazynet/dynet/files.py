@@ -83,16 +83,17 @@ class Content:
     def put(self, p: Trained) -> None:
         """Take them over."""
         leaf = p.leaf
-        leaf.values[...] = self.values
+        leaf.values[...] = self.values.reshape(leaf.shape)
         leaf.changed()
         leaf.clear_gradient()
         if self.gradient is None:
             return
         if isinstance(p, LookupParameters):
-            rows = np.flatnonzero(self.gradient.reshape(len(p), -1).any(axis=1))
-            leaf.pending_rows = [(rows, self.gradient[rows])]
+            gradient = self.gradient.reshape(leaf.shape)
+            rows = np.flatnonzero(gradient.any(axis=tuple(range(1, gradient.ndim))))
+            leaf.pending_rows = [(rows, gradient[rows].reshape(len(rows), -1))]
         else:
-            leaf.pending = self.gradient
+            leaf.pending = self.gradient.reshape(leaf.shape)
 
 
 class Reader:
@@ -246,10 +247,12 @@ class Writer:
         """Write a parameter, and its gradient if it has one."""
         lookup = isinstance(p, LookupParameters)
         leaf = p.leaf
-        shape = leaf.shape
+        shape = p.shape()
         dims = shape[1:] + shape[:1] if lookup else shape
         full = leaf.has_gradient()
-        arrays = [leaf.values, leaf.gradient()] if full else [leaf.values]
+        arrays = [
+            a.reshape(shape) for a in ([leaf.values, leaf.gradient()] if full else [leaf.values])
+        ]
         kind = "#LookupParameter#" if lookup else "#Parameter#"
         length = (WIDTH * leaf.size + 1) * len(arrays)
         grad = "FULL_GRAD" if full else "ZERO_GRAD"

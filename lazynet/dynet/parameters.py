@@ -9,12 +9,19 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from lazynet.dynet.expression import Expression, compute_at_once, short, wrap
+from lazynet.dynet.expression import (
+    Expression,
+    as_number,
+    compute_at_once,
+    last_gradients,
+    short,
+    wrap,
+)
 from lazynet.dynet.graph import ALWAYS, STATE, invalidate
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.kinds import Array
-from lazynet.ops import stop_gradient, transpose
+from lazynet.ops import reshape, stop_gradient, transpose
 from lazynet.parameters import Lookup, Parameter
 from lazynet.revise import replace
 
@@ -35,38 +42,27 @@ class Decay:
 
     __slots__ = ("factor", "lam")
 
-    def __init__(self, lam: float) -> None:
+    def __init__(self, lam: float, factor: float = 1.0) -> None:
         self.lam = lam
-        self.factor = 1.0
-
-    def note(self) -> float:
-        """The values have been multiplied by 1 - lam.
-
-        Returns:
-            The factor so far if it is at an end and begins anew, as DyNet applies it to what it
-            stores; otherwise 1.
-        """
-        self.factor *= 1.0 - self.lam
-        if self.factor >= 0.25:
-            return 1.0
-        factor, self.factor = self.factor, 1.0
-        return factor
+        self.factor = factor
 
 
 class Trainable(Expression, Generic[Leaf]):
     """What `Parameters` and `LookupParameters` have in common.
 
     Attributes:
-        leaf: The engine's parameter, which holds the values and the gradient.
-        decays: The weight decay of each collection that it is in.
+        leaf: The engine's parameter, which holds the values and the gradient. Scalars, and rows
+            that are scalars, have one axis there.
+        decay: The weight decay of the collection that it was made in.
     """
 
-    __slots__ = ("decays", "leaf")
+    __slots__ = ("_shape", "decay", "leaf")
     leaf: Leaf
 
-    def __init__(self, leaf: Leaf, decays: tuple[Decay, ...]) -> None:
+    def __init__(self, leaf: Leaf, shape: tuple[int, ...], decay: Decay) -> None:
         self.leaf = leaf
-        self.decays = decays
+        self._shape = shape
+        self.decay = decay
         self.graph = ALWAYS
 
     def name(self) -> str:
@@ -75,23 +71,31 @@ class Trainable(Expression, Generic[Leaf]):
 
     def shape(self) -> tuple[int, ...]:
         """The dimensions; of a table, the number of rows first."""
-        return self.leaf.shape
+        return self._shape
 
     def as_array(self) -> Array:
         """A copy of the values, float64; without the weight decay that `value` shows."""
-        return self.undecayed(self.leaf.values)
+        return self.undecayed(self.leaf.values.reshape(self._shape))
 
     def grad_as_array(self) -> Array:
         """A copy of the gradient accumulated since the last update; zeros if there is none."""
         leaf = self.leaf
         if leaf.has_gradient():
-            return np.array(leaf.gradient(), np.float64)
-        return np.zeros(leaf.shape)
+            return np.array(leaf.gradient(), np.float64).reshape(self._shape)
+        return np.zeros(self._shape)
 
     def gradient(self) -> Array:
-        """The gradient accumulated since the last update; zeros if there is none."""
-        gradient = self.grad_as_array()
-        return np.moveaxis(gradient, 0, -1) if isinstance(self, LookupParameters) else gradient
+        """The gradient of the last `backward` alone, as an array like that of `npvalue`.
+
+        Raises:
+            RuntimeError: If `backward` was not called on this graph, or the values that it used
+                have been changed since.
+        """
+        found = last_gradients(self).get(self.leaf)
+        gradient = np.zeros(self._shape) if found is None else found.reshape(self._shape)
+        if isinstance(self, LookupParameters):
+            gradient = np.moveaxis(gradient, 0, -1)
+        return np.array(gradient, np.float64)
 
     def zero(self) -> None:
         """Set all values to 0."""
@@ -105,7 +109,7 @@ class Trainable(Expression, Generic[Leaf]):
 
     def scale_gradient(self, s: float) -> None:
         """Multiply the accumulated gradient by a number."""
-        factor = np.float32(_number(s, self, "scale_gradient"))
+        factor = _number(s, self, "scale_gradient")
         leaf = self.leaf
         if leaf.pending is not None:
             leaf.pending = leaf.pending * factor
@@ -116,7 +120,14 @@ class Trainable(Expression, Generic[Leaf]):
         return self.leaf.trainable
 
     def set_updated(self, b: bool) -> None:
-        """Go on updating it, or with False leave it as it is: it gets no gradient then."""
+        """Go on updating it, or with False leave it as it is: it gets no gradient then.
+
+        In DyNet it does, which goes on growing, tightens the clipping of all other gradients, and
+        is applied in one go when the parameter is updated again.
+
+        Args:
+            b: Whether it is to be updated.
+        """
         self.leaf.trainable = bool(b)
 
     def save(self, fname: str, key: str = "", append: bool = False) -> None:
@@ -151,16 +162,11 @@ class Trainable(Expression, Generic[Leaf]):
         self.populate(fname, key)
 
     def undecayed(self, values: Array) -> Array:
-        """A copy of some values as arrays and files show them."""
+        """A copy of some values as arrays show them."""
         result = np.array(values, np.float64)
-        factor = self.decayed()
-        if factor != 1.0:
-            result /= factor
+        if self.decay.factor != 1.0:
+            result /= self.decay.factor
         return result
-
-    def decayed(self) -> float:
-        """The values, divided by those that arrays show."""
-        return math.prod([decay.factor for decay in self.decays])
 
     def store(self, arr: Any, name: str) -> None:
         """Set the values, to an array as `as_array` shows it.
@@ -169,12 +175,13 @@ class Trainable(Expression, Generic[Leaf]):
             ValueError: If it is of another shape.
         """
         array = _numbers(arr, self, name)
-        if array.shape != self.leaf.shape:
+        if array.shape != self._shape:
             raise ShapeError(
                 f"{type(self).__name__}.{name}: got an array of shape {array.shape} for {self!r} "
-                f"of shape {self.leaf.shape}; both must be the same"
+                f"of shape {self._shape}; both must be the same"
             )
-        self.leaf.values[...] = array * np.float32(self.decayed())
+        leaf = self.leaf
+        np.multiply(array.reshape(leaf.shape), np.float32(self.decay.factor), out=leaf.values)
         self.touched()
 
     def touched(self) -> None:
@@ -197,12 +204,12 @@ class Parameters(Trainable[Parameter]):
 
     __slots__ = ()
 
-    def __init__(self, leaf: Parameter, decays: tuple[Decay, ...]) -> None:
-        super().__init__(leaf, decays)
+    def __init__(self, leaf: Parameter, shape: tuple[int, ...], decay: Decay) -> None:
+        super().__init__(leaf, shape, decay)
         self.node = leaf
 
     def set_value(self, arr: Any) -> None:
-        """Set the values; they are not decayed until the next update.
+        """Set the values, as `as_array` shows them.
 
         Args:
             arr: An array of the shape of this parameter.
@@ -216,7 +223,11 @@ class Parameters(Trainable[Parameter]):
         self.touched()
 
     def expr(self, update: bool = False) -> Expression:
-        """It as an expression of the current graph; with ``update=False``, without a gradient."""
+        """It as an expression, by default one through which it gets no gradient.
+
+        Args:
+            update: Whether it gets a gradient, as it does where it is used by itself.
+        """
         return wrap(self.node if update else stop_gradient(self.node))
 
 
@@ -232,10 +243,11 @@ class LookupParameters(Trainable[Lookup]):
     def node(self) -> Node:  # type: ignore[override]
         """The whole table as an expression of the engine."""
         leaf = self.leaf
-        return leaf if leaf.ndim == 1 else transpose(leaf, (*range(1, leaf.ndim), 0))
+        n = len(self._shape)
+        return transpose(leaf, (*range(1, n), 0)) if n > 1 else reshape(leaf, self._shape)
 
     def __len__(self) -> int:
-        return self.leaf.shape[0]
+        return self._shape[0]
 
     def __iter__(self) -> Iterator[Expression]:
         return iter([self[i] for i in range(len(self))])
@@ -256,17 +268,23 @@ class LookupParameters(Trainable[Lookup]):
         return self
 
     def init_row(self, i: int, row: Any) -> None:
-        """Set the values of one row."""
+        """Set the values of one row.
+
+        Args:
+            i: Its number.
+            row: An array of its shape, or its numbers in column-major order.
+        """
         number = _row(self, i, "LookupParameters.init_row")
         array = _numbers(row, self, "init_row")
         shape = self.leaf.shape[1:]
-        if array.size != int(np.prod(shape)):
+        if array.shape != shape and (array.ndim != 1 or array.size != math.prod(shape)):
             raise ShapeError(
-                f"LookupParameters.init_row: got {array.size} numbers for a row of {self!r}, which "
-                f"has shape {shape}"
+                f"LookupParameters.init_row: got an array of shape {array.shape} for a row of "
+                f"{self!r}, which has shape {shape}; both must be the same, or the first a list of "
+                "as many numbers in column-major order"
             )
         values = array if array.shape == shape else array.reshape(shape, order="F")
-        self.leaf.values[number] = values * np.float32(self.decayed())
+        self.leaf.values[number] = values * np.float32(self.decay.factor)
         self.touched()
 
     def init_from_array(self, arr: Any) -> None:
@@ -280,12 +298,12 @@ class LookupParameters(Trainable[Lookup]):
     def row_as_array(self, row: int) -> Array:
         """A copy of one row, without weight decay."""
         number = _row(self, row, "LookupParameters.row_as_array")
-        return self.undecayed(self.leaf.values[number])
+        return self.undecayed(self.leaf.values[number].reshape(self._shape[1:]))
 
     def rows_as_array(self, rows: Any) -> Array:
         """Copies of several rows, without weight decay."""
         numbers = _rows(self, rows, "LookupParameters.rows_as_array")
-        return self.undecayed(self.leaf.values[numbers])
+        return self.undecayed(self.leaf.values[numbers].reshape(-1, *self._shape[1:]))
 
     def row_grad_as_array(self, row: int) -> Array:
         """A copy of the gradient of one row."""
@@ -453,13 +471,11 @@ def _rows(p: LookupParameters, indices: Any, name: str) -> Array:
     return np.array([_row(p, i, name) for i in numbers], np.int64)
 
 
-def _number(x: Any, p: Trainable[Any], name: str) -> float:
-    try:
-        return float(x)
-    except TypeError:
-        raise TypeError(
-            f"{type(p).__name__}.{name}: got {short(x)} for {p!r}; it takes a number"
-        ) from None
+def _number(x: Any, p: Trainable[Any], name: str) -> np.float32:
+    number = as_number(x)
+    if number is None:
+        raise TypeError(f"{type(p).__name__}.{name}: got {short(x)} for {p!r}; it takes a number")
+    return np.float32(number)
 
 
 def _numbers(x: Any, p: Trainable[Any], name: str) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lazynet.dynet import rules
 from lazynet.dynet.collection import ParameterCollection
+from lazynet.dynet.parameters import LookupParameters, Parameters
 from lazynet.dynet.updates import FLOAT, Plan, Step, gradient_or_none, square
 from lazynet.errors import FileError, GradientError, RangeError
 from lazynet.execute import LOCK
@@ -290,8 +291,30 @@ class Trainer:
         )
 
     def _decay(self) -> None:
-        """Weight decay, after an update."""
-        self._model.decay_values()
+        """Multiply all values by 1 - lambda, also of parameters that are not updated.
+
+        DyNet does so by a factor beside them, and applies it when it is small, to those that are
+        updated: the others get back what they had lost.
+        """
+        kept = 1 - self._model.decay.lam
+        owners: list[Parameters | LookupParameters]
+        owners = [*self._model.parameters, *self._model.lookups]
+        decays = {owner.decay: None for owner in owners}
+        for decay in decays:
+            decay.factor *= kept
+        small = [decay for decay in decays if decay.factor < _SMALLEST_DECAY]
+        for owner in owners:
+            p = owner.leaf
+            p.values *= FLOAT.type(kept)
+            if not p.trainable and owner.decay in small:
+                p.values /= FLOAT.type(owner.decay.factor)
+            p.changed()
+        for decay in small:
+            decay.factor = 1.0
+
+
+_SMALLEST_DECAY = 0.25
+"""The factor of weight decay below which DyNet applies it."""
 
 
 class SimpleSGDTrainer(Trainer):
