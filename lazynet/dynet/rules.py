@@ -37,6 +37,8 @@ class Rule(Optimizer):
     """Whether parameters may be updated as parts of one vector."""
     in_place: ClassVar[bool] = False
     """Whether `move` may have the gradient itself to overwrite."""
+    linear: ClassVar[bool] = False
+    """Whether the update is x -= rate g, and nothing is remembered."""
 
     def __init__(self, model: Model, **settings: float) -> None:
         Optimizer.__init__(self, model, 0.0, sparse="lazy")
@@ -96,6 +98,7 @@ class SGD(Rule):
     """x -= rate g."""
 
     in_place = True
+    linear = True
 
     @property
     def still(self) -> bool:

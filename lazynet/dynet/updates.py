@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import coalesce
+from lazynet.backend import add_rows
 from lazynet.dynet.rules import Rule
 from lazynet.kinds import Array
 from lazynet.optim.flat import Chunk, block_size, cut
@@ -74,11 +74,12 @@ class TableRows:
         state: What the rule remembers of it.
     """
 
-    __slots__ = ("_values", "_views", "parameter", "state")
+    __slots__ = ("_places", "_values", "_views", "parameter", "state")
 
     def __init__(self, parameter: Lookup, rule: Rule) -> None:
         self.parameter = parameter
         self.state = rule.state(parameter)
+        self._places: Array | None = None
         self._values: Array | None = None
         self._views: list[Array] = []
 
@@ -105,17 +106,26 @@ class TableRows:
         if k == 0:
             return None
         values = values.reshape(k, -1)
-        if k > 1 and _repeated(rows):
-            rows, values = coalesce(rows, values)
+        if k > 16 or len(set(rows.tolist())) < k:
+            rows, values = self._summed(rows, values)
             p.pending_rows = [(rows, values)]
         return Rows(self, rows, values)
 
-
-def _repeated(rows: Array) -> bool:
-    if len(rows) <= 64:
-        return len(set(rows.tolist())) < len(rows)
-    ordered = np.sort(rows)
-    return bool((ordered[1:] == ordered[:-1]).any())
+    def _summed(self, rows: Array, values: Array) -> tuple[Array, Array]:
+        """Each row once, with the sum of its gradients; without sorting."""
+        places = self._places
+        if places is None:
+            places = self._places = np.empty(len(self.parameter.values), np.int64)
+        numbers = np.arange(len(rows))
+        places[rows] = numbers
+        last = np.flatnonzero(places[rows] == numbers)  # where each is mentioned last
+        if len(last) == len(rows):
+            return rows, values
+        distinct = rows[last]
+        places[distinct] = numbers[: len(distinct)]
+        sums = np.zeros((len(distinct), values.shape[1]), values.dtype)
+        add_rows(sums, places[rows], values)
+        return distinct, sums
 
 
 def update_rows(
@@ -142,6 +152,11 @@ def update_rows(
         if state.scales:
             state.settle()
         views.append(part.table.views(rule))
+    if rule.linear:
+        step = np.multiply(gradient, -rate)
+        for (values,), part, own in zip(views, parts, _pieces(step, parts)):
+            add_rows(values, part.rows, own)
+        return
     taken = []
     for arrays in zip(*views):
         pieces = [a.take(part.rows, 0, None, "clip") for a, part in zip(arrays, parts)]
@@ -149,14 +164,21 @@ def update_rows(
     slots = dict(zip(rule.slots, taken[1:]))
     rule.move(taken[0], gradient, slots, rate, np.empty_like(gradient))
     for arrays, flat in zip(zip(*views), taken):
-        if single:
-            arrays[0][parts[0].rows] = flat
-            continue
-        start = 0
-        for a, part in zip(arrays, parts):
-            stop = start + part.values.size
-            a[part.rows] = flat[start:stop].reshape(part.values.shape)
-            start = stop
+        for array, part, own in zip(arrays, parts, _pieces(flat, parts)):
+            array[part.rows] = own
+
+
+def _pieces(flat: Array, parts: list[Rows]) -> list[Array]:
+    """What belongs to each table."""
+    if len(parts) == 1:
+        return [flat]
+    pieces = []
+    start = 0
+    for part in parts:
+        stop = start + part.values.size
+        pieces.append(flat[start:stop].reshape(part.values.shape))
+        start = stop
+    return pieces
 
 
 class Step:
