@@ -21,7 +21,7 @@ from lazynet.parameters import Lookup, Parameter, finish, gradients_of
 
 FLOAT = np.dtype(np.float32)
 TOGETHER = block_size(FLOAT)
-"""Elements up to which the rows of tables are gathered: their arrays stay in a core's cache."""
+"""Elements up to which rows of tables are gathered and put back: arrays that stay in a cache."""
 
 _NOTHING = np.empty(0, FLOAT)
 
@@ -202,7 +202,7 @@ class Step:
             if part is None:
                 if not some_rows or entry.parameter.has_gradient():
                     self.alone.append((entry.parameter, gradient_or_none(entry.parameter)))
-            elif part.values.size > left:
+            elif part.values.size > left and not rule.linear:
                 gradient = Gradient(None, part.rows, part.values)
                 self.alone.append((entry.parameter, gradient))
             else:
