@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.dynet.expression import as_number, short
+from lazynet.dynet.files import opened
 from lazynet.errors import ShapeError
 from lazynet.kinds import Array
 from lazynet.randomness import next_key
@@ -207,10 +208,10 @@ class FromFileInitializer(PyInitializer):
         """The numbers.
 
         Raises:
-            OSError: If the file cannot be read.
+            RuntimeError: If the file cannot be read.
             ValueError: If it holds something else, or another number of numbers.
         """
-        with open(self.fname) as file:
+        with opened(os.fsdecode(self.fname), "rb", "FromFileInitializer") as file:
             words = file.read().split()
         try:
             numbers = np.array([float(word) for word in words]).astype(np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 from lazynet.dynet.expression import (
     Expression,
     as_number,
+    checked,
     compute_at_once,
     last_gradients,
     short,
@@ -330,6 +331,7 @@ class LookupExpression(Expression):
 
     def set(self, i: int) -> None:
         """Take another row; what was computed from this expression is computed anew."""
+        checked(self, "set")
         replace(self.node, _row(self.table, i, "set"))
         invalidate()
 
@@ -346,6 +348,7 @@ class LookupBatchExpression(Expression):
 
     def set(self, i: Any) -> None:
         """Take other rows; what was computed from this expression is computed anew."""
+        checked(self, "set")
         rows = _rows(self.table, i, "set")
         batch = self.node.batch
         if len(rows) != (1 if batch is None else batch):
