@@ -10,6 +10,7 @@ line of gradients follows that of values.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Block:
     @property
     def count(self) -> int:
         """How many numbers it has."""
-        return int(np.prod(self.dims, dtype=np.int64))
+        return math.prod(self.dims)
 
     @property
     def shape(self) -> Dims:

@@ -218,7 +218,12 @@ def _checked(entry: Any, meta: str, number: int) -> tuple[Any, ...]:
         and isinstance(entry[0], _Name)
         and type(entry[2]) is str
     ):
-        return tuple(_resolved(part, f"load: {meta}, object {number}") for part in entry)
+        try:
+            return tuple(_resolved(part, f"load: {meta}, object {number}") for part in entry)
+        except RecursionError:
+            raise ModelFileError(
+                f"load: {meta}, object {number}: its spec is nested too deeply, or holds itself"
+            ) from None
     raise ModelFileError(
         f"load: {meta}, object {number}: got {entry!r}; each must be a parameter with its name, or "
         "a class with its spec and the name of its collection"

@@ -255,11 +255,15 @@ def test_truncated_and_damaged_files(base) -> None:
         "#Parameter# /_0 {2,3} 97 SOME_GRAD",
         "#Parameter# /_0 {2,3} many ZERO_GRAD",
         "#Thing# /_0 {2,3} 97 ZERO_GRAD",
+        "#Parameter# /_0 {2,3,} 97 ZERO_GRAD",
         "PK",
     ):
         Path(base).write_text(f"{head}\n1 2 3 4 5 6\n")
         found = message(RuntimeError, lambda: p.populate(base, "/_0"))
         assert "line 1" in found and head[:30] in found
+    huge = "{4294967296,4294967296}"
+    Path(base).write_text(f"#Parameter# /_0 {huge} 1 ZERO_GRAD\n\n")
+    assert "/_0" in message(RuntimeError, lambda: m.load_param(base, "/_0"))
     Path(base).write_bytes(b"\xff\xfe\x00 binary")
     assert "line 1" in message(RuntimeError, lambda: m.populate(base))
 
@@ -421,6 +425,16 @@ def test_refused_names_are_told(base) -> None:
         found = message(RuntimeError, lambda: dy.load(base, dy.ParameterCollection()))
         assert name in found and "object 0" in found
     assert "not_imported_module" not in sys.modules
+
+
+def test_specs_without_end(base) -> None:
+    m = dy.ParameterCollection()
+    dy.save(base, [m.add_parameters(2)])
+    itself: list = []
+    itself.append(itself)
+    with open(f"{base}.meta", "wb") as file:
+        pickle.dump((Pair, itself, "/pair/"), file)
+    assert "holds itself" in message(RuntimeError, lambda: dy.load(base, m))
 
 
 @pytest.mark.parametrize(
