@@ -34,9 +34,9 @@ class Session:
         update: Whether parameters get gradients.
         cells: One for each layer.
         first: The same for steps without a state before; None where they are the same.
-        steps: `Cell.step` of each.
-        masks: Dropout masks of each layer, as the cells take them.
-        plain: Whether a step takes nothing but the input and the state, and gives nothing else.
+        steps: `Cell.step` of each, for calls like one before; for others they return None.
+        given: The masks of each layer; None as long as they are not drawn.
+        apart: Whether the output is a result beside the state.
     """
 
     def __init__(self, builder: _RNNBuilder, update: bool) -> None:
@@ -57,14 +57,15 @@ class Session:
         builder = self.builder
         self.setting = builder.setting(self.update)
         self.cells = builder.cells(self.setting)
-        self.steps = [cell.step for cell in self.cells]
+        self.steps = [cell.step.fast for cell in self.cells]
         self.first: list[Cell] | None = None
         if builder.normed:
             setting = builder.setting(self.update)
             self.first = builder.cells(Setting(*setting.key[:-1], first=True))
-        masked = self.setting.x or self.setting.h or self.setting.c
         top = self.cells[-1]
-        self.plain = not masked and self.first is None and top.outputs == top.states
+        self.apart = top.outputs > top.states
+        masked = self.setting.x or self.setting.h or self.setting.c
+        self.given: list[States] | None = None if masked else [()] * len(self.cells)
 
     def zeros(self) -> States:
         """The state of a layer before a sequence."""
@@ -77,6 +78,8 @@ class Session:
         """Forget the masks that were drawn; new ones will have a row for each of a batch."""
         self.batch = batch
         self.drawn = [{} for _ in self.cells]
+        if self.setting.x or self.setting.h or self.setting.c:
+            self.given = None
 
     def masks(self, layer: int, batch: int | None) -> States:
         """The masks that a layer takes: one for all steps of all sequences on this graph."""
@@ -102,12 +105,15 @@ class Session:
         batch = x.batch
         cells = self.first if state.empty and self.first is not None else self.cells
         after: list[States] = []
+        given: list[States] = []
         for k, (cell, before) in enumerate(zip(cells, state.layers())):
             masks = self.masks(k, batch)
             self.same_batch([x, *before, *masks], "add_input")
             results = cell.step(x, *before, *masks)
             after.append(results[: cell.states])
+            given.append(masks)
             x = results[cell.states - 1]
+        self.given = given
         return after, results[-1]
 
     def through(
@@ -174,7 +180,7 @@ class RNNState:
     A state never changes: every method that adds something returns a new one.
     """
 
-    __slots__ = ("_at", "_graph", "_layers", "_prev", "_session", "_top", "empty")
+    __slots__ = ("_at", "_graph", "_layers", "_prev", "_session", "_top")
 
     def __init__(
         self,
@@ -191,18 +197,28 @@ class RNNState:
         self._graph = graph
         self._top = top
         self._at = at
-        self.empty = top is None and at < 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added yet, and no vectors given."""
+        return self._top is None and self._at < 0
 
     def layers(self) -> Layers:
         """The state of each layer, the lowest first; those after `add_inputs` are cut out here."""
         at = self._at
         if at >= 0:
-            cells = self._session.cells
-            results = [
-                tuple([record(UNBATCH, (rows,), at, -1) for rows in part]) for part in self._layers
+            top = self.top()
+            count = self._session.builder.states
+            layers = [
+                tuple([record(UNBATCH, (rows,), at, -1) for rows in part[:count]])
+                for part in self._layers[:-1]
             ]
-            self._layers = [r[: cell.states] for r, cell in zip(results, cells)]
-            self._top = results[-1][-1]
+            last = self._layers[-1]
+            parts = [
+                top if k == len(last) - 1 else record(UNBATCH, (rows,), at, -1)
+                for k, rows in enumerate(last)
+            ]
+            self._layers = [*layers, tuple(parts[:count])]
             self._at = -1
         return self._layers
 
@@ -237,16 +253,19 @@ class RNNState:
             self._current("add_input")
         session = self._session
         layers = self._layers if self._at < 0 else self.layers()
-        node = x.node
-        if session.plain:
+        given = session.given
+        if given is not None and (session.first is None or not self.empty):
+            node = x.node
             after = []
-            for step, before in zip(session.steps, layers):
-                results = step.fast(node, *before)
+            for step, before, masks in zip(session.steps, layers, given):
+                results = step(node, *before, *masks)
                 if results is None:  # a call unlike those before
                     break
                 after.append(results)
                 node = results[-1]
             else:
+                if session.apart:
+                    after[-1] = after[-1][:-1]
                 graph = STATE.stretch
                 if graph.immediate:
                     compute_at_once(node, graph)
@@ -320,8 +339,8 @@ class RNNState:
 
     def top(self) -> Node:
         """The node of the output."""
-        self.layers()
-        assert self._top is not None
+        if self._top is None:  # after `add_inputs`
+            self._top = record(UNBATCH, (self._layers[-1][-1],), self._at, -1)
         return self._top
 
     def _scan(self, nodes: list[Node]) -> list[tuple[Node, ...]] | None:
@@ -336,12 +355,12 @@ class RNNState:
 
     def output(self) -> Expression | None:
         """The output: the last layer's hidden state. None before the first input."""
-        if self.empty:
-            return None
-        if self._at >= 0:
-            self.layers()
-        assert self._top is not None
-        return Expression(self._top, self._graph)
+        top = self._top
+        if top is None:
+            if self._at < 0:
+                return None
+            top = self.top()
+        return Expression(top, self._graph)
 
     def h(self) -> tuple[Expression, ...]:
         """The hidden state of each layer; empty before the first input."""
