@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from table_rnn import masks_of
 
 import lazynet as ln
 import lazynet.dynet as dy
@@ -110,57 +111,6 @@ def test_no_dropout_equals_a_rate_of_zero(name) -> None:
             np.testing.assert_allclose(y.npvalue(), right, atol=1e-6)
 
 
-def masks_of(builder, x, state, p):
-    """Masks of a builder of one layer, from the gradients of one step."""
-    names = {3: (0, 1, 2, None), 5: (0, 1, 2, None), 11: (0, 1, 3, 2)}
-    parameters = builder.get_parameters()[0]
-    W, U, b, V = names[len(parameters)]
-    for q in parameters:
-        q.scale_gradient(0)
-    dy.sum_elems(state.add_input(x).output()).backward()
-    db = parameters[b].grad_as_array()[0]
-    assert abs(db) > 1e-6
-    found = {
-        "x": parameters[W].grad_as_array()[0] / (db * x.npvalue()),
-        "h": parameters[U].grad_as_array()[0] / (db * state.h()[0].npvalue()),
-    }
-    if V is not None:
-        found["c"] = parameters[V].grad_as_array()[0] / (db * state.s()[0].npvalue())
-    for mask in found.values():
-        kept = np.isclose(mask, 1 / (1 - p), rtol=1e-3)
-        left = np.isclose(mask, 1, rtol=1e-3)
-        assert (kept | np.isclose(mask, 0, atol=1e-4)).all() or left.all()
-    return found
-
-
-@pytest.mark.parametrize("name", MASKED)
-def test_masks_multiply_weights(name) -> None:
-    """A mask of inputs is one of the columns of the weights, at every step."""
-    n_in, n, p = 20, 20, 0.4
-    builder = make(name, n_in=n_in, n=n)
-    for q in builder.get_parameters()[0]:
-        if not (q.as_array() == 1).all():
-            q.scale(0.3)
-    builder.set_dropout(p)
-    one = name == "SimpleRNNBuilder"
-    start = builder.initial_state([vector(n, k) for k in range(1 if one else 2)])
-    masks = masks_of(builder, vector(n_in, 5), start, p)
-    for mask in masks.values():
-        assert 0 < (mask > 0.5).sum() < len(mask)
-    xs = sequence(5, n_in)
-    dropped = [y.npvalue() for y in start.transduce(xs)]
-    builder.disable_dropout()
-    parameters = builder.get_parameters()[0]
-    places = {"x": [0, 4, 8], "h": [1, 5, 9], "c": [2, 6]} if len(parameters) == 11 else {}
-    for key, mask in masks.items():
-        for k in places.get(key, {"x": [0], "h": [1]}.get(key, [])):
-            parameters[k].set_value(parameters[k].as_array() * mask)
-    dy.renew_cg()
-    start = builder.initial_state([vector(n, k) for k in range(1 if one else 2)])
-    for y, right in zip(start.transduce(sequence(5, n_in)), dropped, strict=True):
-        np.testing.assert_allclose(y.npvalue(), right, atol=1e-3)
-
-
 @pytest.mark.parametrize("name", MASKED[:4])
 def test_rates_of_inputs_and_hidden_states(name) -> None:
     n = 20
@@ -171,7 +121,7 @@ def test_rates_of_inputs_and_hidden_states(name) -> None:
             q.scale(0.3)
         builder.set_dropouts(*rates)
         start = builder.initial_state([vector(n, k) for k in range(1 if one else 2)])
-        masks = masks_of(builder, vector(n, 5), start, 0.5)
+        masks = masks_of(dy, builder, vector(n, 5), start, 0.5)
         assert {key for key, mask in masks.items() if (mask < 0.5).any()} == {dropped}
         dy.renew_cg()
 
