@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lazynet.calls import record_together
 from lazynet.dynet.expression import Expression, checked, compute_at_once, short, show
 from lazynet.dynet.graph import STATE, Stretch
 from lazynet.dynet.rnn_cells import Cell, Setting, States
@@ -15,7 +16,8 @@ from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, record
 from lazynet.inputs import constant, rebatch, unbatch, zeros_once
 from lazynet.kinds import FLOAT32
-from lazynet.leaves import UNBATCH, UNSHARE
+from lazynet.leaves import REBATCH, UNBATCH, UNSHARE
+from lazynet.modes import MODES
 from lazynet.ops import dropout, reshape
 
 if TYPE_CHECKING:
@@ -135,6 +137,21 @@ class Session:
             found.append(results)
             rows = results[cell.states - 1]
         return found
+
+    def rows(self, nodes: list[Node]) -> Node | None:
+        """Inputs as the rows of a batch; None where one has a batch itself.
+
+        Raises:
+            ValueError: If one has another length.
+        """
+        n = self.builder.input_dim
+        rows = record_together(REBATCH, nodes) if MODES.get().gradients else None
+        if rows is None or rows.shape != (n,):
+            nodes = [self.row(node, n, "an input") for node in nodes]
+            if any(node.batch is not None for node in nodes):
+                return None
+            rows = rebatch(nodes)
+        return rows
 
     def row(self, x: Node, n: int, name: str) -> Node:
         """A vector of this length, as a row of its own.
@@ -274,13 +291,11 @@ class RNNState:
         return self._after(after, node)
 
     def _inputs(self, xs: Any, name: str) -> list[Node]:
-        nodes = []
         for x in xs:
             if not isinstance(x, Expression) or not x.graph.alive:
                 checked(x, f"RNNState.{name}")
-            nodes.append(x.node)
         self._current(name)
-        return nodes
+        return [x.node for x in xs]
 
     def add_inputs(self, xs: Iterable[Expression]) -> list[RNNState]:
         """The states after each of several inputs, as `add_input` one after the other gives them.
@@ -344,14 +359,8 @@ class RNNState:
         return self._top
 
     def _scan(self, nodes: list[Node]) -> list[tuple[Node, ...]] | None:
-        session = self._session
-        n = session.builder.input_dim
-        for k, node in enumerate(nodes):
-            if node.shape != (n,) or node.type.shared:
-                nodes[k] = session.row(node, n, "an input")
-            if node.batch is not None:
-                return None
-        return session.through(self, rebatch(nodes))
+        rows = self._session.rows(nodes)
+        return None if rows is None else self._session.through(self, rows)
 
     def output(self) -> Expression | None:
         """The output: the last layer's hidden state. None before the first input."""
