@@ -81,6 +81,7 @@ from lazynet.dynet.parameters import (
     lookup_batch,
     parameter,
 )
+from lazynet.dynet.persistence import load, load_generator, save
 from lazynet.dynet.reduce import (
     l2_norm,
     logsumexp_dim,
@@ -189,6 +190,8 @@ __all__ = [
     "inputVector",
     "l2_norm",
     "lgamma",
+    "load",
+    "load_generator",
     "log",
     "log_sigmoid",
     "logistic",
@@ -213,6 +216,7 @@ __all__ = [
     "rectify",
     "renew_cg",
     "round",
+    "save",
     "scalarInput",
     "selu",
     "silu",

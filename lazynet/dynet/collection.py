@@ -7,11 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.dynet.expression import short
-from lazynet.dynet.initializers import NumpyInitializer, initializer
+from lazynet.dynet import files
+from lazynet.dynet.expression import as_number, short
+from lazynet.dynet.initializers import NumpyInitializer, initial_values
 from lazynet.dynet.parameters import Decay, LookupParameters, Parameters
-from lazynet.parameters import Lookup, Parameter
+from lazynet.errors import ArgumentError
+from lazynet.kinds import Array
 from lazynet.parameters import Model as Engine
+from lazynet.parameters import Parameter
+
+
+class DimensionsError(ArgumentError, AssertionError):
+    """Dimensions that are no whole numbers."""
 
 
 class ParameterCollection:
@@ -28,17 +35,27 @@ class ParameterCollection:
         decay: The weight decay.
     """
 
-    __slots__ = ("_counts", "_owners", "_path", "decay", "lookups", "model", "parameters")
+    __slots__ = ("_counts", "_names", "_owners", "_path", "decay", "lookups", "model", "parameters")
 
     def __init__(self, parent: ParameterCollection | None = None) -> None:
-        self._start("/", Engine(), [], Decay(0.0))
+        if parent is not None and not isinstance(parent, ParameterCollection):
+            raise TypeError(
+                f"ParameterCollection: got parent={short(parent)}; it takes a ParameterCollection"
+            )
+        self._start("/", Engine(), [], Decay(0.0), set())
 
     def _start(
-        self, path: str, model: Engine, owners: list[ParameterCollection], decay: Decay
+        self,
+        path: str,
+        model: Engine,
+        owners: list[ParameterCollection],
+        decay: Decay,
+        names: set[str],
     ) -> None:
         self._path = path
-        self._counts: dict[str, int] = {}
         self._owners = [*owners, self]
+        self._counts: dict[str, int] = {}
+        self._names = names
         self.model = model
         self.parameters: list[Parameters] = []
         self.lookups: list[LookupParameters] = []
@@ -56,9 +73,11 @@ class ParameterCollection:
         """
         own = self._unique("" if name is None else name, "/", "add_subcollection")
         part = ParameterCollection.__new__(ParameterCollection)
-        part._start(
-            f"{self._path}{own}/", self.model.submodel(own), self._owners, Decay(self.decay.lam)
-        )
+        model = self.model.submodel(own)
+        path = f"{self._path}{own}/"
+        self._names.add(path)
+        decay = Decay(self.decay.lam, self.decay.factor)
+        part._start(path, model, self._owners, decay, self._names)
         return part
 
     def add_parameters(
@@ -75,22 +94,20 @@ class ParameterCollection:
 
         Args:
             dim: Its dimensions, a tuple; a number for a vector.
-            init: An initialiser, the name of one, a number, or an array; GlorotInitializer if
-                there is none.
+            init: An initialiser, the name of one ("uniform", "normal", "identity", "glorot", "he",
+                "saxe"), a number, or an array, which the parameter gets the shape of;
+                GlorotInitializer if there is none.
             name: Its name; a number is added where it is taken.
             device: Accepted for old programs.
             scale: Bound of "uniform".
             mean: Mean of "normal".
             std: Standard deviation of "normal".
         """
+        _check_device(device, "add_parameters")
         shape = _dimensions(dim, "add_parameters")
-        values = initializer(init, shape, False, scale, mean, std).values(shape, False)
+        values = initial_values(init, shape, False, scale, mean, std)
         own = self._unique(name, "", "add_parameters")
-        leaf = self.model.parameter(shape, values, own)
-        p = Parameters(leaf, self.decay)
-        for owner in self._owners:
-            owner.parameters.append(p)
-        return p
+        return self._parameter(values, own, self._path + own)
 
     def add_lookup_parameters(
         self,
@@ -113,16 +130,15 @@ class ParameterCollection:
             mean: Mean of "normal".
             std: Standard deviation of "normal".
         """
-        if isinstance(dim, int):
-            dim = (dim, 1)
+        _check_device(device, "add_lookup_parameters")
         shape = _dimensions(dim, "add_lookup_parameters")
-        values = initializer(init, shape, True, scale, mean, std).values(shape, True)
+        if not isinstance(dim, (tuple, list)):
+            shape = (*shape, 1)
+        if not shape:
+            raise ValueError("add_lookup_parameters: got dimensions (); the first is how many rows")
+        values = initial_values(init, shape, True, scale, mean, std)
         own = self._unique(name, "", "add_lookup_parameters")
-        leaf = self.model.lookup(shape[0], shape[1:], values, own)
-        p = LookupParameters(leaf, self.decay)
-        for owner in self._owners:
-            owner.lookups.append(p)
-        return p
+        return self._table(values, own, self._path + own)
 
     def parameters_from_numpy(self, array: Any, name: str = "", device: str = "") -> Parameters:
         """Make a parameter with the shape and values of an array."""
@@ -148,7 +164,7 @@ class ParameterCollection:
         """How many numbers all parameters and tables hold."""
         return sum(leaf.size for leaf in self.leaves())
 
-    def leaves(self) -> list[Parameter | Lookup]:
+    def leaves(self) -> list[Parameter]:
         """The engine's parameters: of all parameters, then of all tables."""
         return [*(p.leaf for p in self.parameters), *(p.leaf for p in self.lookups)]
 
@@ -157,8 +173,17 @@ class ParameterCollection:
         return self.decay.lam
 
     def set_weight_decay(self, lam: float) -> None:
-        """Have every update multiply all values by 1 - lam."""
-        self.decay.lam = float(lam)
+        """Have every update multiply all values by 1 - lam; collections within it keep their own.
+
+        Raises:
+            ValueError: If lam is negative.
+        """
+        number = as_number(lam)
+        if number is None:
+            raise TypeError(f"set_weight_decay: got {short(lam)}; it takes a number")
+        if not number >= 0:
+            raise ValueError(f"set_weight_decay: got {number}; it must be at least 0")
+        self.decay.lam = float(np.float32(number))
 
     def set_weight_decay_lambda(self, lam: float) -> None:
         """The same as `set_weight_decay`."""
@@ -172,10 +197,7 @@ class ParameterCollection:
             name: What stands in the file instead of the name of this collection.
             append: Add to the file instead of replacing it.
         """
-        from lazynet.dynet.files import Saver
-
-        with Saver(fname, append, "ParameterCollection.save") as saver:
-            saver.write_all(self, name)
+        files.save_all(self._path, self.parameters, self.lookups, fname, name, append)
 
     def populate(self, fname: str, key: str = "") -> None:
         """Read all parameters from a file in DyNet's text format, in the order they have there.
@@ -184,9 +206,7 @@ class ParameterCollection:
             fname: Name of the file.
             key: Read only what has names that begin with this.
         """
-        from lazynet.dynet.files import populate_all
-
-        populate_all(self, fname, key, "ParameterCollection.populate")
+        files.populate_all(self.parameters, self.lookups, fname, key)
 
     def load_param(self, fname: str, key: str) -> Parameters:
         """Add a parameter that is read from a file.
@@ -195,9 +215,8 @@ class ParameterCollection:
             fname: Name of the file.
             key: Its name there.
         """
-        from lazynet.dynet.files import load_param
-
-        return load_param(self, fname, key)
+        with files.Reader(fname, "load_param") as reader:
+            return self.added(reader, key)
 
     def load_lookup_param(self, fname: str, key: str) -> LookupParameters:
         """Add a table that is read from a file.
@@ -206,9 +225,8 @@ class ParameterCollection:
             fname: Name of the file.
             key: Its name there.
         """
-        from lazynet.dynet.files import load_lookup_param
-
-        return load_lookup_param(self, fname, key)
+        with files.Reader(fname, "load_lookup_param") as reader:
+            return self.added_table(reader, key)
 
     def write_to_textfile(self, fname: str, key: str = "", append: bool = False) -> None:
         """The same as `save`."""
@@ -217,6 +235,53 @@ class ParameterCollection:
     def populate_from_textfile(self, fname: str, key: str = "") -> None:
         """The same as `populate`."""
         self.populate(fname, key)
+
+    def added(self, reader: files.Reader, key: str) -> Parameters:
+        """Add the parameter of this name in a file; if it is taken here, under the next number."""
+        block = reader.find(key, False)
+        content = reader.read(block)
+        own, full = self._named(key, reader.call)
+        p = self._parameter(content.values, own, full)
+        content.put(p)
+        return p
+
+    def added_table(self, reader: files.Reader, key: str) -> LookupParameters:
+        """Add the table of this name in a file; if it is taken here, under the next number."""
+        block = reader.find(key, True)
+        content = reader.read(block)
+        own, full = self._named(key, reader.call)
+        p = self._table(content.values, own, full)
+        content.put(p)
+        return p
+
+    def _named(self, key: str, role: str) -> tuple[str, str]:
+        """Names of a parameter from a file: for the engine, and the one it is known by."""
+        own = self._unique("", "", role)
+        return own, self._path + own if key in self._names else key
+
+    def _parameter(self, values: Array, own: str, full: str) -> Parameters:
+        leaf = self.model.parameter(values.shape or 1, np.atleast_1d(values), own)
+        self._enter(leaf, full)
+        p = Parameters(leaf, values.shape, self.decay)
+        for owner in self._owners:
+            owner.parameters.append(p)
+        return p
+
+    def _table(self, values: Array, own: str, full: str) -> LookupParameters:
+        n, *row = values.shape
+        leaf = self.model.lookup(n, tuple(row) or 1, values.reshape(n, *(row or (1,))), own)
+        self._enter(leaf, full)
+        p = LookupParameters(leaf, values.shape, self.decay)
+        for owner in self._owners:
+            owner.lookups.append(p)
+        return p
+
+    def _enter(self, leaf: Parameter, full: str) -> None:
+        """Name a new parameter, and decay it as if it had been there before, as DyNet does."""
+        leaf.name = full
+        self._names.add(full)
+        if self.decay.factor != 1.0:
+            leaf.values *= np.float32(self.decay.factor)
 
     def _unique(self, name: str | None, kind: str, role: str) -> str:
         """A name within this collection: the one wanted, or a number; counting up where taken."""
@@ -227,23 +292,37 @@ class ParameterCollection:
                 f"{role}: got name {name!r}; it must be without '/', which separates collections, "
                 "and '_', after which names that are taken get a number"
             )
-        count = self._counts.get(kind + name, 0)
-        self._counts[kind + name] = count + 1
-        return f"{name}_{count}" if count or not name else name
+        while True:
+            count = self._counts.get(kind + name, 0)
+            self._counts[kind + name] = count + 1
+            own = f"{name}_{count}" if count or not name else name
+            if f"{self._path}{own}{kind}" not in self._names:
+                return own
 
 
 Model = ParameterCollection
 
 
 def _dimensions(dim: Any, role: str) -> tuple[int, ...]:
-    entries = dim if isinstance(dim, (tuple, list)) else (dim,)
+    several = isinstance(dim, (tuple, list))
     result = []
-    for n in entries:
+    for n in dim if several else (dim,):
         try:
-            number = int(n) if isinstance(n, float) else operator.index(n)
+            whole = several and isinstance(n, float) and n.is_integer()
+            number = int(n) if whole else operator.index(n)
         except TypeError:
-            raise TypeError(f"{role}: got dimensions {short(dim)}; they must be numbers") from None
+            raise DimensionsError(
+                f"{role}: got dimensions {short(dim)}; they must be a tuple of whole numbers, or "
+                "one for a vector"
+            ) from None
         if number < 0:
             raise ValueError(f"{role}: got dimensions {short(dim)}; they must be at least 0")
         result.append(number)
     return tuple(result)
+
+
+def _check_device(device: Any, role: str) -> None:
+    if not isinstance(device, str):
+        raise TypeError(f"{role}: got device={device!r}; it must be a text")
+    if device not in ("", "CPU"):
+        raise RuntimeError(f"{role}: got device={device!r}; there is only 'CPU'")

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+import os
 from typing import Any
 
 import numpy as np
 
+from lazynet.dynet.expression import as_number, short
+from lazynet.dynet.files import opened
+from lazynet.errors import ShapeError
 from lazynet.kinds import Array
 from lazynet.randomness import next_key
 
 Shape = tuple[int, ...]
 
 
+class SquareError(ShapeError, RuntimeError):
+    """A shape that is no square matrix where one is needed."""
+
+
 class PyInitializer:
     """Base of the initialisers."""
 
-    @abstractmethod
     def values(self, shape: Shape, lookup: bool) -> Array:
-        """The values of a parameter.
+        """The values of a parameter, float32.
 
         Args:
             shape: Its shape; of a table, the number of rows first.
             lookup: Whether it is a table.
         """
+        raise NotImplementedError(
+            f"{type(self).__name__}: it says nothing of values; use one of its subclasses, such as "
+            "ConstInitializer"
+        )
 
 
 def generator() -> np.random.Generator:
@@ -44,37 +54,50 @@ class NormalInitializer(PyInitializer):
 
     Args:
         mean: Their mean.
-        var: Their variance.
+        var: Their variance, at least 0.
     """
 
     def __init__(self, mean: float = 0, var: float = 1) -> None:
-        self.mean = float(mean)
-        self.deviation = math.sqrt(var)
+        self.mean = _number(mean, "NormalInitializer", "mean")
+        self.var = _number(var, "NormalInitializer", "var")
+        if not self.var >= 0:
+            raise ValueError(f"NormalInitializer: got var={var!r}; it must be at least 0")
 
     def values(self, shape: Shape, lookup: bool) -> Array:
+        """Numbers drawn anew."""
         numbers = generator().standard_normal(shape, np.float32)
-        numbers *= np.float32(self.deviation)
+        numbers *= np.float32(math.sqrt(self.var))
         numbers += np.float32(self.mean)
         return numbers
 
 
 class UniformInitializer(PyInitializer):
-    """Numbers uniformly distributed between -scale and scale."""
+    """Numbers uniformly distributed between -scale and scale.
+
+    Args:
+        scale: Their bound.
+    """
 
     def __init__(self, scale: float) -> None:
-        self.scale = float(scale)
+        self.scale = _number(scale, "UniformInitializer", "scale")
 
     def values(self, shape: Shape, lookup: bool) -> Array:
+        """Numbers drawn anew."""
         return _uniform(shape, self.scale)
 
 
 class ConstInitializer(PyInitializer):
-    """The same number everywhere."""
+    """The same number everywhere.
+
+    Args:
+        c: The number.
+    """
 
     def __init__(self, c: float) -> None:
-        self.c = float(c)
+        self.c = _number(c, "ConstInitializer", "c")
 
     def values(self, shape: Shape, lookup: bool) -> Array:
+        """The number, as often as needed."""
         return np.full(shape, self.c, np.float32)
 
 
@@ -82,94 +105,186 @@ class IdentityInitializer(PyInitializer):
     """The identity matrix."""
 
     def values(self, shape: Shape, lookup: bool) -> Array:
-        if len(shape) != 2 or shape[0] != shape[1]:
-            raise ValueError(f"IdentityInitializer: got shape {shape}; it takes square matrices")
+        """The matrix."""
+        _check_square(shape, "IdentityInitializer")
         return np.eye(shape[0], dtype=np.float32)
 
 
 class GlorotInitializer(PyInitializer):
-    """Numbers uniformly distributed between plus and minus gain * sqrt(6 / (fan in + fan out)).
+    """Numbers uniformly distributed within bounds that keep the variance from layer to layer.
+
+    The bound is gain * sqrt(3 k / (d_1 + ... + d_k)) for k dimensions - sqrt(6 / (m + n)) for a
+    matrix - and for the four of a convolution's filters gain * sqrt(6 / (d_1 d_2 (d_3 + d_4))).
 
     Args:
-        is_lookup: Whether the parameter is a table.
+        is_lookup: Whether the number of rows of a table (for a parameter, its last dimension) is
+            left out of account. It is not by default, in `add_lookup_parameters` either.
         gain: A factor that depends on what follows: 1 for tanh, 0.5 for rectify, 4 for logistic.
 
     Source: X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
-    networks", AISTATS 2010.
+    networks", AISTATS 2010, for matrices.
     """
 
     def __init__(self, is_lookup: bool = False, gain: float = 1.0) -> None:
         self.is_lookup = bool(is_lookup)
-        self.gain = float(gain)
+        self.gain = _number(gain, "GlorotInitializer", "gain")
 
     def values(self, shape: Shape, lookup: bool) -> Array:
-        return _uniform(shape, self.gain * math.sqrt(6 / max(sum(shape), 1)))
+        """Numbers drawn anew."""
+        return _uniform(shape, self.bound(shape, lookup))
+
+    def bound(self, shape: Shape, lookup: bool) -> float:
+        """The largest number that can come for a shape."""
+        dims = shape[1:] + shape[:1] if lookup else shape  # the number of rows last, as in DyNet
+        if self.is_lookup:
+            dims = dims[:-1]
+        if len(dims) == 4:
+            variance = 6 / max(dims[0] * dims[1] * (dims[2] + dims[3]), 1)
+        else:
+            variance = 3 * max(len(dims), 1) / max(sum(dims), 1)
+        return self.gain * math.sqrt(variance)
 
 
 class SaxeInitializer(PyInitializer):
-    """A random orthonormal matrix times scale."""
+    """A random orthonormal matrix, times scale.
+
+    Args:
+        scale: The factor.
+
+    Source: A. M. Saxe, J. L. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks", ICLR 2014; F. Mezzadri, "How to generate random
+    matrices from the classical compact groups", 2007, for the signs.
+    """
 
     def __init__(self, scale: float = 1.0) -> None:
-        self.scale = float(scale)
+        self.scale = _number(scale, "SaxeInitializer", "scale")
 
     def values(self, shape: Shape, lookup: bool) -> Array:
-        if len(shape) != 2 or shape[0] != shape[1]:
-            raise ValueError(f"SaxeInitializer: got shape {shape}; it takes square matrices")
+        """A matrix drawn anew."""
+        _check_square(shape, "SaxeInitializer")
         q, r = np.linalg.qr(generator().standard_normal(shape))
-        return (q * np.sign(np.diagonal(r)) * self.scale).astype(np.float32)
+        matrix: Array = q * (np.copysign(self.scale, np.diagonal(r)))
+        return matrix.astype(np.float32)
 
 
 class NumpyInitializer(PyInitializer):
-    """The values of an array."""
+    """The values of an array.
+
+    Args:
+        array: Of the shape of the parameter.
+    """
 
     def __init__(self, array: Any) -> None:
-        self.array = np.array(array, np.float32)
+        try:
+            self.array = np.array(array, np.float32)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"NumpyInitializer: got {short(array)}; it takes an array of numbers ({error})"
+            ) from error
 
     def values(self, shape: Shape, lookup: bool) -> Array:
+        """The array."""
         if self.array.shape != shape:
-            raise ValueError(
+            raise ShapeError(
                 f"NumpyInitializer: got an array of shape {self.array.shape} for a parameter of "
-                f"shape {shape}"
+                f"shape {shape}; both must be the same"
             )
         return self.array
 
 
 class FromFileInitializer(PyInitializer):
-    """Numbers read from a text file, column by column.
+    """Numbers from a text file, in column-major order.
 
     Args:
         fname: Name of the file.
     """
 
     def __init__(self, fname: str) -> None:
+        if not isinstance(fname, (str, os.PathLike)):
+            raise TypeError(f"FromFileInitializer: got {short(fname)}; it takes a file name")
         self.fname = fname
 
     def values(self, shape: Shape, lookup: bool) -> Array:
-        with open(self.fname) as file:
-            numbers = np.array(file.read().split(), np.float32)
+        """The numbers.
+
+        Raises:
+            RuntimeError: If the file cannot be read.
+            ValueError: If it holds something else, or another number of numbers.
+        """
+        with opened(os.fsdecode(self.fname), "rb", "FromFileInitializer") as file:
+            words = file.read().split()
+        try:
+            numbers = np.array([float(word) for word in words]).astype(np.float32)
+        except ValueError as error:
+            raise ValueError(f"FromFileInitializer: {self.fname}: {error}") from error
+        size = math.prod(shape)
+        if len(numbers) != size:
+            raise ShapeError(
+                f"FromFileInitializer: {self.fname} has {len(numbers)} numbers for a parameter of "
+                f"shape {shape}, which has {size}"
+            )
+        if lookup:
+            rows = numbers.reshape(shape[0], *reversed(shape[1:]))
+            return rows.transpose(0, *range(len(shape) - 1, 0, -1))
         return numbers.reshape(shape, order="F")
 
 
-def initializer(init: Any, shape: Shape, lookup: bool, scale: Any, mean: Any, std: Any) -> Any:
-    """The initialiser that an argument of `add_parameters` stands for."""
+def initial_values(
+    init: Any, shape: Shape, lookup: bool, scale: float, mean: float, std: float
+) -> Array:
+    """The values that the arguments of `add_parameters` stand for.
+
+    An array brings its own shape: DyNet makes the parameter like the array, whatever was asked for.
+
+    Raises:
+        ValueError: If `init` is nothing known.
+    """
+    if isinstance(init, np.ndarray):
+        return NumpyInitializer(init).array
+    return _initializer(init, shape, scale, mean, std).values(shape, lookup)
+
+
+def _initializer(init: Any, shape: Shape, scale: float, mean: float, std: float) -> PyInitializer:
     if init is None:
-        return GlorotInitializer(lookup)
+        return GlorotInitializer()
     if isinstance(init, PyInitializer):
         return init
-    if isinstance(init, np.ndarray):
-        return NumpyInitializer(init)
-    if isinstance(init, (int, float, np.integer, np.floating)):
-        return ConstInitializer(float(init))
+    number = as_number(init)
+    if number is not None:
+        return ConstInitializer(number)
     if init == "uniform":
         return UniformInitializer(scale)
     if init == "normal":
-        return NormalInitializer(mean, std * std)
+        return NormalInitializer(mean, _number(std, "normal", "std") ** 2)
     if init == "identity":
         return IdentityInitializer()
     if init == "glorot":
-        return GlorotInitializer(lookup)
+        return GlorotInitializer()
     if init == "saxe":
-        return SaxeInitializer()
+        return SaxeInitializer(scale)
     if init == "he":
-        return NormalInitializer(0, 2 / max(shape[-1], 1))
-    raise ValueError(f"init: got {init!r}")
+        return NormalInitializer(0, 2 / _fan_in(shape))
+    raise ValueError(
+        f"init: got {short(init)}; it takes an initialiser, a number, an array, or one of "
+        "'uniform', 'normal', 'identity', 'glorot', 'he', 'saxe'"
+    )
+
+
+def _fan_in(shape: Shape) -> int:
+    """How many numbers a result is summed up from: columns, or those of a filter.
+
+    Source: K. He, X. Zhang, S. Ren, J. Sun, "Delving deep into rectifiers", ICCV 2015.
+    """
+    return max(math.prod(shape[:3]) if len(shape) == 4 else shape[-1] if shape else 1, 1)
+
+
+def _check_square(shape: Shape, name: str) -> None:
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise SquareError(f"{name}: got shape {shape}; it takes square matrices")
+
+
+def _number(x: Any, name: str, argument: str) -> float:
+    number = as_number(x)
+    if number is None:
+        raise TypeError(f"{name}: got {argument}={short(x)}; it takes a number")
+    return number

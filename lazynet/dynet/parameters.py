@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from lazynet.dynet.expression import Expression, compute_at_once, short, wrap
+from lazynet.dynet.expression import (
+    Expression,
+    as_number,
+    checked,
+    compute_at_once,
+    last_gradients,
+    short,
+    wrap,
+)
 from lazynet.dynet.graph import ALWAYS, STATE, invalidate
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.kinds import Array
-from lazynet.ops import stop_gradient, transpose
+from lazynet.ops import reshape, stop_gradient, transpose
 from lazynet.parameters import Lookup, Parameter
 from lazynet.revise import replace
 
@@ -21,36 +30,39 @@ Leaf = TypeVar("Leaf", bound=Parameter)
 
 
 class Decay:
-    """The weight decay of a collection, which its sub-collections have a copy of.
+    """The weight decay of a collection.
 
-    Every update multiplies all values by 1 - lam. They are stored as they are, decayed; DyNet
-    stores them undecayed beside one factor, and shows those in `as_array` and in files.
+    Every update multiplies all values by 1 - lam. DyNet does so lazily: it stores them undecayed
+    beside one factor for all, and its arrays (not its files) show what it stores. Here the values
+    are what they are, and `as_array` divides.
 
     Attributes:
         lam: The coefficient.
-        factor: Product of the decays so far; the arrays shown are the values divided by it.
+        factor: Product of the decays since DyNet would last have applied them.
     """
 
     __slots__ = ("factor", "lam")
 
-    def __init__(self, lam: float) -> None:
+    def __init__(self, lam: float, factor: float = 1.0) -> None:
         self.lam = lam
-        self.factor = 1.0
+        self.factor = factor
 
 
 class Trainable(Expression, Generic[Leaf]):
     """What `Parameters` and `LookupParameters` have in common.
 
     Attributes:
-        leaf: The engine's parameter, which holds the values and the gradient.
+        leaf: The engine's parameter, which holds the values and the gradient. Scalars, and rows
+            that are scalars, have one axis there.
         decay: The weight decay of the collection that it was made in.
     """
 
-    __slots__ = ("decay", "leaf")
+    __slots__ = ("_shape", "decay", "leaf")
     leaf: Leaf
 
-    def __init__(self, leaf: Leaf, decay: Decay) -> None:
+    def __init__(self, leaf: Leaf, shape: tuple[int, ...], decay: Decay) -> None:
         self.leaf = leaf
+        self._shape = shape
         self.decay = decay
         self.graph = ALWAYS
 
@@ -60,23 +72,31 @@ class Trainable(Expression, Generic[Leaf]):
 
     def shape(self) -> tuple[int, ...]:
         """The dimensions; of a table, the number of rows first."""
-        return self.leaf.shape
+        return self._shape
 
     def as_array(self) -> Array:
         """A copy of the values, float64; without the weight decay that `value` shows."""
-        return self.undecayed(self.leaf.values)
+        return self.undecayed(self.leaf.values.reshape(self._shape))
 
     def grad_as_array(self) -> Array:
         """A copy of the gradient accumulated since the last update; zeros if there is none."""
         leaf = self.leaf
         if leaf.has_gradient():
-            return np.array(leaf.gradient(), np.float64)
-        return np.zeros(leaf.shape)
+            return np.array(leaf.gradient(), np.float64).reshape(self._shape)
+        return np.zeros(self._shape)
 
     def gradient(self) -> Array:
-        """The gradient accumulated since the last update; zeros if there is none."""
-        gradient = self.grad_as_array()
-        return np.moveaxis(gradient, 0, -1) if isinstance(self, LookupParameters) else gradient
+        """The gradient of the last `backward` alone, as an array like that of `npvalue`.
+
+        Raises:
+            RuntimeError: If `backward` was not called on this graph, or the values that it used
+                have been changed since.
+        """
+        found = last_gradients(self).get(self.leaf)
+        gradient = np.zeros(self._shape) if found is None else found.reshape(self._shape)
+        if isinstance(self, LookupParameters):
+            gradient = np.moveaxis(gradient, 0, -1)
+        return np.array(gradient, np.float64)
 
     def zero(self) -> None:
         """Set all values to 0."""
@@ -90,7 +110,7 @@ class Trainable(Expression, Generic[Leaf]):
 
     def scale_gradient(self, s: float) -> None:
         """Multiply the accumulated gradient by a number."""
-        factor = np.float32(_number(s, self, "scale_gradient"))
+        factor = _number(s, self, "scale_gradient")
         leaf = self.leaf
         if leaf.pending is not None:
             leaf.pending = leaf.pending * factor
@@ -101,7 +121,14 @@ class Trainable(Expression, Generic[Leaf]):
         return self.leaf.trainable
 
     def set_updated(self, b: bool) -> None:
-        """Go on updating it, or with False leave it as it is: it gets no gradient then."""
+        """Go on updating it, or with False leave it as it is: it gets no gradient then.
+
+        In DyNet it does, which goes on growing, tightens the clipping of all other gradients, and
+        is applied in one go when the parameter is updated again.
+
+        Args:
+            b: Whether it is to be updated.
+        """
         self.leaf.trainable = bool(b)
 
     def save(self, fname: str, key: str = "", append: bool = False) -> None:
@@ -112,10 +139,9 @@ class Trainable(Expression, Generic[Leaf]):
             key: The name it gets there; by default its own.
             append: Add to the file instead of replacing it.
         """
-        from lazynet.dynet.files import Saver
+        from lazynet.dynet import files
 
-        with Saver(fname, append, f"{type(self).__name__}.save") as saver:
-            saver.write(self, key)
+        files.save(self, fname, key, append)  # type: ignore[arg-type]
 
     def populate(self, fname: str, key: str = "") -> None:
         """Read values and gradient from a file in DyNet's text format.
@@ -124,9 +150,9 @@ class Trainable(Expression, Generic[Leaf]):
             fname: Name of the file.
             key: The name that it has there; by default whichever comes first of this kind.
         """
-        from lazynet.dynet.files import populate
+        from lazynet.dynet import files
 
-        populate(self, fname, key, f"{type(self).__name__}.populate")
+        files.populate(self, fname, key)  # type: ignore[arg-type]
 
     def write_to_textfile(self, fname: str, key: str = "", append: bool = False) -> None:
         """The same as `save`."""
@@ -137,7 +163,7 @@ class Trainable(Expression, Generic[Leaf]):
         self.populate(fname, key)
 
     def undecayed(self, values: Array) -> Array:
-        """A copy of some values as arrays and files show them."""
+        """A copy of some values as arrays show them."""
         result = np.array(values, np.float64)
         if self.decay.factor != 1.0:
             result /= self.decay.factor
@@ -150,12 +176,13 @@ class Trainable(Expression, Generic[Leaf]):
             ValueError: If it is of another shape.
         """
         array = _numbers(arr, self, name)
-        if array.shape != self.leaf.shape:
+        if array.shape != self._shape:
             raise ShapeError(
                 f"{type(self).__name__}.{name}: got an array of shape {array.shape} for {self!r} "
-                f"of shape {self.leaf.shape}; both must be the same"
+                f"of shape {self._shape}; both must be the same"
             )
-        self.leaf.values[...] = array if self.decay.factor == 1.0 else array * self.decay.factor
+        leaf = self.leaf
+        np.multiply(array.reshape(leaf.shape), np.float32(self.decay.factor), out=leaf.values)
         self.touched()
 
     def touched(self) -> None:
@@ -178,12 +205,12 @@ class Parameters(Trainable[Parameter]):
 
     __slots__ = ()
 
-    def __init__(self, leaf: Parameter, decay: Decay) -> None:
-        super().__init__(leaf, decay)
+    def __init__(self, leaf: Parameter, shape: tuple[int, ...], decay: Decay) -> None:
+        super().__init__(leaf, shape, decay)
         self.node = leaf
 
     def set_value(self, arr: Any) -> None:
-        """Set the values; they are not decayed until the next update.
+        """Set the values, as `as_array` shows them.
 
         Args:
             arr: An array of the shape of this parameter.
@@ -197,7 +224,11 @@ class Parameters(Trainable[Parameter]):
         self.touched()
 
     def expr(self, update: bool = False) -> Expression:
-        """It as an expression of the current graph; with ``update=False``, without a gradient."""
+        """It as an expression, by default one through which it gets no gradient.
+
+        Args:
+            update: Whether it gets a gradient, as it does where it is used by itself.
+        """
         return wrap(self.node if update else stop_gradient(self.node))
 
 
@@ -213,10 +244,11 @@ class LookupParameters(Trainable[Lookup]):
     def node(self) -> Node:  # type: ignore[override]
         """The whole table as an expression of the engine."""
         leaf = self.leaf
-        return leaf if leaf.ndim == 1 else transpose(leaf, (*range(1, leaf.ndim), 0))
+        n = len(self._shape)
+        return transpose(leaf, (*range(1, n), 0)) if n > 1 else reshape(leaf, self._shape)
 
     def __len__(self) -> int:
-        return self.leaf.shape[0]
+        return self._shape[0]
 
     def __iter__(self) -> Iterator[Expression]:
         return iter([self[i] for i in range(len(self))])
@@ -237,17 +269,23 @@ class LookupParameters(Trainable[Lookup]):
         return self
 
     def init_row(self, i: int, row: Any) -> None:
-        """Set the values of one row."""
+        """Set the values of one row.
+
+        Args:
+            i: Its number.
+            row: An array of its shape, or its numbers in column-major order.
+        """
         number = _row(self, i, "LookupParameters.init_row")
         array = _numbers(row, self, "init_row")
         shape = self.leaf.shape[1:]
-        if array.size != int(np.prod(shape)):
+        if array.shape != shape and (array.ndim != 1 or array.size != math.prod(shape)):
             raise ShapeError(
-                f"LookupParameters.init_row: got {array.size} numbers for a row of {self!r}, which "
-                f"has shape {shape}"
+                f"LookupParameters.init_row: got an array of shape {array.shape} for a row of "
+                f"{self!r}, which has shape {shape}; both must be the same, or the first a list of "
+                "as many numbers in column-major order"
             )
         values = array if array.shape == shape else array.reshape(shape, order="F")
-        self.leaf.values[number] = values * self.decay.factor
+        self.leaf.values[number] = values * np.float32(self.decay.factor)
         self.touched()
 
     def init_from_array(self, arr: Any) -> None:
@@ -261,12 +299,12 @@ class LookupParameters(Trainable[Lookup]):
     def row_as_array(self, row: int) -> Array:
         """A copy of one row, without weight decay."""
         number = _row(self, row, "LookupParameters.row_as_array")
-        return self.undecayed(self.leaf.values[number])
+        return self.undecayed(self.leaf.values[number].reshape(self._shape[1:]))
 
     def rows_as_array(self, rows: Any) -> Array:
         """Copies of several rows, without weight decay."""
         numbers = _rows(self, rows, "LookupParameters.rows_as_array")
-        return self.undecayed(self.leaf.values[numbers])
+        return self.undecayed(self.leaf.values[numbers].reshape(-1, *self._shape[1:]))
 
     def row_grad_as_array(self, row: int) -> Array:
         """A copy of the gradient of one row."""
@@ -293,6 +331,7 @@ class LookupExpression(Expression):
 
     def set(self, i: int) -> None:
         """Take another row; what was computed from this expression is computed anew."""
+        checked(self, "set")
         replace(self.node, _row(self.table, i, "set"))
         invalidate()
 
@@ -309,6 +348,7 @@ class LookupBatchExpression(Expression):
 
     def set(self, i: Any) -> None:
         """Take other rows; what was computed from this expression is computed anew."""
+        checked(self, "set")
         rows = _rows(self.table, i, "set")
         batch = self.node.batch
         if len(rows) != (1 if batch is None else batch):
@@ -434,13 +474,11 @@ def _rows(p: LookupParameters, indices: Any, name: str) -> Array:
     return np.array([_row(p, i, name) for i in numbers], np.int64)
 
 
-def _number(x: Any, p: Trainable[Any], name: str) -> float:
-    try:
-        return float(x)
-    except TypeError:
-        raise TypeError(
-            f"{type(p).__name__}.{name}: got {short(x)} for {p!r}; it takes a number"
-        ) from None
+def _number(x: Any, p: Trainable[Any], name: str) -> np.float32:
+    number = as_number(x)
+    if number is None:
+        raise TypeError(f"{type(p).__name__}.{name}: got {short(x)} for {p!r}; it takes a number")
+    return np.float32(number)
 
 
 def _numbers(x: Any, p: Trainable[Any], name: str) -> Array:
