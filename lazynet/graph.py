@@ -526,7 +526,7 @@ def _leaf_index(tape: Tape, x: Expression) -> int:
 
 
 def known(op: Op, args: tuple[Any, ...], payload: Any = None, batch: int | None = None) -> Any:
-    """Record a node of a kind met before, of single rows and parameters on the open tape.
+    """Record a node of a kind met before, of nodes and parameters on the open tape.
 
     Returns:
         What `record` would; None where anything is unusual, and nothing was done.
@@ -541,41 +541,64 @@ def known(op: Op, args: tuple[Any, ...], payload: Any = None, batch: int | None 
     start = len(tape.args)
     types: list[Any] = []
     kind = None
-    if known_rows(tape, args, types, batch is not None):
+    state = known_rows(tape, args, types)
+    if state != UNKNOWN:
         kind = found.get(types[0] if len(types) == 1 else tuple(types))
-    return finished(tape, kind, start, -1 if batch is None else batch, payload)
+    rows = -1
+    if batch is not None:
+        rows = batch
+    elif state == BATCHES and kind is not None:
+        rows = joint_rows(tape, kind, start)
+    return finished(tape, kind, start, rows, payload)
 
 
-def known_rows(tape: Tape, args: tuple[Any, ...], types: list[Any], batched: bool) -> bool:
-    """Begin a node of single rows (or also batches) and parameters known on the open tape.
+def joint_rows(tape: Tape, kind: Kind, start: int) -> int:
+    """Batch of a node whose arguments begin at `start`; takes them back where they disagree."""
+    rows = tape.rows
+    op: Op = kind.op
+    given = [rows[i] for i in tape.args[start:]]
+    try:
+        return op.batch(*given)
+    except LazynetError:
+        del tape.args[start:]
+        raise
+
+
+UNKNOWN: Final = 0
+SINGLE: Final = 1
+BATCHES: Final = 2
+
+
+def known_rows(tape: Tape, args: tuple[Any, ...], types: list[Any]) -> int:
+    """Begin a node of nodes and parameters known on the open tape.
 
     Args:
         tape: The tape, to whose `args` they are added; `finished` must follow.
         args: Anything.
         types: Their types are added.
-        batched: Whether batches are taken.
 
     Returns:
-        Whether all were found, and not all of them are parameters.
+        SINGLE or BATCHES if all were found, and not all of them are parameters; else UNKNOWN.
     """
     kinds = tape.kinds
     rows = tape.rows
     own = False
+    state = SINGLE
     for a in args:
         if not isinstance(a, Expression):
-            return False
+            return UNKNOWN
         if a.tape is tape:
             own = True
             i = a.index
-            if rows[i] != -1 and not batched:
-                return False
+            if rows[i] != -1:
+                state = BATCHES
         else:
             i = _leaf_index(tape, a)
             if i < 0:
-                return False
+                return UNKNOWN
         tape.args.append(i)
         types.append(kinds[i].type)
-    return own
+    return state if own else UNKNOWN
 
 
 def finished(

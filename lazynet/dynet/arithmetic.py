@@ -7,7 +7,7 @@ from typing import Any
 import lazynet.ops as ops
 from lazynet.dynet.expression import (
     Expression,
-    aligned,
+    broadcast,
     checked,
     power,
     short,
@@ -15,7 +15,6 @@ from lazynet.dynet.expression import (
     wrap,
 )
 from lazynet.graph import Expression as Node
-from lazynet.graph import pair, record
 from lazynet.kinds import HOOKS, Op
 from lazynet.ops.arithmetic import Maximum, Minimum
 from lazynet.ops.elementwise import ready
@@ -24,31 +23,16 @@ _MAXIMUM = ready(Maximum())
 _MINIMUM = ready(Minimum())
 
 
-def _broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
-    """Record an op of two arguments that may be repeated to fit each other."""
-    a, b = x.node, y.node
-    if a.type is not b.type:
-        a, b = aligned(a, b)
-    node = pair(op, a, b)
-    if node is None:
-        try:
-            node = record(op, (a, b))
-        except ValueError:
-            raise ValueError(
-                f"{name}: mismatched dimensions {show(x)} and {show(y)}; for each dimension, the "
-                "first ones aligned, the sizes must be equal or one of them 1, and so must the "
-                "batch sizes; reshape one of them"
-            ) from None
-    return wrap(node)
-
-
 def cmult(x: Expression, y: Expression) -> Expression:
     """The product element by element; axes of length 1, missing axes and the batch are repeated.
 
     Raises:
         ValueError: If the dimensions do not go together.
     """
-    return _broadcast(HOOKS.multiply, checked(x, "cmult"), checked(y, "cmult"), "cmult")
+    if not isinstance(x, Expression) or not isinstance(y, Expression):
+        checked(x, "cmult")
+        checked(y, "cmult")
+    return broadcast(HOOKS.multiply, x, y, "cmult")
 
 
 def cdiv(x: Expression, y: Expression) -> Expression:
@@ -70,7 +54,7 @@ def cdiv(x: Expression, y: Expression) -> Expression:
             "and its batch size, must be that of the left or 1; to repeat the left side, multiply "
             "it by ones with cmult"
         )
-    return _broadcast(HOOKS.divide, x, y, "cdiv")
+    return broadcast(HOOKS.divide, x, y, "cdiv")
 
 
 def colwise_add(x: Expression, y: Expression) -> Expression:
@@ -90,7 +74,7 @@ def colwise_add(x: Expression, y: Expression) -> Expression:
             f"colwise_add: mismatched dimensions {show(x)} and {show(y)}; it takes a matrix and a "
             "vector with as many elements as the matrix has rows"
         )
-    return _broadcast(HOOKS.add, x, y, "colwise_add")
+    return broadcast(HOOKS.add, x, y, "colwise_add")
 
 
 def pow(x: Expression, y: Expression) -> Expression:
@@ -127,7 +111,7 @@ def _extremum(op: Op, x: Any, y: Any, name: str) -> Expression:
             f"{name}: mismatched dimensions {show(x)} and {show(y)}; both must have the same "
             "dimensions and batch size"
         )
-    return _broadcast(op, y, x, name)  # the engine's op leaves ties to its first argument
+    return broadcast(op, y, x, name)  # the engine's op leaves ties to its first argument
 
 
 def cumsum(x: Expression, d: int = 0) -> Expression:

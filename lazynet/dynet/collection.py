@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.dynet import files
-from lazynet.dynet.expression import short
+from lazynet.dynet.expression import as_number, short
 from lazynet.dynet.initializers import NumpyInitializer, initial_values
 from lazynet.dynet.parameters import Decay, LookupParameters, Parameters
 from lazynet.errors import ArgumentError
@@ -178,13 +178,12 @@ class ParameterCollection:
         Raises:
             ValueError: If lam is negative.
         """
-        try:
-            number = float(np.float32(lam))
-        except (TypeError, ValueError):
-            raise TypeError(f"set_weight_decay: got {short(lam)}; it takes a number") from None
+        number = as_number(lam)
+        if number is None:
+            raise TypeError(f"set_weight_decay: got {short(lam)}; it takes a number")
         if not number >= 0:
             raise ValueError(f"set_weight_decay: got {number}; it must be at least 0")
-        self.decay.lam = number
+        self.decay.lam = float(np.float32(number))
 
     def set_weight_decay_lambda(self, lam: float) -> None:
         """The same as `set_weight_decay`."""

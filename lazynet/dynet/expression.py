@@ -12,8 +12,9 @@ from lazynet.differentiate import backward, parameter_gradients
 from lazynet.dynet.graph import STATE, Stretch, compute, invalidate
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
-from lazynet.graph import Leaf
-from lazynet.kinds import Array
+from lazynet.graph import Leaf, pair, record
+from lazynet.kinds import HOOKS as ENGINE
+from lazynet.kinds import Array, Op
 from lazynet.ops import matmul, reshape
 
 Dims = tuple[tuple[int, ...], int]
@@ -147,7 +148,7 @@ class Expression:
 
     def __add__(self, other: Any) -> Expression:
         if isinstance(other, Expression):
-            return add(self, other, "+")
+            return broadcast(ENGINE.add, self, other, "+")
         number = as_number(other)
         if number is None:
             return NotImplemented
@@ -158,8 +159,7 @@ class Expression:
 
     def __sub__(self, other: Any) -> Expression:
         if isinstance(other, Expression):
-            a, b = aligned(checked(self, "-").node, checked(other, "-").node)
-            return wrap(a - b)
+            return broadcast(ENGINE.subtract, self, other, "-")
         number = as_number(other)
         if number is None:
             return NotImplemented
@@ -211,7 +211,7 @@ class Expression:
         number = as_number(other)
         if number is None:
             return NotImplemented
-        return wrap(checked(self, "**").node ** number)
+        return wrap(truncated(checked(self, "**").node ** number))
 
     def __getitem__(self, index: Any) -> Expression:
         checked(self, "expression[...]")
@@ -232,6 +232,10 @@ class Expression:
 
     def __str__(self) -> str:
         return f"expression {self.node.index}/{self.graph.version}"
+
+
+class EmptyListError(ValueError, AssertionError):
+    """An empty list where expressions are needed; DyNet asserts that there is one."""
 
 
 HOOKS: dict[str, Callable[..., Any]] = {}
@@ -286,17 +290,20 @@ def nodes_of(xs: Any, name: str) -> list[Node]:
 
     Raises:
         TypeError: If it is no list of expressions.
-        ValueError: If it is empty.
+        EmptyListError: If it is empty.
         RuntimeError: If one belongs to a graph that was renewed or reverted.
     """
     if not isinstance(xs, list):
         raise TypeError(f"{name}: got {short(xs)}; it takes a list of expressions")
     if not xs:
-        raise ValueError(f"{name}: got an empty list; it takes at least one expression")
-    for x in xs:
-        if not isinstance(x, Expression) or not x.graph.alive:
-            checked(x, name)
-    return [x.node for x in xs]
+        raise EmptyListError(f"{name}: got an empty list; it takes at least one expression")
+    try:
+        nodes = [x.node for x in xs if x.graph.alive]
+    except AttributeError:
+        nodes = []
+    if len(nodes) < len(xs):
+        return [checked(x, name).node for x in xs]  # which says what is wrong
+    return nodes
 
 
 def stale(x: Expression, name: str) -> RuntimeError:
@@ -346,15 +353,38 @@ def aligned(a: Node, b: Node) -> tuple[Node, Node]:
     return a, b
 
 
-def add(x: Expression, y: Expression, name: str) -> Expression:
-    """The sum of two expressions; axes of length 1, missing axes and the batch are repeated."""
+def truncated(node: Node) -> Node:
+    """The node without dimensions of 1 at the end, which some of DyNet's functions drop."""
+    shape = node.shape
+    n = len(shape)
+    while n > 1 and shape[n - 1] == 1:
+        n -= 1
+    return node if n == len(shape) else reshape(node, shape[:n])
+
+
+def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
+    """An op of two expressions; axes of length 1, missing axes and the batch are repeated.
+
+    Raises:
+        ValueError: If the dimensions do not go together.
+    """
     if not x.graph.alive or not y.graph.alive:
         checked(x, name)
         checked(y, name)
     a, b = x.node, y.node
     if a.type is not b.type:
         a, b = aligned(a, b)
-    return wrap(a + b)
+    try:
+        node = pair(op, a, b)
+        if node is None:
+            node = record(op, (a, b))
+    except ValueError:
+        raise ValueError(
+            f"{name}: mismatched dimensions {show(x)} and {show(y)}; for each dimension, the first "
+            "ones aligned, the sizes must be equal or one of them 1, and so must the batch sizes; "
+            "reshape one of them"
+        ) from None
+    return wrap(node)
 
 
 def multiply(x: Expression, y: Expression) -> Expression:
@@ -384,7 +414,9 @@ def power(x: Expression, y: Expression) -> Expression:
     a, b = checked(x, "pow").node, checked(y, "pow").node
     if b.size != 1:
         raise ValueError(f"pow: got an exponent of dimensions {show(y)}; it must be a scalar")
-    return wrap(a ** aligned(a, b)[1])
+    if b.ndim > 1:
+        b = reshape(b, (1,))
+    return wrap(truncated(a ** aligned(a, b)[1]))
 
 
 # Several at once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, NoReturn, TypeVar
 
@@ -22,11 +23,13 @@ from lazynet.graph import Expression as Node
 from lazynet.inputs import constant as engine_constant
 from lazynet.kinds import Array
 from lazynet.revise import replace
+from lazynet.shortcuts import owned
 
 Made = TypeVar("Made", bound=Expression)
 
 _FLOAT32 = np.float32
 _DEVICES = ("", "CPU")
+_SHORT = 4096
 
 
 class _inputExpression(Expression):
@@ -99,8 +102,8 @@ class _tensorInputExpression(Expression):
                 f"list of {prod(shape)} numbers"
             )
         if batch is not None:
-            values = np.moveaxis(values, -1, 0)
-        replace(node, np.array(values, _FLOAT32, order="C").reshape(-1))
+            values = _rows_first(values)
+        replace(node, values.flatten())
         invalidate()
 
 
@@ -108,6 +111,17 @@ class _sparseInputExpression(Expression):
     """What `sparse_inputTensor` returns."""
 
     __slots__ = ()
+
+    def set(self, data: Any) -> NoReturn:
+        """Not possible, as in DyNet.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "sparse_inputTensor.set: a sparse input cannot be changed; make it with "
+            "inputTensor(..., reusable_expr=True)"
+        )
 
 
 class inputTensorTranspose(Expression):
@@ -145,7 +159,7 @@ class inputTensorTranspose(Expression):
                 f"{name}: dimensions {shape} and batch size {rows} make {prod(shape) * rows} "
                 f"elements, and there are {len(values)}"
             )
-        values = np.moveaxis(values.reshape((*shape, rows), order="F"), -1, 0)
+        values = _rows_first(values.reshape((*shape, rows), order="F"))
         made = wrap(_node(values, rows, device, name))
         super().__init__(made.node, made.graph)
 
@@ -167,7 +181,7 @@ def scalarInput(s: float, device: str = "") -> _inputExpression:
     if device:
         _check_device(device, "scalarInput")
     values = np.array((_real(s, "scalarInput"),), _FLOAT32)
-    return _made(_inputExpression, engine_constant(values))
+    return _made(_inputExpression, _own(values, (1,)))
 
 
 def vecInput(dim: int, device: str = "") -> _vecInputExpression:
@@ -184,7 +198,7 @@ def vecInput(dim: int, device: str = "") -> _vecInputExpression:
     if device:
         _check_device(device, "vecInput")
     n = _size(dim, "vecInput")
-    return _made(_vecInputExpression, engine_constant(np.zeros(n, _FLOAT32)))
+    return _made(_vecInputExpression, _own(_same(n, 0.0), (n,)))
 
 
 def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
@@ -199,7 +213,8 @@ def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
     """
     if device:
         _check_device(device, "inputVector")
-    return _made(_vecInputExpression, engine_constant(_vector(v, "inputVector")))
+    values = _vector(v, "inputVector")
+    return _made(_vecInputExpression, _own(values, values.shape))
 
 
 # Arrays
@@ -223,21 +238,22 @@ def inputTensor(
     """
     if type(arr) is list:
         array, batched = _of_list(arr, batched)
-    elif isinstance(arr, np.ndarray) and arr.ndim and arr.dtype.kind in "fiub":
-        array = arr if arr.dtype == _FLOAT32 else arr.astype(_FLOAT32)
+    elif isinstance(arr, np.ndarray) and arr.ndim:
+        array = arr if arr.dtype == _FLOAT32 else _array(arr, "inputTensor")
     else:
         raise TypeError(
-            f"inputTensor: got {short(arr)}; it takes an array of numbers with at least one axis, "
-            "or a list; for a single number use scalarInput"
+            f"inputTensor: got {short(arr)}; it takes an array with at least one axis, or a list; "
+            "for a single number use scalarInput"
         )
     if batched:
-        if array.ndim == 1:
-            array = array.reshape(1, -1)
-        node = _node(np.moveaxis(array, -1, 0), array.shape[-1], device, "inputTensor")
+        node = _node(_rows_first(array), array.shape[-1], device, "inputTensor")
     else:
         if device:
             _check_device(device, "inputTensor")
-        node = engine_constant(array)
+        if array is arr:
+            node = engine_constant(array)  # a copy
+        else:
+            node = _own(array.reshape(-1), array.shape)
     made = _made(_tensorInputExpression, node)
     made.reusable = reusable_expr
     return made
@@ -246,7 +262,7 @@ def inputTensor(
 def _of_list(arr: list[Any], batched: bool) -> tuple[Array, bool]:
     if not arr:
         raise ValueError("inputTensor: got an empty list; the dimensions of an input must be known")
-    if not isinstance(arr[0], np.ndarray):
+    if not all(isinstance(a, np.ndarray) for a in arr):
         return _array(arr, "inputTensor"), batched
     try:
         return np.stack(arr, -1).astype(_FLOAT32), True
@@ -285,7 +301,9 @@ def sparse_inputTensor(
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"{name}: got shape={short(shape)}; it must be a tuple")
     sizes = _shape(tuple(shape), name)
-    if not hasattr(idxs, "__len__") or len(idxs) != len(sizes):
+    if not hasattr(idxs, "__len__"):
+        raise TypeError(f"{name}: got indices {short(idxs)}; it takes a list of lists")
+    if len(idxs) != len(sizes):
         raise ValueError(
             f"{name}: got indices {short(idxs)} for the shape {sizes}; it takes as many lists of "
             "positions as the shape has axes"
@@ -309,13 +327,10 @@ def sparse_inputTensor(
         )
     array = np.full(sizes, _real(defval, f"{name}: defval"), _FLOAT32)
     array[tuple(places)] = numbers
-    if batched:
-        if array.ndim == 1:
-            array = array.reshape(1, -1)
-        rows = array.shape[-1]
-        node = _node(np.moveaxis(array, -1, 0), rows, device, name)
-    else:
+    if not batched:
         node = _node(array[None], 1, device, name)
+    else:
+        node = _node(_rows_first(array), sizes[-1], device, name)
     return _made(_sparseInputExpression, node)
 
 
@@ -411,12 +426,40 @@ def _made(kind: type[Made], node: Node) -> Made:
 
 
 def _node(values: Array, rows: int, device: str, name: str) -> Node:
-    """The input of an array whose first axis is the batch."""
+    """The input of a copy of an array whose first axis is the batch."""
     if device:
         _check_device(device, name)
-    if rows == 1:
-        return engine_constant(np.ascontiguousarray(values[0]))
-    return engine_constant(values, batched=True)
+    return _own(values.flatten(), values.shape[1:], -1 if rows == 1 else rows)
+
+
+def _rows_first(array: Array) -> Array:
+    """An array with the last axis, the batch, as the first; a vector is a batch of scalars."""
+    n = array.ndim
+    if n == 1:
+        return array.reshape(-1, 1)
+    return array.T if n == 2 else array.transpose(n - 1, *range(n - 1))
+
+
+def _own(values: Array, shape: tuple[int, ...], rows: int = -1) -> Node:
+    """The input of a vector of float32 that nobody else will change, row by row."""
+    node = owned(values, shape, rows)
+    if node is not None:
+        return node
+    if rows == -1:
+        return engine_constant(values.reshape(shape))
+    return engine_constant(values.reshape(rows, *shape), batched=True)
+
+
+@lru_cache(maxsize=256)
+def _kept(size: int, value: float) -> Array:
+    array = np.full(size, value, _FLOAT32)
+    array.flags.writeable = False
+    return array
+
+
+def _same(size: int, value: float) -> Array:
+    """A vector of one number; short ones are made once."""
+    return _kept(size, value) if size <= _SHORT else np.full(size, value, _FLOAT32)
 
 
 def _filled(dim: Any, value: float, batch_size: Any, name: str) -> Node:
@@ -426,10 +469,11 @@ def _filled(dim: Any, value: float, batch_size: Any, name: str) -> Node:
         shape = _shape(dim, name)
     else:
         shape = (_size(dim, name),)
+    size = shape[0] if len(shape) == 1 else prod(shape)
     if batch_size == 1:
-        return engine_constant(np.full(shape, value, _FLOAT32))
+        return _own(_same(size, value), shape)
     rows = _batch_size(batch_size, name)
-    return _node(np.full((rows, *shape), value, _FLOAT32), rows, "", name)
+    return _own(_same(rows * size, value), shape, -1 if rows == 1 else rows)
 
 
 def _shape(dim: tuple[Any, ...], name: str) -> tuple[int, ...]:
@@ -453,12 +497,14 @@ def _batch_size(value: Any, name: str) -> int:
 def _real(value: Any, name: str) -> float:
     number = as_number(value)
     if number is None:
+        if isinstance(value, np.bool_):
+            return float(value)
         raise TypeError(f"{name}: got {short(value)}; it must be a number")
     return number
 
 
 def _array(values: Any, name: str) -> Array:
-    """An array of float32.
+    """A new array of float32, row by row.
 
     Raises:
         TypeError: If these are no numbers.
@@ -468,9 +514,10 @@ def _array(values: Any, name: str) -> Array:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{name}: got a ragged list; its rows must be equally long") from None
-    if array.ndim == 0 or (array.dtype.kind not in "fiub" and array.size):
+    plain = array.dtype.kind in "fiub" or all(as_number(v) is not None for v in array.flat)
+    if array.ndim == 0 or not plain:
         raise TypeError(f"{name}: got {short(values)}; it takes a list or an array of numbers")
-    return array.astype(_FLOAT32)
+    return array.astype(_FLOAT32, order="C")
 
 
 def _vector(values: Any, name: str) -> Array:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lazynet.ops as ops
 from lazynet.dynet.arithmetic import dimension
-from lazynet.dynet.expression import Expression, nodes_of, show, wrap
+from lazynet.dynet.expression import Expression, nodes_of, show, truncated, wrap
 from lazynet.graph import Expression as Node
+from lazynet.graph import known, record
 from lazynet.inputs import rebatch
+from lazynet.kinds import Op
 from lazynet.ops import affine, reshape
+from lazynet.ops.elementwise import ready
+from lazynet.ops.linalg import Affine
+from lazynet.ops.reduce import LogsumexpList, MaxList, MeanList, SumList
+from lazynet.ops.shape import CONCATENATIONS
+from lazynet.shortcuts import reduced
+
+_AFFINE = ready(Affine())
+_LOGSUMEXP = ready(LogsumexpList())
+_MAX = ready(MaxList())
+_MEAN = ready(MeanList())
+_SUM = ready(SumList())
 
 
 def esum(xs: list[Expression]) -> Expression:
@@ -19,7 +30,7 @@ def esum(xs: list[Expression]) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
-    return _reduced(ops.sum, xs, "esum")
+    return wrap(_reduced(_SUM, nodes_of(xs, "esum"), xs, "esum"))
 
 
 def average(xs: list[Expression]) -> Expression:
@@ -29,7 +40,7 @@ def average(xs: list[Expression]) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
-    return _reduced(ops.mean, xs, "average")
+    return wrap(_reduced(_MEAN, nodes_of(xs, "average"), xs, "average"))
 
 
 def emax(xs: list[Expression]) -> Expression:
@@ -44,33 +55,41 @@ def emax(xs: list[Expression]) -> Expression:
     nodes = nodes_of(xs, "emax")
     if any(node.batch != nodes[0].batch for node in nodes):
         raise _mismatch(xs, "emax", "all must have the same dimensions and batch size")
-    return _reduced(ops.max, xs, "emax")
+    return wrap(_reduced(_MAX, nodes, xs, "emax"))
 
 
 def logsumexp(xs: list[Expression]) -> Expression:
     """log sum exp of expressions of the same dimensions, element by element, without overflow.
 
+    Dimensions of 1 at the end are dropped.
+
     Raises:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
-    return _reduced(ops.logsumexp, xs, "logsumexp")
+    nodes = nodes_of(xs, "logsumexp")
+    return wrap(truncated(_reduced(_LOGSUMEXP, nodes, xs, "logsumexp")))
 
 
-def _reduced(reduce: Any, xs: list[Expression], name: str) -> Expression:
-    nodes = nodes_of(xs, name)
+def _reduced(op: Op, nodes: list[Node], xs: list[Expression], name: str) -> Node:
+    """A reduction of the list; all dimensions become those of the first node."""
     if len(nodes) == 1:
-        return wrap(nodes[0])
+        return nodes[0]
+    node = reduced(op, nodes)
+    if node is not None:
+        return node
     try:
-        return wrap(reduce(nodes))
+        node = record(op, nodes)
     except ValueError:
         shape = nodes[0].shape
         alike = [_with_rank(node, len(shape)) for node in nodes]
-        if any(node.shape != shape for node in alike) or alike == nodes:
+        try:
+            node = record(op, alike)
+        except ValueError:
             raise _mismatch(
                 xs, name, "all must have the same dimensions, and the same batch size or 1"
             ) from None
-    return wrap(reduce(alike))
+    return node
 
 
 def concatenate(xs: list[Expression], d: int = 0) -> Expression:
@@ -89,7 +108,11 @@ def concatenate(xs: list[Expression], d: int = 0) -> Expression:
     nodes = nodes_of(xs, "concatenate")
     if type(d) is not int or d < 0:
         d = dimension(d, "concatenate: d")
-    return _joined(nodes, xs, d, "concatenate")
+    try:
+        node = CONCATENATIONS.known(nodes, d)
+    except ValueError:
+        node = None  # what follows says what is wrong
+    return _joined(nodes, xs, d, "concatenate") if node is None else wrap(node)
 
 
 def concatenate_cols(xs: list[Expression]) -> Expression:
@@ -165,7 +188,9 @@ def affine_transform(exprs: list[Expression]) -> Expression:
     if len(nodes) == 1:
         return wrap(nodes[0])
     try:
-        node = affine(*nodes)
+        node = known(_AFFINE, tuple(nodes))
+        if node is None:
+            node = affine(*nodes)
     except ValueError:
         try:
             node = affine(*_plain(nodes))

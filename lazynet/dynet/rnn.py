@@ -103,7 +103,10 @@ class _RNNBuilder:
 
     def _cell(self, layer: int, n_in: int, setting: Setting) -> Cell:
         nodes = [p.node for p in self._used(layer)]
-        return self.cell(nodes, n_in, self.hidden_dim, setting, layer == self.layers - 1)
+        cell = self.cell(nodes, n_in, self.hidden_dim, setting, layer == self.layers - 1)
+        for fused in (cell.step, cell.run):
+            fused.name = type(self).__name__
+        return cell
 
     def _used(self, layer: int) -> list[Parameters]:
         """The parameters of a layer, in the order in which its cell takes them."""

@@ -149,8 +149,8 @@ def other_rows(dy, rng):
     return found | {"gradient": t.grad_as_array()}
 
 
-SHAPES = [(20000,), (1, 20000), (100, 200), (200, 100), (20, 30, 40), (5, 6, 7, 100), (3, 3, 100, 25),
-          (2, 3, 4, 5, 200)]  # fmt: skip
+SHAPES = [(20000,), (1, 20000), (100, 200), (200, 100), (20, 30, 40)]
+SHAPES += [(5, 6, 7, 100), (3, 3, 100, 25), (2, 3, 4, 5, 200)]
 
 
 def spread(p):
@@ -192,7 +192,10 @@ def normal(dy, rng):
     made += [m.add_parameters((200, 200), init=dy.NormalInitializer(1, 4))]
     made += [m.add_lookup_parameters((200, 200), init=dy.NormalInitializer(mean=1))]
     arrays = [p.as_array() for p in made]
-    return {"std": np.array([a.std() for a in arrays]), "mean": np.array([a.mean() for a in arrays])}
+    return {
+        "std": np.array([a.std() for a in arrays]),
+        "mean": np.array([a.mean() for a in arrays]),
+    }
 
 
 @script()
