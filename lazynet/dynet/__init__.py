@@ -1,14 +1,7 @@
 """DyNet's Python API over lazynet: ``import lazynet.dynet as dy`` is all that a program changes."""
 
-from lazynet.dynet.arithmetic import (
-    bmax,
-    bmin,
-    cdiv,
-    cmult,
-    colwise_add,
-    cumsum,
-    pow,
-)
+from lazynet.dynet.arithmetic import bmax, bmin, cdiv, cmult, colwise_add, cumsum, pow
+from lazynet.dynet.collection import Model, ParameterCollection
 from lazynet.dynet.convolution import (
     circ_conv,
     circ_corr,
@@ -53,19 +46,18 @@ from lazynet.dynet.elementwise import (
     tan,
     tanh,
 )
-from lazynet.dynet.expression import (
-    Expression,
-    forward,
-    npvalues,
-    values,
-)
-from lazynet.dynet.graph import (
-    ComputationGraph,
-    cg,
-    cg_checkpoint,
-    cg_revert,
-    cg_version,
-    renew_cg,
+from lazynet.dynet.expression import Expression, forward, npvalues, values
+from lazynet.dynet.graph import ComputationGraph, cg, cg_checkpoint, cg_revert, cg_version, renew_cg
+from lazynet.dynet.initializers import (
+    ConstInitializer,
+    FromFileInitializer,
+    GlorotInitializer,
+    IdentityInitializer,
+    NormalInitializer,
+    NumpyInitializer,
+    PyInitializer,
+    SaxeInitializer,
+    UniformInitializer,
 )
 from lazynet.dynet.inputs import (
     constant,
@@ -121,15 +113,17 @@ from lazynet.dynet.noise import (
     random_normal,
     random_uniform,
 )
-from lazynet.dynet.norm import (
-    layer_norm,
-    weight_norm,
-)
+from lazynet.dynet.norm import layer_norm, weight_norm
 from lazynet.dynet.parameters import (
     LookupParameters,
     ParameterCollection,
     Parameters,
+    const_parameter,
+    lookup,
+    lookup_batch,
+    parameter,
 )
+from lazynet.dynet.persistence import load, load_generator, save
 from lazynet.dynet.reduce import (
     l2_norm,
     logsumexp_dim,
@@ -149,27 +143,75 @@ from lazynet.dynet.reduce import (
     sum_dim,
     sum_elems,
 )
-from lazynet.dynet.tensor import (
-    Tensor,
+from lazynet.dynet.rnn import (
+    CompactVanillaLSTMBuilder,
+    CoupledLSTMBuilder,
+    FastLSTMBuilder,
+    GRUBuilder,
+    LSTMBuilder,
+    SimpleRNNBuilder,
+    SparseLSTMBuilder,
+    VanillaLSTMBuilder,
 )
-from lazynet.dynet.values import (
-    FloatValue,
-    FloatVectorValue,
-    UnsignedValue,
-    UnsignedVectorValue,
+from lazynet.dynet.rnn_bi import BiRNNBuilder
+from lazynet.dynet.rnn_states import RNNState, StackedRNNState
+from lazynet.dynet.tensor import Tensor
+from lazynet.dynet.trainers import (
+    AdadeltaTrainer,
+    AdagradTrainer,
+    AdamTrainer,
+    AmsgradTrainer,
+    CyclicalSGDTrainer,
+    EGTrainer,
+    MomentumSGDTrainer,
+    RMSPropTrainer,
+    SimpleSGDTrainer,
+    Trainer,
 )
+from lazynet.dynet.values import FloatValue, FloatVectorValue, UnsignedValue, UnsignedVectorValue
 
 __all__ = [
+    "AdadeltaTrainer",
+    "AdagradTrainer",
+    "AdamTrainer",
+    "AmsgradTrainer",
+    "BiRNNBuilder",
+    "CompactVanillaLSTMBuilder",
     "ComputationGraph",
+    "ConstInitializer",
+    "CoupledLSTMBuilder",
+    "CyclicalSGDTrainer",
+    "EGTrainer",
     "Expression",
+    "FastLSTMBuilder",
     "FloatValue",
     "FloatVectorValue",
+    "FromFileInitializer",
+    "GRUBuilder",
+    "GlorotInitializer",
+    "IdentityInitializer",
+    "LSTMBuilder",
     "LookupParameters",
+    "Model",
+    "MomentumSGDTrainer",
+    "NormalInitializer",
+    "NumpyInitializer",
     "ParameterCollection",
     "Parameters",
+    "PyInitializer",
+    "RMSPropTrainer",
+    "RNNState",
+    "SaxeInitializer",
+    "SimpleRNNBuilder",
+    "SimpleSGDTrainer",
+    "SparseLSTMBuilder",
+    "StackedRNNState",
     "Tensor",
+    "Trainer",
+    "UniformInitializer",
     "UnsignedValue",
     "UnsignedVectorValue",
+    "VanillaLSTMBuilder",
     "abs",
     "acos",
     "acosh",
@@ -196,6 +238,7 @@ __all__ = [
     "concatenate",
     "concatenate_cols",
     "concatenate_to_batch",
+    "const_parameter",
     "constant",
     "contract3d_1d",
     "contract3d_1d_1d",
@@ -230,12 +273,16 @@ __all__ = [
     "l2_norm",
     "layer_norm",
     "lgamma",
+    "load",
+    "load_generator",
     "log",
     "log_sigmoid",
     "logdet",
     "logistic",
     "logsumexp",
     "logsumexp_dim",
+    "lookup",
+    "lookup_batch",
     "matInput",
     "max_dim",
     "maxpooling2d",
@@ -250,6 +297,7 @@ __all__ = [
     "npvalues",
     "one_hot",
     "ones",
+    "parameter",
     "pow",
     "random_bernoulli",
     "random_gumbel",
@@ -258,6 +306,7 @@ __all__ = [
     "rectify",
     "renew_cg",
     "round",
+    "save",
     "scalarInput",
     "selu",
     "silu",

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 import lazynet.execute as engine
-from lazynet.differentiate import backward
-from lazynet.dynet.graph import ALWAYS, STATE, Stretch, compute, invalidate
+from lazynet.differentiate import backward, parameter_gradients
+from lazynet.dynet.graph import STATE, Stretch, compute, invalidate
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
-from lazynet.graph import pair, record
+from lazynet.graph import Leaf, pair, record
 from lazynet.kinds import HOOKS as ENGINE
 from lazynet.kinds import Array, Op
 from lazynet.ops import matmul, reshape
@@ -123,6 +123,7 @@ class Expression:
             )
         backward([node])
         STATE.differentiated = True
+        STATE.root, STATE.gradients = node, None
 
     def gradient(self) -> Array:
         """The gradient of the last `backward`, as an array like that of `npvalue`.
@@ -134,11 +135,7 @@ class Expression:
         """
         checked(self, "gradient")
         node = self.node
-        if not STATE.differentiated:
-            raise RuntimeError(
-                f"gradient: no backward() has run on this graph, so {self!r} has no gradient; "
-                "call backward() on a scalar computed from it first"
-            )
+        _check_differentiated(self)
         if engine.evaluated(node):
             try:
                 return _batch_last(node.gradient(), node.batch)
@@ -432,9 +429,37 @@ def _settled(x: Expression, name: str, recalculate: bool) -> Node:
     node = x.node
     if recalculate:
         invalidate()
-    if x.graph is not ALWAYS and (STATE.stale or not engine.evaluated(node)):
+    if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
         compute([node])
     return node
+
+
+def _check_differentiated(x: Expression) -> None:
+    if not STATE.differentiated:
+        raise RuntimeError(
+            f"gradient: no backward() has run on this graph, so {x!r} has no gradient; call "
+            "backward() on a scalar computed from it first"
+        )
+
+
+def last_gradients(x: Expression) -> dict[Leaf, Array]:
+    """The gradients of all parameters in the last `backward`, for one to be looked up.
+
+    Raises:
+        RuntimeError: If none has run on this graph, or the values that it used have been changed.
+    """
+    _check_differentiated(x)
+    state = STATE
+    if state.gradients is None:
+        assert state.root is not None
+        try:
+            state.gradients = parameter_gradients(state.root)
+        except GradientError as error:
+            raise GradientError(
+                f"gradient: {x!r}: parameters have been changed since backward(), whose gradients "
+                f"are made up for only when asked for; ask before update() ({error})"
+            ) from error
+    return state.gradients
 
 
 def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
