@@ -126,6 +126,10 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def has(self, name: str, lookup: bool) -> bool:
+        """Whether there is a parameter or table of this name."""
+        return (lookup, name) in self._found
+
     def find(self, key: Any, lookup: bool) -> Block:
         """The parameter or table of this name; the first, if there are several.
 
