@@ -116,7 +116,6 @@ from lazynet.dynet.noise import (
 from lazynet.dynet.norm import layer_norm, weight_norm
 from lazynet.dynet.parameters import (
     LookupParameters,
-    ParameterCollection,
     Parameters,
     const_parameter,
     lookup,
