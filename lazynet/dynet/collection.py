@@ -9,7 +9,7 @@ import numpy as np
 
 from lazynet.dynet import files
 from lazynet.dynet.config import checked_device, settings
-from lazynet.dynet.expression import short
+from lazynet.dynet.expression import as_number, short
 from lazynet.dynet.initializers import NumpyInitializer, initial_values
 from lazynet.dynet.parameters import Decay, LookupParameters, Parameters
 from lazynet.errors import ArgumentError
@@ -179,36 +179,16 @@ class ParameterCollection:
         Raises:
             ValueError: If lam is negative.
         """
-        try:
-            number = float(np.float32(lam))
-        except (TypeError, ValueError):
-            raise TypeError(f"set_weight_decay: got {short(lam)}; it takes a number") from None
+        number = as_number(lam)
+        if number is None:
+            raise TypeError(f"set_weight_decay: got {short(lam)}; it takes a number")
         if not number >= 0:
             raise ValueError(f"set_weight_decay: got {number}; it must be at least 0")
-        self.decay.lam = number
+        self.decay.lam = float(np.float32(number))
 
     def set_weight_decay_lambda(self, lam: float) -> None:
         """The same as `set_weight_decay`."""
         self.set_weight_decay(lam)
-
-    def decay_values(self) -> None:
-        """Multiply all values by 1 - lam, also of parameters that are not updated.
-
-        These get back what they have lost where DyNet applies the decay to what it stores: it does
-        so for the others only.
-        """
-        decay = self.decay
-        if decay.lam:
-            kept = np.float32(1 - decay.lam)
-            for leaf in self.leaves():
-                leaf.values *= kept
-                leaf.changed()
-            dropped = decay.note()
-            if dropped != 1.0:
-                for leaf in self.leaves():
-                    if not leaf.trainable:
-                        leaf.values /= np.float32(dropped)
-                        leaf.changed()
 
     def save(self, fname: str, name: str = "", append: bool = False) -> None:
         """Write all parameters to a file in DyNet's text format.

@@ -10,6 +10,7 @@ line of gradients follows that of values.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Block:
     @property
     def count(self) -> int:
         """How many numbers it has."""
-        return int(np.prod(self.dims, dtype=np.int64))
+        return math.prod(self.dims)
 
     @property
     def shape(self) -> Dims:
@@ -124,6 +125,10 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def has(self, name: str, lookup: bool) -> bool:
+        """Whether there is a parameter or table of this name."""
+        return (lookup, name) in self._found
 
     def find(self, key: Any, lookup: bool) -> Block:
         """The parameter or table of this name; the first, if there are several.
@@ -192,9 +197,9 @@ class Reader:
             self._found.setdefault((block.lookup, block.name), block)
             number += 2 if block.full else 1
             end = block.offset + length
-            if end < size:
+            if block.offset < end <= size:
                 file.seek(end - 1)
-                if file.read(2) == b"\n#":
+                if file.read(2) == (b"\n#" if end < size else b"\n"):
                     file.seek(end)
                     continue
                 file.seek(block.offset)  # numbers of other widths: NaN, or written by hand
@@ -346,13 +351,27 @@ def populate_all(
 
 
 def reader_to(
-    reader: Reader, parameters: list[Parameters], lookups: list[LookupParameters], key: str
+    reader: Reader,
+    parameters: list[Parameters],
+    lookups: list[LookupParameters],
+    key: str,
+    once: bool = False,
 ) -> None:
-    """Read parameters in the order of the file; nothing is changed unless everything fits."""
+    """Read parameters in the order of the file; nothing is changed unless everything fits.
+
+    Args:
+        reader: The file.
+        parameters: What to read.
+        lookups: The tables.
+        key: What names in the file begin with.
+        once: Of several with the same name, take the first.
+    """
     call, fname = reader.call, reader.fname
     if not isinstance(key, str):
         raise TypeError(f"{call}: got key {key!r}; it must be a text")
     blocks = [b for b in reader.blocks if b.name.startswith(key)]
+    if once:
+        blocks = [b for b in blocks if b is reader.find(b.name, b.lookup)]
     pairs: list[tuple[Trained, Block]] = []
     wanted: list[tuple[list[Any], bool]] = [(parameters, False), (lookups, True)]
     for targets, lookup in wanted:

@@ -249,7 +249,8 @@ def inputTensor(
     else:
         if device:
             checked_device(device, "inputTensor")
-        node = engine_constant(array)
+        # What was given may be changed by the program, and is copied
+        node = engine_constant(arr) if array is arr else _own(array.reshape(-1), array.shape)
     made = _made(_tensorInputExpression, node)
     made.reusable = reusable_expr
     return made
@@ -500,7 +501,7 @@ def _real(value: Any, name: str) -> float:
 
 
 def _array(values: Any, name: str) -> Array:
-    """An array of float32.
+    """A new array of float32, row by row.
 
     Raises:
         TypeError: If these are no numbers.
@@ -513,7 +514,7 @@ def _array(values: Any, name: str) -> Array:
     plain = array.dtype.kind in "fiub" or all(as_number(v) is not None for v in array.flat)
     if array.ndim == 0 or not plain:
         raise TypeError(f"{name}: got {short(values)}; it takes a list or an array of numbers")
-    return array.astype(_FLOAT32)
+    return array.astype(_FLOAT32, order="C")
 
 
 def _vector(values: Any, name: str) -> Array:

@@ -108,7 +108,10 @@ def concatenate(xs: list[Expression], d: int = 0) -> Expression:
     nodes = nodes_of(xs, "concatenate")
     if type(d) is not int or d < 0:
         d = dimension(d, "concatenate: d")
-    node = CONCATENATIONS.known(nodes, d)
+    try:
+        node = CONCATENATIONS.known(nodes, d)
+    except ValueError:
+        node = None  # what follows says what is wrong
     return _joined(nodes, xs, d, "concatenate") if node is None else wrap(node)
 
 

@@ -12,14 +12,16 @@ import numpy as np
 from lazynet.dynet.expression import (
     Expression,
     as_number,
+    checked,
     compute_at_once,
     last_gradients,
     short,
     wrap,
 )
-from lazynet.dynet.graph import ALWAYS, STATE, invalidate
+from lazynet.dynet.graph import ALWAYS, STATE, Stretch, invalidate
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
+from lazynet.graph import record
 from lazynet.kinds import Array
 from lazynet.ops import reshape, stop_gradient, transpose
 from lazynet.parameters import Lookup, Parameter
@@ -45,19 +47,6 @@ class Decay:
     def __init__(self, lam: float, factor: float = 1.0) -> None:
         self.lam = lam
         self.factor = factor
-
-    def note(self) -> float:
-        """The values have been multiplied by 1 - lam.
-
-        Returns:
-            The factor so far if it is at an end and begins anew, as DyNet applies it to what it
-            stores; otherwise 1.
-        """
-        self.factor *= 1.0 - self.lam
-        if self.factor >= 0.25:
-            return 1.0
-        factor, self.factor = self.factor, 1.0
-        return factor
 
 
 class Trainable(Expression, Generic[Leaf]):
@@ -155,24 +144,18 @@ class Trainable(Expression, Generic[Leaf]):
 
         files.save(self, fname, key, append)  # type: ignore[arg-type]
 
-    def populate(self, fname: str, key: str = "") -> None:
-        """Read values and gradient from a file in DyNet's text format.
-
-        Args:
-            fname: Name of the file.
-            key: The name that it has there; by default whichever comes first of this kind.
-        """
-        from lazynet.dynet import files
-
-        files.populate(self, fname, key)  # type: ignore[arg-type]
-
     def write_to_textfile(self, fname: str, key: str = "", append: bool = False) -> None:
         """The same as `save`."""
         self.save(fname, key, append)
 
     def populate_from_textfile(self, fname: str, key: str = "") -> None:
         """The same as `populate`."""
-        self.populate(fname, key)
+        self._read(fname, key)
+
+    def _read(self, fname: str, key: str) -> None:
+        from lazynet.dynet import files
+
+        files.populate(self, fname, key)  # type: ignore[arg-type]
 
     def undecayed(self, values: Array) -> Array:
         """A copy of some values as arrays show them."""
@@ -229,14 +212,14 @@ class Parameters(Trainable[Parameter]):
         """
         self.store(arr, "set_value")
 
-    def populate(self, fname: str, key: str) -> None:  # type: ignore[override]
-        """Read values from a file that `save` wrote.
+    def populate(self, fname: str, key: str) -> None:
+        """Read values and gradient from a file in DyNet's text format.
 
         Args:
-            fname: Its path.
-            key: Name of what to read; "" for the first that is in the file.
+            fname: Name of the file.
+            key: The name that it has there.
         """
-        super().populate(fname, key)
+        self._read(fname, key)
 
     def clip_inplace(self, left: float, right: float) -> None:
         """Bring all values into the range from left to right."""
@@ -317,6 +300,15 @@ class LookupParameters(Trainable[Lookup]):
         """
         self.store(arr, "init_from_array")
 
+    def populate(self, fname: str, key: str = "") -> None:
+        """Read values and gradient from a file in DyNet's text format.
+
+        Args:
+            fname: Name of the file.
+            key: The name that it has there.
+        """
+        self._read(fname, key)
+
     def row_as_array(self, row: int) -> Array:
         """A copy of one row, without weight decay."""
         number = _row(self, row, "LookupParameters.row_as_array")
@@ -345,13 +337,14 @@ class LookupExpression(Expression):
 
     __slots__ = ("table",)
 
-    def __init__(self, node: Node, table: LookupParameters) -> None:
+    def __init__(self, node: Node, graph: Stretch, table: LookupParameters) -> None:
         self.node = node
-        self.graph = STATE.stretch
+        self.graph = graph
         self.table = table
 
     def set(self, i: int) -> None:
         """Take another row; what was computed from this expression is computed anew."""
+        checked(self, "set")
         replace(self.node, _row(self.table, i, "set"))
         invalidate()
 
@@ -361,13 +354,14 @@ class LookupBatchExpression(Expression):
 
     __slots__ = ("table",)
 
-    def __init__(self, node: Node, table: LookupParameters) -> None:
+    def __init__(self, node: Node, graph: Stretch, table: LookupParameters) -> None:
         self.node = node
-        self.graph = STATE.stretch
+        self.graph = graph
         self.table = table
 
     def set(self, i: Any) -> None:
         """Take other rows; what was computed from this expression is computed anew."""
+        checked(self, "set")
         rows = _rows(self.table, i, "set")
         batch = self.node.batch
         if len(rows) != (1 if batch is None else batch):
@@ -432,21 +426,24 @@ def const_parameter(*args: Any) -> Any:
 
 
 def _picked(p: LookupParameters, index: Any, name: str) -> LookupExpression:
-    leaf = p.leaf
-    if type(index) is not int or not 0 <= index < leaf.shape[0]:
+    if type(index) is not int or not 0 <= index < p._shape[0]:
         index = _row(p, index, name)
-    result = LookupExpression(leaf[index], p)
-    if result.graph.immediate:
-        compute_at_once(result.node, result.graph)
+    stretch = STATE.stretch
+    result = LookupExpression(p.leaf[index], stretch, p)
+    if stretch.immediate:
+        compute_at_once(result.node, stretch)
     return result
 
 
 def _gathered(p: LookupParameters, indices: Any, name: str) -> LookupBatchExpression:
     rows = _rows(p, indices, name)
-    node = p.leaf[int(rows[0])] if len(rows) == 1 else p.leaf[rows]
-    result = LookupBatchExpression(node, p)
-    if result.graph.immediate:
-        compute_at_once(result.node, result.graph)
+    leaf = p.leaf
+    op: Any = leaf.row_op
+    node = leaf[int(rows[0])] if len(rows) == 1 else record(op, (leaf,), rows, len(rows))
+    stretch = STATE.stretch
+    result = LookupBatchExpression(node, stretch, p)
+    if stretch.immediate:
+        compute_at_once(node, stretch)
     return result
 
 
@@ -490,6 +487,13 @@ def _rows(p: LookupParameters, indices: Any, name: str) -> Array:
         numbers = list(indices)
     except TypeError:
         raise TypeError(f"{name}: got {short(indices)}; it takes a list of row numbers") from None
+    try:
+        rows = np.array(numbers)
+        plain = rows.ndim == 1 and rows.dtype.kind == "i"
+    except ValueError:  # lists of several lengths
+        plain = False
+    if plain and rows.min() >= 0 and rows.max() < p._shape[0]:
+        return rows if rows.dtype == np.int64 else rows.astype(np.int64)
     return np.array([_row(p, i, name) for i in numbers], np.int64)
 
 

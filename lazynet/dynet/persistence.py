@@ -16,7 +16,7 @@ import pickletools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from lazynet.dynet.collection import ParameterCollection
 from lazynet.dynet.files import (
@@ -52,10 +52,13 @@ def _pickled(description: tuple[Any, ...]) -> bytes:
 
 @dataclass(frozen=True)
 class _Name:
-    """A class or function that a pickle names. It cannot be called or changed."""
+    """A class or function that a pickle names. It cannot be changed, and calling it only raises."""
 
     module: str
     name: str
+
+    def __call__(self, *_: Any) -> Any:
+        raise pickle.UnpicklingError(f"it would call {self}")
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
@@ -64,9 +67,17 @@ class _Name:
 class _Unpickler(pickle.Unpickler):
     """Makes numbers, texts, tuples, lists, dicts and sets, and names of classes."""
 
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.named: list[_Name] = []
+
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle names, by its name alone."""
-        return _Name(module, name)
+        """What a pickle names, by its name alone; early protocols make sets by calling a class."""
+        if module in ("builtins", "__builtin__") and name in ("set", "frozenset"):
+            return set if name == "set" else frozenset
+        found = _Name(module, name)
+        self.named.append(found)
+        return found
 
     def persistent_load(self, pid: Any) -> Any:
         """Refused: DyNet writes none."""
@@ -83,12 +94,15 @@ def save(basename: str, objects: Iterable[Any]) -> None:
 
     Raises:
         AttributeError: If an object is none of these.
+        TypeError: If a spec cannot be pickled.
+        ValueError: If two parameters have the same name.
         RuntimeError: If a file cannot be written.
     """
     base = checked_name(basename, "save")
-    described = [(obj, _described(obj)) for obj in objects]
+    objects = list(objects)
     meta = io.BytesIO()
-    for _, description in described:
+    for obj in objects:
+        description = _described(obj)
         try:
             meta.write(_pickled(description))
         except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -96,15 +110,49 @@ def save(basename: str, objects: Iterable[Any]) -> None:
                 f"save: {description[0]}: its spec cannot be pickled: {error}"
             ) from error
     with Writer(f"{base}.data", False, "save") as writer:
-        for obj, _ in described:
-            if isinstance(obj, (Parameters, LookupParameters)):
-                writer.write(obj, obj.name())
-            else:
-                collection = obj.param_collection()
-                for p in (*collection.parameters, *collection.lookups):
-                    writer.write(p, p.name())
+        for p, own in _distinct(objects):
+            writer.write(p, own)
     with opened(f"{base}.meta", "wb", "save") as file:
         file.write(meta.getvalue())
+
+
+def _distinct(objects: list[Any]) -> list[tuple[Parameters | LookupParameters, str]]:
+    """The parameters and tables of some objects with their names in the file, each once.
+
+    Raises:
+        ValueError: If two have the same name; only one of them could be loaded.
+    """
+    found: dict[tuple[type, str], Parameters | LookupParameters] = {}
+    for obj in objects:
+        if isinstance(obj, (Parameters, LookupParameters)):
+            members: list[Any] = [(obj, obj.name())]
+        else:
+            collection = obj.param_collection()
+            own = [*collection.parameters, *collection.lookups]
+            members = [*((p, p.name()) for p in own), *_outer(obj)]
+        for p, name in members:
+            if found.setdefault((type(p), name), p) is not p:
+                raise ValueError(
+                    f"save: two {type(p).__name__} are called {name!r}; they belong to different "
+                    "collections; save them to different files, or make one collection a part of "
+                    "the other"
+                )
+    return [(p, name) for (_, name), p in found.items()]
+
+
+def _outer(obj: Any) -> list[tuple[Parameters, str]]:
+    """Parameters of a builder outside its collection, with names that none in a collection has.
+
+    DyNet forgets these. In its files they are missing, and in ours it does not look for them.
+    """
+    if not hasattr(obj, "outer_parameters"):
+        return []
+    path = obj.param_collection().name()
+    return [(p, _outer_name(path, i)) for i, p in enumerate(obj.outer_parameters())]
+
+
+def _outer_name(path: str, number: int) -> str:
+    return f"/_outer{path}{number}"
 
 
 def _described(obj: Any) -> tuple[Any, ...]:
@@ -163,12 +211,14 @@ def _entries(meta: str) -> list[tuple[Any, ...]]:
     entries: list[tuple[Any, ...]] = []
     while stream.tell() < len(data):
         number = len(entries)
+        unpickler = _Unpickler(stream)
         try:
-            entry = _Unpickler(stream).load()
+            entry = unpickler.load()
         except Exception as error:  # damaged pickles raise whatever they run into
+            names = f" (it names {', '.join(map(str, unpickler.named))})" if unpickler.named else ""
             raise ModelFileError(
-                f"load: {meta}, object {number}: {error}; the file is damaged, or holds more than "
-                "parameters, builders and plain data; nothing in it was run"
+                f"load: {meta}, object {number}: {error}{names}; the file is damaged, or holds "
+                "more than parameters, builders and plain data; nothing in it was run"
             ) from error
         entries.append(_checked(entry, meta, number))
     return entries
@@ -184,7 +234,12 @@ def _checked(entry: Any, meta: str, number: int) -> tuple[Any, ...]:
         and isinstance(entry[0], _Name)
         and type(entry[2]) is str
     ):
-        return tuple(_resolved(part, f"load: {meta}, object {number}") for part in entry)
+        try:
+            return tuple(_resolved(part, f"load: {meta}, object {number}") for part in entry)
+        except RecursionError:
+            raise ModelFileError(
+                f"load: {meta}, object {number}: its spec is nested too deeply, or holds itself"
+            ) from None
     raise ModelFileError(
         f"load: {meta}, object {number}: got {entry!r}; each must be a parameter with its name, or "
         "a class with its spec and the name of its collection"
@@ -233,5 +288,8 @@ def _loaded(entry: tuple[Any, ...], meta: str, reader: Reader, params: Parameter
             f"load: {meta}: {cls.__name__}.from_spec failed for spec {spec!r}: {error!r}"
         ) from error
     collection = obj.param_collection()
-    reader_to(reader, collection.parameters, collection.lookups, name)
+    reader_to(reader, collection.parameters, collection.lookups, name, once=True)
+    outer = [p for p, _ in _outer(obj)]
+    if outer and reader.has(_outer_name(name, 0), False):
+        reader_to(reader, outer, [], _outer_name(name, 0)[:-1], once=True)
     return obj

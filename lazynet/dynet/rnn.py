@@ -103,7 +103,10 @@ class _RNNBuilder:
 
     def _cell(self, layer: int, n_in: int, setting: Setting) -> Cell:
         nodes = [p.node for p in self._used(layer)]
-        return self.cell(nodes, n_in, self.hidden_dim, setting, layer == self.layers - 1)
+        cell = self.cell(nodes, n_in, self.hidden_dim, setting, layer == self.layers - 1)
+        for fused in (cell.step, cell.run):
+            fused.name = type(self).__name__
+        return cell
 
     def _used(self, layer: int) -> list[Parameters]:
         """The parameters of a layer, in the order in which its cell takes them."""
@@ -358,6 +361,10 @@ class VanillaLSTMBuilder(_Masked):
         add, n = self._model.add_parameters, self.hidden_dim
         sizes = [4 * n, 4 * n, n] if self.normed else []
         self._norms.append([add(k, init=value) for k in sizes for value in (1.0, 0.0)])
+
+    def outer_parameters(self) -> list[Parameters]:
+        """Its parameters that are not in its own collection: what normalises, layer by layer."""
+        return [p for norms in self._norms for p in norms]
 
     def _used(self, layer: int) -> list[Parameters]:
         return [*self._parameters[layer], *self._norms[layer]]

@@ -10,7 +10,7 @@ from lazynet.dynet.graph import STATE
 from lazynet.dynet.rnn import _RNNBuilder, size
 from lazynet.dynet.rnn_states import RNNState
 from lazynet.graph import Expression as Node
-from lazynet.inputs import rebatch, unbatch
+from lazynet.inputs import unbatch
 from lazynet.ops import concatenate
 
 
@@ -141,12 +141,9 @@ def _rows(xs: list[Expression], pairs: list[tuple[Any, Any]]) -> Node | None:
         for builder in pair:
             if not isinstance(builder, _RNNBuilder) or builder.normed:
                 return None
-    n = pairs[0][0].input_dim
-    nodes = [x.node for x in xs]
-    for node in nodes:
-        if node.shape != (n,) or node.batch is not None or node.type.shared:
-            return None
-    rows = rebatch(nodes)
+    rows: Node | None = pairs[0][0].initial_state()._session.rows([x.node for x in xs])
+    if rows is None:
+        return None
     for forward, backward in pairs:
         found = []
         for builder, reverse in ((forward, False), (backward, True)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lazynet.calls import record_together
 from lazynet.dynet.expression import Expression, checked, compute_at_once, short, show
 from lazynet.dynet.graph import STATE, Stretch
 from lazynet.dynet.rnn_cells import Cell, Setting, States
@@ -15,7 +16,8 @@ from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, record
 from lazynet.inputs import constant, rebatch, unbatch, zeros_once
 from lazynet.kinds import FLOAT32
-from lazynet.leaves import UNBATCH, UNSHARE
+from lazynet.leaves import REBATCH, UNBATCH, UNSHARE
+from lazynet.modes import MODES
 from lazynet.ops import dropout, reshape
 
 if TYPE_CHECKING:
@@ -34,9 +36,9 @@ class Session:
         update: Whether parameters get gradients.
         cells: One for each layer.
         first: The same for steps without a state before; None where they are the same.
-        steps: `Cell.step` of each.
-        masks: Dropout masks of each layer, as the cells take them.
-        plain: Whether a step takes nothing but the input and the state, and gives nothing else.
+        steps: `Cell.step` of each, for calls like one before; for others they return None.
+        given: The masks of each layer; None as long as they are not drawn.
+        apart: Whether a layer has results beside its state.
     """
 
     def __init__(self, builder: _RNNBuilder, update: bool) -> None:
@@ -57,14 +59,14 @@ class Session:
         builder = self.builder
         self.setting = builder.setting(self.update)
         self.cells = builder.cells(self.setting)
-        self.steps = [cell.step for cell in self.cells]
+        self.steps = [cell.step.fast for cell in self.cells]
         self.first: list[Cell] | None = None
         if builder.normed:
             setting = builder.setting(self.update)
             self.first = builder.cells(Setting(*setting.key[:-1], first=True))
+        self.apart = any([cell.outputs > cell.states for cell in self.cells])
         masked = self.setting.x or self.setting.h or self.setting.c
-        further = any(cell.outputs > cell.states for cell in self.cells)
-        self.plain = not masked and self.first is None and not further
+        self.given: list[States] | None = None if masked else [()] * len(self.cells)
 
     def zeros(self) -> States:
         """The state of a layer before a sequence."""
@@ -77,6 +79,8 @@ class Session:
         """Forget the masks that were drawn; new ones will have a row for each of a batch."""
         self.batch = batch
         self.drawn = [{} for _ in self.cells]
+        if self.setting.x or self.setting.h or self.setting.c:
+            self.given = None
 
     def masks(self, layer: int, batch: int | None) -> States:
         """The masks that a layer takes: one for all steps of all sequences on this graph."""
@@ -102,12 +106,15 @@ class Session:
         batch = x.batch
         cells = self.first if state.empty and self.first is not None else self.cells
         after: list[States] = []
+        given: list[States] = []
         for k, (cell, before) in enumerate(zip(cells, state.layers())):
             masks = self.masks(k, batch)
             self.same_batch([x, *before, *masks], "add_input")
             results = cell.step(x, *before, *masks)
             after.append(results[: cell.states])
+            given.append(masks)
             x = results[-1]
+        self.given = given
         return after, results[-1]
 
     def through(
@@ -129,6 +136,21 @@ class Session:
             found.append(results)
             rows = results[-1]
         return found
+
+    def rows(self, nodes: list[Node]) -> Node | None:
+        """Inputs as the rows of a batch; None where one has a batch itself.
+
+        Raises:
+            ValueError: If one has another length.
+        """
+        n = self.builder.input_dim
+        rows = record_together(REBATCH, nodes) if MODES.get().gradients else None
+        if rows is None or rows.shape != (n,):
+            nodes = [self.row(node, n, "an input") for node in nodes]
+            if any(node.batch is not None for node in nodes):
+                return None
+            rows = rebatch(nodes)
+        return rows
 
     def row(self, x: Node, n: int, name: str) -> Node:
         """A vector of this length, as a row of its own.
@@ -174,7 +196,7 @@ class RNNState:
     A state never changes: every method that adds something returns a new one.
     """
 
-    __slots__ = ("_at", "_graph", "_layers", "_prev", "_session", "_top", "empty")
+    __slots__ = ("_at", "_graph", "_layers", "_prev", "_session", "_top")
 
     def __init__(
         self,
@@ -191,18 +213,28 @@ class RNNState:
         self._graph = graph
         self._top = top
         self._at = at
-        self.empty = top is None and at < 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added yet, and no vectors given."""
+        return self._top is None and self._at < 0
 
     def layers(self) -> Layers:
         """The state of each layer, the lowest first; those after `add_inputs` are cut out here."""
         at = self._at
         if at >= 0:
-            cells = self._session.cells
-            results = [
-                tuple([record(UNBATCH, (rows,), at, -1) for rows in part]) for part in self._layers
+            top = self.top()
+            count = self._session.builder.states
+            layers = [
+                tuple([record(UNBATCH, (rows,), at, -1) for rows in part[:count]])
+                for part in self._layers[:-1]
             ]
-            self._layers = [r[: cell.states] for r, cell in zip(results, cells)]
-            self._top = results[-1][-1]
+            last = self._layers[-1]
+            parts = [
+                top if k == len(last) - 1 else record(UNBATCH, (rows,), at, -1)
+                for k, rows in enumerate(last)
+            ]
+            self._layers = [*layers, tuple(parts[:count])]
             self._at = -1
         return self._layers
 
@@ -237,16 +269,19 @@ class RNNState:
             self._current("add_input")
         session = self._session
         layers = self._layers if self._at < 0 else self.layers()
-        node = x.node
-        if session.plain:
+        given = session.given
+        if given is not None and (session.first is None or not self.empty):
+            node = x.node
             after = []
-            for step, before in zip(session.steps, layers):
-                results = step.fast(node, *before)
+            for step, before, masks in zip(session.steps, layers, given):
+                results = step(node, *before, *masks)
                 if results is None:  # a call unlike those before
                     break
                 after.append(results)
                 node = results[-1]
             else:
+                if session.apart:
+                    after = [r[: cell.states] for r, cell in zip(after, session.cells)]
                 graph = STATE.stretch
                 if graph.immediate:
                     compute_at_once(node, graph)
@@ -255,13 +290,11 @@ class RNNState:
         return self._after(after, node)
 
     def _inputs(self, xs: Any, name: str) -> list[Node]:
-        nodes = []
         for x in xs:
             if not isinstance(x, Expression) or not x.graph.alive:
                 checked(x, f"RNNState.{name}")
-            nodes.append(x.node)
         self._current(name)
-        return nodes
+        return [x.node for x in xs]
 
     def add_inputs(self, xs: Iterable[Expression]) -> list[RNNState]:
         """The states after each of several inputs, as `add_input` one after the other gives them.
@@ -320,28 +353,22 @@ class RNNState:
 
     def top(self) -> Node:
         """The node of the output."""
-        self.layers()
-        assert self._top is not None
+        if self._top is None:  # after `add_inputs`
+            self._top = record(UNBATCH, (self._layers[-1][-1],), self._at, -1)
         return self._top
 
     def _scan(self, nodes: list[Node]) -> list[tuple[Node, ...]] | None:
-        session = self._session
-        n = session.builder.input_dim
-        for k, node in enumerate(nodes):
-            if node.shape != (n,) or node.type.shared:
-                nodes[k] = session.row(node, n, "an input")
-            if node.batch is not None:
-                return None
-        return session.through(self, rebatch(nodes))
+        rows = self._session.rows(nodes)
+        return None if rows is None else self._session.through(self, rows)
 
     def output(self) -> Expression | None:
         """The output: the last layer's hidden state. None before the first input."""
-        if self.empty:
-            return None
-        if self._at >= 0:
-            self.layers()
-        assert self._top is not None
-        return Expression(self._top, self._graph)
+        top = self._top
+        if top is None:
+            if self._at < 0:
+                return None
+            top = self.top()
+        return Expression(top, self._graph)
 
     def h(self) -> tuple[Expression, ...]:
         """The hidden state of each layer; empty before the first input."""

@@ -37,6 +37,8 @@ class Rule(Optimizer):
     """Whether parameters may be updated as parts of one vector."""
     in_place: ClassVar[bool] = False
     """Whether `move` may have the gradient itself to overwrite."""
+    linear: ClassVar[bool] = False
+    """Whether the update is x -= rate g, and nothing is remembered."""
 
     def __init__(self, model: Model, **settings: float) -> None:
         Optimizer.__init__(self, model, 0.0, sparse="lazy")
@@ -58,6 +60,10 @@ class Rule(Optimizer):
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
         self.move(x, gradient, state, self.rate(lr, count), scratch(x, 0))
+
+    def some_rows(self) -> bool:
+        """Whether only the rows of a table that have a gradient are updated."""
+        return self._some_rows()
 
     def state(self, p: Parameter) -> State:
         """What is remembered of a parameter."""
@@ -92,6 +98,7 @@ class SGD(Rule):
     """x -= rate g."""
 
     in_place = True
+    linear = True
 
     @property
     def still(self) -> bool:

@@ -12,89 +12,15 @@ import numpy as np
 
 from lazynet.dynet import rules
 from lazynet.dynet.collection import ParameterCollection
+from lazynet.dynet.parameters import LookupParameters, Parameters
+from lazynet.dynet.updates import FLOAT, Plan, Step, gradient_or_none, square
 from lazynet.errors import FileError, GradientError, RangeError
 from lazynet.execute import LOCK
 from lazynet.files import fetch, store
-from lazynet.optim.flat import Chunk, block_size, cut
-from lazynet.optim.gradient import Gradient, gradient_of, norm
-from lazynet.optim.work import SMALL
-from lazynet.parameters import Lookup, Parameter, finish, gradients_of
+from lazynet.optim.gradient import gradient_of
+from lazynet.parameters import Parameter, finish
 
 _FORMAT = "lazynet-dynet-trainer-1"
-
-
-class _Vector:
-    """Small parameters that are updated as one vector, of which their values are parts.
-
-    Attributes:
-        parameters: These.
-        members: For each, its part, and zeros like it.
-        chunk: Their values, slots, and gradient as flat arrays.
-        spare: Such an array for intermediate results, or the gradient again.
-    """
-
-    __slots__ = ("chunk", "members", "parameters", "spare")
-
-    def __init__(self, parameters: list[Parameter], rule: rules.Rule) -> None:
-        states = [rule.state(p) for p in parameters]
-        self.parameters = parameters
-        self.chunk = Chunk(parameters, states)
-        chunk = self.chunk
-        self.spare = chunk.gradient if rule.in_place else np.empty_like(chunk.x)
-        zeros = [np.zeros(p.values.shape, p.values.dtype) for p in parameters]
-        self.members = list(zip(parameters, self.chunk.x_parts, zeros))
-        for state in states:
-            state.updates = max(state.updates, 1)  # has slots that are not to be forgotten
-
-
-class _Plan:
-    """How the parameters of a collection are updated.
-
-    Attributes:
-        size: How many parameters and tables there were.
-        vectors: The small ones.
-        alone: The others, and tables.
-        frozen: What is not updated.
-    """
-
-    __slots__ = ("alone", "frozen", "size", "vectors")
-
-    def __init__(self, model: ParameterCollection, rule: rules.Rule) -> None:
-        self.size = len(model.parameters) + len(model.lookups)
-        small: list[Parameter] = []
-        self.alone: list[Parameter] = []
-        self.frozen: list[Parameter] = []
-        for p in model.leaves():
-            if not p.trainable:
-                self.frozen.append(p)
-            elif isinstance(p, Lookup) or p.values.size > SMALL or not rule.together:
-                self.alone.append(p)
-            elif p.values.size:
-                # where somebody holds a view of the values, they must stay where they are
-                (self.alone if p.viewed() else small).append(p)
-        self.vectors = [
-            _Vector(small[part], rule) for part in (cut(small, block_size(_FLOAT)) if small else [])
-        ]
-
-    def read(self, size: int) -> bool:
-        """Bring the gradients of the small ones together; False if this plan does not hold."""
-        if size != self.size:
-            return False
-        for p in self.frozen:
-            if p.trainable:
-                return False
-        for p in self.alone:
-            if not p.trainable:
-                return False
-        for vector in self.vectors:
-            gradients = gradients_of(vector.members)
-            if gradients is None:
-                return False
-            np.concatenate(gradients, None, vector.chunk.gradient)
-        return True
-
-
-_FLOAT = np.dtype(np.float32)
 
 
 class Trainer:
@@ -131,8 +57,8 @@ class Trainer:
         self._threshold = 5.0
         self._updates = self._clips = 0
         self._updates_seen = self._clips_seen = 0
-        self._rate = np.zeros((), _FLOAT)
-        self._plan: _Plan | None = None
+        self._rate = np.zeros((), FLOAT)
+        self._plan: Plan | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -170,13 +96,12 @@ class Trainer:
         """
         with LOCK, np.errstate(all="ignore"):
             plan = self._read()
-            vectors = plan.vectors
-            alone = [(p, _gradient(p)) for p in plan.alone] if plan.alone else ()
-            scale = self._scale(plan, alone)
-            rule, lr, count = self._rule, self._lr, self._updates + 1
-            rate = self._rate
+            rule = self._rule
+            step = Step(plan, rule) if plan.tables or plan.alone else None
+            scale = self._scale(plan, step)
+            lr, count, rate = self._lr, self._updates + 1, self._rate
             rate[()] = rule.rate(lr, count)
-            for vector in vectors:
+            for vector in plan.vectors:
                 chunk = vector.chunk
                 if scale != 1.0:
                     chunk.gradient *= scale
@@ -184,11 +109,8 @@ class Trainer:
                     rule.move(chunk.x, chunk.gradient, chunk.slots, rate, vector.spare)
                 finally:  # interrupted, the update can be repeated: no gradient counts twice
                     finish(vector.parameters)
-            for p, gradient in alone:
-                try:
-                    rule.apply(p, gradient, lr, scale, count)
-                finally:
-                    finish([p])
+            if step is not None:
+                step.apply(rule, lr, rate, scale, count)
             self._updates = count
             if self._model.decay.lam:
                 self._decay()
@@ -208,11 +130,12 @@ class Trainer:
         some += self._members(updated_lookups, self._model.lookups, "updated_lookups")
         with LOCK, np.errstate(all="ignore"):
             plan = self._read()
-            scale = self._scale(plan, [(p, _gradient(p)) for p in plan.alone])
+            scale = self._scale(plan, Step(plan, self._rule))
             for p in some:
                 if p.trainable:
                     try:
-                        self._rule.apply(p, _gradient(p), self._lr, scale, self._updates + 1)
+                        gradient = gradient_or_none(p)
+                        self._rule.apply(p, gradient, self._lr, scale, self._updates + 1)
                     finally:
                         finish([p])
             self._updates += 1
@@ -325,38 +248,33 @@ class Trainer:
                 )
         return [parameters[i].leaf for i in dict.fromkeys(indices)]
 
-    def _read(self) -> _Plan:
+    def _read(self) -> Plan:
         """What to update; the gradients of small parameters are brought together."""
         model = self._model
         plan = self._plan
         size = len(model.parameters) + len(model.lookups)
         if plan is None or not plan.read(size):
-            plan = self._plan = _Plan(model, self._rule)
+            plan = self._plan = Plan(model.leaves(), self._rule)
             if not plan.read(size):
                 raise AssertionError("a plan does not hold where it was made")
         return plan
 
-    def _scale(self, plan: _Plan, alone: Iterable[tuple[Parameter, Gradient | None]]) -> float:
+    def _scale(self, plan: Plan, step: Step | None) -> float:
         """The factor on all gradients that clips them."""
-        square = 0.0
+        total = 0.0
         for vector in plan.vectors:
-            gradient = vector.chunk.gradient
-            part = float(gradient.dot(gradient))
-            if not 1e-30 < part < 1e30:  # out of the range of float32, perhaps
-                part = norm(gradient) ** 2
-            square += part
-        for _, other in alone:
-            if other is not None:
-                square += other.norm() ** 2
+            total += square(vector.chunk.gradient)
+        if step is not None:
+            total += step.square()
         for p in plan.frozen:
             if p.has_gradient():
-                square += gradient_of(p).norm() ** 2
-        if not square < math.inf:
+                total += gradient_of(p).norm() ** 2
+        if not total < math.inf:
             self._refuse()
         threshold = self._threshold
-        if threshold and square > threshold * threshold:
+        if threshold and total > threshold * threshold:
             self._clips += 1
-            return threshold / math.sqrt(square)
+            return threshold / math.sqrt(total)
         return 1.0
 
     def _refuse(self) -> None:
@@ -373,12 +291,30 @@ class Trainer:
         )
 
     def _decay(self) -> None:
-        """Weight decay, after an update."""
-        self._model.decay_values()
+        """Multiply all values by 1 - lambda, also of parameters that are not updated.
+
+        DyNet does so by a factor beside them, and applies it when it is small, to those that are
+        updated: the others get back what they had lost.
+        """
+        kept = 1 - self._model.decay.lam
+        owners: list[Parameters | LookupParameters]
+        owners = [*self._model.parameters, *self._model.lookups]
+        decays = {owner.decay: None for owner in owners}
+        for decay in decays:
+            decay.factor *= kept
+        small = [decay for decay in decays if decay.factor < _SMALLEST_DECAY]
+        for owner in owners:
+            p = owner.leaf
+            p.values *= FLOAT.type(kept)
+            if not p.trainable and owner.decay in small:
+                p.values /= FLOAT.type(owner.decay.factor)
+            p.changed()
+        for decay in small:
+            decay.factor = 1.0
 
 
-def _gradient(p: Parameter) -> Gradient | None:
-    return gradient_of(p) if p.has_gradient() else None
+_SMALLEST_DECAY = 0.25
+"""The factor of weight decay below which DyNet applies it."""
 
 
 class SimpleSGDTrainer(Trainer):

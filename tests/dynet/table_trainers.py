@@ -35,12 +35,14 @@ class Run:
         self.found = {}
 
     def step(self, *parts, size=1.0):
-        """One update. Parts are parameters, or numbers of rows of the table."""
+        """One update. Parts are parameters, rows of the table, or a table and a row."""
         dy = self.dy
         dy.renew_cg()
         terms = []
         for part in parts:
-            x = self.table[part] if isinstance(part, int) else part
+            if isinstance(part, int):
+                part = (self.table, part)
+            x = part[0][part[1]] if isinstance(part, tuple) else part
             weights = dy.inputTensor(size * self.rng.standard_normal(x.dim()[0]))
             terms.append(dy.sum_elems(dy.cmult(x, weights)) + dy.sum_elems(dy.cmult(x, x)))
         if terms:
@@ -179,6 +181,23 @@ for trainer, choices in TRAINERS.items():
         run.owned += [c, rows]
         run.step(run.a, c, rows, 1)
         run.step(run.b, c, 2)
+
+    @script("several tables", trainer, settings)
+    def _(run):
+        small, wide = (
+            run.m.lookup_parameters_from_numpy(run.rng.standard_normal((4, n))) for n in (2, 90)
+        )
+        run.owned += [small, wide]
+        for _ in range(2):
+            run.step(run.a, 0, 3, 0, 0, (small, 1), (small, 3), (small, 1), (wide, 2))
+            run.step(1, (wide, 0), (wide, 1), (wide, 2), (wide, 0))
+
+    @script("many rows", trainer, settings)
+    def _(run):
+        rows = run.m.lookup_parameters_from_numpy(run.rng.standard_normal((80, 2)))
+        run.owned.append(rows)
+        run.step(*((rows, int(i)) for i in run.rng.permutation(80)[:70]))
+        run.step(*((rows, int(i)) for i in run.rng.randint(0, 80, 70)))
 
     @script("without a gradient", trainer, settings)
     def _(run):

@@ -431,6 +431,24 @@ def test_large_parameters_are_updated_like_small_ones(trainer, sparse) -> None:
 
 
 @each
+def test_rows_by_themselves_are_updated_like_rows_together(trainer, monkeypatch) -> None:
+    def train():
+        rng = np.random.default_rng(6)
+        m = dy.ParameterCollection()
+        tables = [m.lookup_parameters_from_numpy(distribution(5, n)) for n in (3, 4)]
+        updater = trainer(m)
+        for _ in range(4):
+            rows = [(t, int(rng.integers(5))) for t in tables + tables]
+            step(updater, *((t, i, rng.standard_normal(t.shape()[1])) for t, i in rows))
+        return [t.as_array() for t in tables]
+
+    together = train()
+    monkeypatch.setattr("lazynet.dynet.updates.TOGETHER", 0)
+    for a, b in zip(together, train()):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@each
 def test_large_tables_densely_are_like_their_rows(trainer) -> None:
     # few of many rows are looked up: the rest moves by what the rule says of rows without gradient
     rng = np.random.default_rng(5)
