@@ -7,7 +7,6 @@ import pytest
 import lazynet as ln
 import lazynet.dynet as dy
 
-
 collect_ignore = ["programs", "record.py", "record_api.py", "record_programs.py"]
 """Programs are run, not imported."""
 
