@@ -101,14 +101,16 @@ def real(value: Any, name: str, role: str) -> float:
 
     Raises:
         TypeError: If it is none.
+        ValueError: If it is NaN.
     """
-    if type(value) is float:
-        return value
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         raise TypeError(
             f"{name}: got {short(value)} for {role}; it must be a real number"
         ) from None
+    if math.isnan(number):
+        raise ValueError(f"{name}: got NaN for {role}; it must be a real number")
+    return number
