@@ -76,6 +76,13 @@ def places(values: Any, n: int, name: str, role: str = "index") -> Array:
         OverflowError: If one is negative.
         ValueError: If one is n or more.
     """
+    if type(values) is list and 0 < len(values) < 100:  # NumPy takes longer for its least number
+        try:
+            array = np.array(values)
+            if array.dtype is INT64 and array.ndim == 1 and 0 <= min(values) <= max(values) < n:
+                return array
+        except (ValueError, OverflowError):  # ragged, or beyond 64 bits
+            pass
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
         raise TypeError(f"{name}: got {short(values)}; it takes a list of whole numbers")
     entries = values if isinstance(values, (list, tuple, np.ndarray)) else list(values)
@@ -87,10 +94,7 @@ def places(values: Any, n: int, name: str, role: str = "index") -> Array:
         array = np.zeros((0, 0))
     if array.dtype.kind not in "iu" or array.ndim != 1:
         return np.array([place(v, n, name, role) for v in entries], INT64)
-    if type(values) is list and len(values) < 100:  # where NumPy takes longer
-        low, high = min(values), max(values)
-    else:
-        low, high = array.min(), array.max()
+    low, high = array.min(), array.max()
     if low < 0 or high >= n:
         place(int(low if low < 0 else high), n, name, role)
     return array if array.dtype is INT64 else array.astype(INT64)
@@ -101,14 +105,16 @@ def real(value: Any, name: str, role: str) -> float:
 
     Raises:
         TypeError: If it is none.
+        ValueError: If it is NaN.
     """
-    if type(value) is float:
-        return value
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         raise TypeError(
             f"{name}: got {short(value)} for {role}; it must be a real number"
         ) from None
+    if math.isnan(number):
+        raise ValueError(f"{name}: got NaN for {role}; it must be a real number")
+    return number

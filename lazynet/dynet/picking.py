@@ -103,21 +103,20 @@ def pick(e: Expression, index: int = 0, dim: int = 0) -> _pickerExpression:
         OverflowError: If the index is negative.
         TypeError: If it is no number.
     """
-    node = checked(e, "pick").node
+    if not isinstance(e, Expression) or not e.graph.alive:
+        checked(e, "pick")
+    node = e.node
     if type(dim) is not int or dim < 0:
         dim = natural(dim, "pick", "dimension")
     found = _PICKS.get((node.type, dim))
     op, n, stride = found if found is not None else _find(node, dim, "pick")
     if type(index) is not int or not 0 <= index < n:
         index = place(index, n, "pick")
-    return _picker(unary(op, node, index * stride))
-
-
-def _picker(node: Node) -> _pickerExpression:
+    picked = unary(op, node, index * stride)
     stretch = STATE.stretch
     if stretch.immediate:
-        compute_at_once(node, stretch)
-    return _pickerExpression(node, stretch)
+        compute_at_once(picked, stretch)
+    return _pickerExpression(picked, stretch)
 
 
 def pick_batch(e: Expression, indices: list[int], dim: int = 0) -> _pickerBatchExpression:
@@ -445,7 +444,13 @@ def index(x: Expression, key: Any) -> Expression:
     if type(key) is int:
         found = _PICKS.get((node.type, 0))
         op, n, stride = found if found is not None else _find(node, 0, "expression[...]")
-        return _picker(unary(op, node, _entry(key, n) * stride))
+        if not 0 <= key < n:
+            key = _entry(key, n)
+        picked = unary(op, node, key * stride)
+        stretch = STATE.stretch
+        if stretch.immediate:
+            compute_at_once(picked, stretch)
+        return _pickerExpression(picked, stretch)
     if isinstance(key, slice):
         n = node.shape[0]
         start = 0 if key.start is None else key.start

@@ -151,6 +151,7 @@ def scale_gradient(x: Expression, lambd: float = 1.0) -> Expression:
 
     Raises:
         TypeError: If the factor is no number.
+        ValueError: If it is NaN.
     """
     node = checked(x, "scale_gradient").node
     return wrap(unary(SCALE_GRADIENT, node, real(lambd, "scale_gradient", "lambd")))

@@ -19,7 +19,7 @@ from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
 from lazynet.ops.elementwise import ready
 from lazynet.ops.index import blocks
-from lazynet.ops.shape import Rearrangement, Reshape
+from lazynet.ops.shape import Rearrangement, Reshape, whole_number
 
 
 def _reversed(x: Array) -> Array:
@@ -96,25 +96,31 @@ def reshape_columns(x: Any, shape: Sequence[int], batch: int | None = None) -> E
     [1.0, 3.0, 2.0, 4.0]
     """
     e = as_expression(x, "reshape_columns")
-    target = tuple(shape)
+    target = tuple([whole_number(n, "reshape_columns: shape") for n in shape])
+    if batch is None:
+        if prod(target) != e.size:
+            raise ShapeError(
+                f"reshape_columns: got {e.shape} and the target {target}; both must have the same "
+                "number of elements; for another batch name its size"
+            )
+        return e if target == e.shape else unary(reshape_op(e.shape, target), e)
     own = e.batch
     rows = 1 if own is None else own
-    count = rows if batch is None else batch
-    if (count < 1 and batch is not None) or prod(target) * count != e.size * rows:
+    if batch < 1 or prod(target) * batch != e.size * rows:
         raise ShapeError(
-            f"reshape_columns: got {e.shape} with {rows} rows and the target {target} with {count} "
+            f"reshape_columns: got {e.shape} with {rows} rows and the target {target} with {batch} "
             "rows; both must have the same number of elements, and a batch at least one row"
         )
-    if count == rows and (batch is None or (own is None) == (count == 1)):
-        return e if target == e.shape else unary(reshape_op(e.shape, target), e)
-    if count == 1:
+    if batch == rows and (own is None) == (batch == 1):
+        return reshape_columns(e, target)
+    if batch == 1:
         return record(JoinRows(e.shape, rows, target), (e,))
     total = (e.size * rows,)
     if own is not None:
         e = record(JoinRows(e.shape, rows, total), (e,))
     elif e.shape != total:
         e = unary(reshape_op(e.shape, total), e)
-    e = blocks(e, np.arange(count), prod(target))
+    e = blocks(e, np.arange(batch), prod(target))
     return e if len(target) == 1 else unary(reshape_op(e.shape, target), e)
 
 

@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import as_strided
 from lazynet.backend import scatter_add
 from lazynet.deferred import TRACED_ROWS, Deferred, Integer, is_deferred
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
-from lazynet.graph import Expression, record
+from lazynet.graph import Expression, record, unary
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, INT64, Array, Call, Shape
 from lazynet.ops.elementwise import ready
@@ -239,6 +239,11 @@ def window_op(source: Shape, spans: tuple[Span, ...]) -> Window:
     return ready(Window(source, spans))
 
 
+@lru_cache(maxsize=4096)
+def _fixed_window_op(source: Shape, slices: tuple[tuple[int, int, int], ...]) -> FixedWindow:
+    return ready(FixedWindow(source, slices))
+
+
 def window(x: Expression, starts: list[int], spans: list[Span]) -> Expression:
     """Record the window of x that begins at `starts` of the leading axes."""
     source = x.shape
@@ -251,7 +256,7 @@ def window(x: Expression, starts: list[int], spans: list[Span]) -> Expression:
     if x.type.shared and (kept > 1 or all(count != -1 for count, _ in spans)):
         # a part of a weight that stands for a weight itself: shared by the batch, so no payload
         slices = tuple((s, count, step) for s, (count, step) in zip(starts, spans))
-        return record(FixedWindow(source, slices), (x,))
+        return unary(_fixed_window_op(source, slices), x)
     place = 0
     for k, n in enumerate(source):
         place = place * n + (starts[k] if k < len(starts) else 0)

@@ -362,6 +362,7 @@ BAD = [
     ("flip_gradient", lambda: dy.flip_gradient(2), TypeError),
     ("scale_gradient", lambda: dy.scale_gradient(vector(), None), TypeError),
     ("scale_gradient", lambda: dy.scale_gradient(vector(), "2"), TypeError),
+    ("scale_gradient", lambda: dy.scale_gradient(vector(), float("nan")), ValueError),
     ("scale_gradient", lambda: dy.scale_gradient(None, 2), TypeError),
     ("to_device", lambda: dy.to_device(vector(), "GPU:0"), RuntimeError),
     ("to_device", lambda: dy.to_device(vector(), None), TypeError),
