@@ -24,7 +24,7 @@ from lazynet.kinds import (
 from lazynet.leaves import UNSHARE, import_kind
 from lazynet.modes import MODES
 from lazynet.native import mypyc_attr
-from lazynet.tape import LOCAL, Tape, open_tape, tape_for_input
+from lazynet.tape import LOCAL, UNKNOWN, Tape, open_tape, tape_for_input
 
 _modes: Final = MODES.get
 
@@ -540,33 +540,11 @@ def known(op: Op, args: tuple[Any, ...], payload: Any = None, batch: int | None 
         return None
     start = len(tape.args)
     types: list[Any] = []
-    kind = None
-    state = known_rows(tape, args, types)
-    if state != UNKNOWN:
-        kind = found.get(types[0] if len(types) == 1 else tuple(types))
-    rows = -1
-    if batch is not None:
-        rows = batch
-    elif state == BATCHES and kind is not None:
-        rows = joint_rows(tape, kind, start)
-    return finished(tape, kind, start, rows, payload)
-
-
-def joint_rows(tape: Tape, kind: Kind, start: int) -> int:
-    """Batch of a node whose arguments begin at `start`; takes them back where they disagree."""
-    rows = tape.rows
-    op: Op = kind.op
-    given = [rows[i] for i in tape.args[start:]]
-    try:
-        return op.batch(*given)
-    except LazynetError:
-        del tape.args[start:]
-        raise
-
-
-UNKNOWN: Final = 0
-SINGLE: Final = 1
-BATCHES: Final = 2
+    rows = known_rows(tape, args, types)
+    kind = None if rows == UNKNOWN else found.get(types[0] if len(types) == 1 else tuple(types))
+    if kind is not None and batch is None and rows >= 0:
+        rows = tape.joint_rows(op, start)
+    return finished(tape, kind, start, rows if batch is None else batch, payload)
 
 
 def known_rows(tape: Tape, args: tuple[Any, ...], types: list[Any]) -> int:
@@ -578,27 +556,26 @@ def known_rows(tape: Tape, args: tuple[Any, ...], types: list[Any]) -> int:
         types: Their types are added.
 
     Returns:
-        SINGLE or BATCHES if all were found, and not all of them are parameters; else UNKNOWN.
+        The largest of their batches (-1 for single rows); UNKNOWN if one was not found, or all of
+        them are parameters.
     """
     kinds = tape.kinds
     rows = tape.rows
-    own = False
-    state = SINGLE
+    largest = UNKNOWN
     for a in args:
         if not isinstance(a, Expression):
             return UNKNOWN
         if a.tape is tape:
-            own = True
             i = a.index
-            if rows[i] != -1:
-                state = BATCHES
+            if rows[i] > largest:
+                largest = rows[i]
         else:
             i = _leaf_index(tape, a)
             if i < 0:
                 return UNKNOWN
         tape.args.append(i)
         types.append(kinds[i].type)
-    return state if own else UNKNOWN
+    return largest
 
 
 def finished(

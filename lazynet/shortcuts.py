@@ -17,19 +17,16 @@ import numpy as np
 
 import lazynet.kinds
 from lazynet.graph import (
-    BATCHES,
-    UNKNOWN,
     Expression,
     Leaf,
     finished,
     handle,
-    joint_rows,
     known_rows,
     mark,
 )
 from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Shape, Type, derived_table
 from lazynet.modes import MODES
-from lazynet.tape import LOCAL, Tape, tape_for_input
+from lazynet.tape import LOCAL, UNKNOWN, Tape, tape_for_input
 
 _modes: Final = MODES.get
 _ARRAY: Final = np.ndarray
@@ -66,11 +63,10 @@ class Lists:
         if type(axis) is not int or not (type(xs) is list or type(xs) is tuple):
             return None
         key: list[Any] = [axis]
-        state = known_rows(tape, tuple(xs), key)
-        kind = None if state == UNKNOWN else self.kinds.get(tuple(key))
-        rows = -1
-        if state == BATCHES and kind is not None:
-            rows = joint_rows(tape, kind, start)
+        rows = known_rows(tape, tuple(xs), key)
+        kind = None if rows == UNKNOWN else self.kinds.get(tuple(key))
+        if kind is not None and rows >= 0:
+            rows = tape.joint_rows(kind.op, start)
         return finished(tape, kind, start, rows, None)
 
     def learn(self, xs: Any, axis: Any, result: Expression) -> Expression:

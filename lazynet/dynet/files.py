@@ -10,6 +10,7 @@ line of gradients follows that of values.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Block:
     @property
     def count(self) -> int:
         """How many numbers it has."""
-        return int(np.prod(self.dims, dtype=np.int64))
+        return math.prod(self.dims)
 
     @property
     def shape(self) -> Dims:
@@ -124,6 +125,10 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def has(self, name: str, lookup: bool) -> bool:
+        """Whether there is a parameter or table of this name."""
+        return (lookup, name) in self._found
 
     def find(self, key: Any, lookup: bool) -> Block:
         """The parameter or table of this name; the first, if there are several.

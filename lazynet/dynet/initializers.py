@@ -10,7 +10,7 @@ import numpy as np
 
 from lazynet.dynet.expression import as_number, short
 from lazynet.dynet.files import opened
-from lazynet.errors import ShapeError
+from lazynet.errors import OutOfMemoryError, ShapeError
 from lazynet.kinds import Array
 from lazynet.randomness import next_key
 
@@ -237,11 +237,25 @@ def initial_values(
     An array brings its own shape: DyNet makes the parameter like the array, whatever was asked for.
 
     Raises:
-        ValueError: If `init` is nothing known.
+        ValueError: If `init` is nothing known, or does not suit the shape.
+        MemoryError: If there is not enough of it.
     """
     if isinstance(init, np.ndarray):
         return NumpyInitializer(init).array
-    return _initializer(init, shape, scale, mean, std).values(shape, lookup)
+    chosen = _initializer(init, shape, scale, mean, std)
+    try:
+        values = np.asarray(chosen.values(shape, lookup), np.float32)
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"{type(chosen).__name__}: a parameter of shape {shape} does not fit into memory; make "
+            "it smaller"
+        ) from error
+    if values.shape != shape:
+        raise ShapeError(
+            f"{type(chosen).__name__}: gave values of shape {values.shape} for a parameter of "
+            f"shape {shape}; both must be the same"
+        )
+    return values
 
 
 def _initializer(init: Any, shape: Shape, scale: float, mean: float, std: float) -> PyInitializer:

@@ -250,10 +250,8 @@ def inputTensor(
     else:
         if device:
             _check_device(device, "inputTensor")
-        if array is arr:
-            node = engine_constant(array)  # a copy
-        else:
-            node = _own(array.reshape(-1), array.shape)
+        # What was given may be changed by the program, and is copied
+        node = engine_constant(arr) if array is arr else _own(array.reshape(-1), array.shape)
     made = _made(_tensorInputExpression, node)
     made.reusable = reusable_expr
     return made

@@ -18,9 +18,10 @@ from lazynet.dynet.expression import (
     short,
     wrap,
 )
-from lazynet.dynet.graph import ALWAYS, STATE, invalidate
+from lazynet.dynet.graph import ALWAYS, STATE, Stretch, invalidate
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
+from lazynet.graph import record
 from lazynet.kinds import Array
 from lazynet.ops import reshape, stop_gradient, transpose
 from lazynet.parameters import Lookup, Parameter
@@ -143,24 +144,18 @@ class Trainable(Expression, Generic[Leaf]):
 
         files.save(self, fname, key, append)  # type: ignore[arg-type]
 
-    def populate(self, fname: str, key: str = "") -> None:
-        """Read values and gradient from a file in DyNet's text format.
-
-        Args:
-            fname: Name of the file.
-            key: The name that it has there; by default whichever comes first of this kind.
-        """
-        from lazynet.dynet import files
-
-        files.populate(self, fname, key)  # type: ignore[arg-type]
-
     def write_to_textfile(self, fname: str, key: str = "", append: bool = False) -> None:
         """The same as `save`."""
         self.save(fname, key, append)
 
     def populate_from_textfile(self, fname: str, key: str = "") -> None:
         """The same as `populate`."""
-        self.populate(fname, key)
+        self._read(fname, key)
+
+    def _read(self, fname: str, key: str) -> None:
+        from lazynet.dynet import files
+
+        files.populate(self, fname, key)  # type: ignore[arg-type]
 
     def undecayed(self, values: Array) -> Array:
         """A copy of some values as arrays show them."""
@@ -216,6 +211,15 @@ class Parameters(Trainable[Parameter]):
             arr: An array of the shape of this parameter.
         """
         self.store(arr, "set_value")
+
+    def populate(self, fname: str, key: str) -> None:
+        """Read values and gradient from a file in DyNet's text format.
+
+        Args:
+            fname: Name of the file.
+            key: The name that it has there.
+        """
+        self._read(fname, key)
 
     def clip_inplace(self, left: float, right: float) -> None:
         """Bring all values into the range from left to right."""
@@ -296,6 +300,15 @@ class LookupParameters(Trainable[Lookup]):
         """
         self.store(arr, "init_from_array")
 
+    def populate(self, fname: str, key: str = "") -> None:
+        """Read values and gradient from a file in DyNet's text format.
+
+        Args:
+            fname: Name of the file.
+            key: The name that it has there.
+        """
+        self._read(fname, key)
+
     def row_as_array(self, row: int) -> Array:
         """A copy of one row, without weight decay."""
         number = _row(self, row, "LookupParameters.row_as_array")
@@ -324,9 +337,9 @@ class LookupExpression(Expression):
 
     __slots__ = ("table",)
 
-    def __init__(self, node: Node, table: LookupParameters) -> None:
+    def __init__(self, node: Node, graph: Stretch, table: LookupParameters) -> None:
         self.node = node
-        self.graph = STATE.stretch
+        self.graph = graph
         self.table = table
 
     def set(self, i: int) -> None:
@@ -341,9 +354,9 @@ class LookupBatchExpression(Expression):
 
     __slots__ = ("table",)
 
-    def __init__(self, node: Node, table: LookupParameters) -> None:
+    def __init__(self, node: Node, graph: Stretch, table: LookupParameters) -> None:
         self.node = node
-        self.graph = STATE.stretch
+        self.graph = graph
         self.table = table
 
     def set(self, i: Any) -> None:
@@ -413,21 +426,24 @@ def const_parameter(*args: Any) -> Any:
 
 
 def _picked(p: LookupParameters, index: Any, name: str) -> LookupExpression:
-    leaf = p.leaf
-    if type(index) is not int or not 0 <= index < leaf.shape[0]:
+    if type(index) is not int or not 0 <= index < p._shape[0]:
         index = _row(p, index, name)
-    result = LookupExpression(leaf[index], p)
-    if result.graph.immediate:
-        compute_at_once(result.node, result.graph)
+    stretch = STATE.stretch
+    result = LookupExpression(p.leaf[index], stretch, p)
+    if stretch.immediate:
+        compute_at_once(result.node, stretch)
     return result
 
 
 def _gathered(p: LookupParameters, indices: Any, name: str) -> LookupBatchExpression:
     rows = _rows(p, indices, name)
-    node = p.leaf[int(rows[0])] if len(rows) == 1 else p.leaf[rows]
-    result = LookupBatchExpression(node, p)
-    if result.graph.immediate:
-        compute_at_once(result.node, result.graph)
+    leaf = p.leaf
+    op: Any = leaf.row_op
+    node = leaf[int(rows[0])] if len(rows) == 1 else record(op, (leaf,), rows, len(rows))
+    stretch = STATE.stretch
+    result = LookupBatchExpression(node, stretch, p)
+    if stretch.immediate:
+        compute_at_once(node, stretch)
     return result
 
 
@@ -471,6 +487,13 @@ def _rows(p: LookupParameters, indices: Any, name: str) -> Array:
         numbers = list(indices)
     except TypeError:
         raise TypeError(f"{name}: got {short(indices)}; it takes a list of row numbers") from None
+    try:
+        rows = np.array(numbers)
+        plain = rows.ndim == 1 and rows.dtype.kind == "i"
+    except ValueError:  # lists of several lengths
+        plain = False
+    if plain and rows.min() >= 0 and rows.max() < p._shape[0]:
+        return rows if rows.dtype == np.int64 else rows.astype(np.int64)
     return np.array([_row(p, i, name) for i in numbers], np.int64)
 
 

@@ -110,14 +110,14 @@ def save(basename: str, objects: Iterable[Any]) -> None:
                 f"save: {description[0]}: its spec cannot be pickled: {error}"
             ) from error
     with Writer(f"{base}.data", False, "save") as writer:
-        for p in _distinct(objects):
-            writer.write(p, p.name())
+        for p, own in _distinct(objects):
+            writer.write(p, own)
     with opened(f"{base}.meta", "wb", "save") as file:
         file.write(meta.getvalue())
 
 
-def _distinct(objects: list[Any]) -> list[Parameters | LookupParameters]:
-    """The parameters and tables of some objects, each once.
+def _distinct(objects: list[Any]) -> list[tuple[Parameters | LookupParameters, str]]:
+    """The parameters and tables of some objects with their names in the file, each once.
 
     Raises:
         ValueError: If two have the same name; only one of them could be loaded.
@@ -125,18 +125,34 @@ def _distinct(objects: list[Any]) -> list[Parameters | LookupParameters]:
     found: dict[tuple[type, str], Parameters | LookupParameters] = {}
     for obj in objects:
         if isinstance(obj, (Parameters, LookupParameters)):
-            members: list[Any] = [obj]
+            members: list[Any] = [(obj, obj.name())]
         else:
             collection = obj.param_collection()
-            members = [*collection.parameters, *collection.lookups]
-        for p in members:
-            if found.setdefault((type(p), p.name()), p) is not p:
+            own = [*collection.parameters, *collection.lookups]
+            members = [*((p, p.name()) for p in own), *_outer(obj)]
+        for p, name in members:
+            if found.setdefault((type(p), name), p) is not p:
                 raise ValueError(
-                    f"save: two {type(p).__name__} are called {p.name()!r}; they belong to "
-                    "different collections; save them to different files, or make one collection "
-                    "a part of the other"
+                    f"save: two {type(p).__name__} are called {name!r}; they belong to different "
+                    "collections; save them to different files, or make one collection a part of "
+                    "the other"
                 )
-    return list(found.values())
+    return [(p, name) for (_, name), p in found.items()]
+
+
+def _outer(obj: Any) -> list[tuple[Parameters, str]]:
+    """Parameters of a builder outside its collection, with names that none in a collection has.
+
+    DyNet forgets these. In its files they are missing, and in ours it does not look for them.
+    """
+    if not hasattr(obj, "outer_parameters"):
+        return []
+    path = obj.param_collection().name()
+    return [(p, _outer_name(path, i)) for i, p in enumerate(obj.outer_parameters())]
+
+
+def _outer_name(path: str, number: int) -> str:
+    return f"/_outer{path}{number}"
 
 
 def _described(obj: Any) -> tuple[Any, ...]:
@@ -218,7 +234,12 @@ def _checked(entry: Any, meta: str, number: int) -> tuple[Any, ...]:
         and isinstance(entry[0], _Name)
         and type(entry[2]) is str
     ):
-        return tuple(_resolved(part, f"load: {meta}, object {number}") for part in entry)
+        try:
+            return tuple(_resolved(part, f"load: {meta}, object {number}") for part in entry)
+        except RecursionError:
+            raise ModelFileError(
+                f"load: {meta}, object {number}: its spec is nested too deeply, or holds itself"
+            ) from None
     raise ModelFileError(
         f"load: {meta}, object {number}: got {entry!r}; each must be a parameter with its name, or "
         "a class with its spec and the name of its collection"
@@ -268,4 +289,7 @@ def _loaded(entry: tuple[Any, ...], meta: str, reader: Reader, params: Parameter
         ) from error
     collection = obj.param_collection()
     reader_to(reader, collection.parameters, collection.lookups, name, once=True)
+    outer = [p for p, _ in _outer(obj)]
+    if outer and reader.has(_outer_name(name, 0), False):
+        reader_to(reader, outer, [], _outer_name(name, 0)[:-1], once=True)
     return obj

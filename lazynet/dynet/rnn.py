@@ -362,6 +362,10 @@ class VanillaLSTMBuilder(_Masked):
         sizes = [4 * n, 4 * n, n] if self.normed else []
         self._norms.append([add(k, init=value) for k in sizes for value in (1.0, 0.0)])
 
+    def outer_parameters(self) -> list[Parameters]:
+        """Its parameters that are not in its own collection: what normalises, layer by layer."""
+        return [p for norms in self._norms for p in norms]
+
     def _used(self, layer: int) -> list[Parameters]:
         return [*self._parameters[layer], *self._norms[layer]]
 

@@ -69,7 +69,7 @@ def _kept(y: Array, ndim: int, axes: tuple[int, ...]) -> Array:
 
 
 @dataclass(frozen=True)
-class Reduction(Op):
+class _Reduction(Op):
     """A reduction over `axes` of the example, ascending and counted from the front."""
 
     axes: tuple[int, ...]
@@ -88,7 +88,7 @@ class Reduction(Op):
 
 
 @dataclass(frozen=True)
-class Sum(Reduction):
+class Sum(_Reduction):
     """y = sum_i x_i"""
 
     lengths: Shape
@@ -129,7 +129,7 @@ class Mean(Sum):
 
 
 @dataclass(frozen=True)
-class Max(Reduction):
+class Max(_Reduction):
     """y = max_i x_i; the gradient goes to the first i that has it."""
 
     reads_y = False
@@ -161,7 +161,7 @@ class Min(Max):
 
 
 @dataclass(frozen=True)
-class Argmax(Reduction):
+class Argmax(_Reduction):
     """y = the first i with the greatest x_i, counted in row-major order over `axes`."""
 
     differentiable = False
@@ -174,7 +174,7 @@ class Argmax(Reduction):
 
 
 @dataclass(frozen=True)
-class Logsumexp(Reduction):
+class Logsumexp(_Reduction):
     """y = log sum_i exp(x_i), dx_i = exp(x_i - y) dy"""
 
     def forward(self, call: Call, x: Array) -> Array:
@@ -192,7 +192,7 @@ class Logsumexp(Reduction):
 
 
 @dataclass(frozen=True)
-class Var(Reduction):
+class Var(_Reduction):
     """y = 1/n sum_i (x_i - mean)^2, dx_i = 2/n (x_i - mean) dy"""
 
     reads_y = False
@@ -228,7 +228,7 @@ class Std(Var):
 
 
 @dataclass(frozen=True)
-class SquaredNorm(Reduction):
+class SquaredNorm(_Reduction):
     """y = sum_i x_i^2, dx_i = 2 x_i dy"""
 
     nothing = True
@@ -696,7 +696,6 @@ __all__ = [
     "Min",
     "MinList",
     "Norm",
-    "Reduction",
     "SquaredNorm",
     "Std",
     "Sum",

@@ -20,14 +20,14 @@ from lazynet.ops.reduce import (
     Mean,
     Min,
     Norm,
-    Reduction,
     SquaredNorm,
     Std,
     Sum,
+    _Reduction,
 )
 
 
-class _Single(Reduction):
+class _Single(_Reduction):
     """Before a reduction in the list of bases: its scalar as a vector of length 1."""
 
     def shape(self, x: Shape) -> Shape:

@@ -306,6 +306,19 @@ def test_an_initialiser_of_a_program(m) -> None:
 
     assert m.add_parameters((2, 2), init=Ramp()).as_array().tolist() == [[0, 1], [2, 3]]
 
+    class Vector(dy.PyInitializer):
+        def values(self, shape, lookup):
+            return np.zeros(4)
+
+    with pytest.raises(ValueError, match="Vector: gave values of shape"):
+        m.add_parameters((2, 2), init=Vector())
+
+
+def test_a_parameter_too_large_is_told(m) -> None:
+    with pytest.raises(MemoryError, match="GlorotInitializer: a parameter of shape"):
+        m.add_parameters((10**8, 10**8))
+    assert m.add_parameters(2).name() == "/_0"
+
 
 # Bad input: a Python exception that names the call
 
