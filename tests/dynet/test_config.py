@@ -113,6 +113,54 @@ def test_the_seed_makes_runs_reproducible() -> None:
             dy.reset_random_seed(bad)
 
 
+def test_the_seed_covers_all_that_is_random() -> None:
+    def everything() -> list:
+        dy.reset_random_seed(11)
+        dy.renew_cg()
+        model = dy.ParameterCollection()
+        p, table = model.add_parameters((2, 3)), model.add_lookup_parameters((4, 3), init="normal")
+        builder = dy.VanillaLSTMBuilder(1, 3, 4, model)
+        builder.set_dropout(0.5)
+        x = dy.random_normal(3)
+        found = [p.as_array(), table.as_array(), x, dy.random_uniform(3, 0, 1), dy.noise(x, 1)]
+        found += [dy.dropout(x, 0.5), dy.random_bernoulli(9, 0.5), dy.random_gumbel(3)]
+        found += builder.initial_state().transduce([x, x])
+        found.append(np.array(dy.StandardSoftmaxBuilder(3, 100, model).sample(x)))
+        return [np.array(f if isinstance(f, np.ndarray) else f.npvalue()) for f in found]
+
+    first, second = everything(), everything()
+    for a, b in zip(first, second):
+        np.testing.assert_array_equal(a, b)
+    dy.reset_random_seed(12)
+    assert (dy.random_normal(3).npvalue() != first[2]).all()
+
+
+def test_weight_decay_is_that_of_collections_made_afterwards() -> None:
+    before = dy.ParameterCollection()
+    config._State.settings = Settings(weight_decay=0.25)
+    assert dy.ParameterCollection().get_weight_decay() == 0.25
+    assert before.get_weight_decay() == 0
+    assert dy.ParameterCollection().add_subcollection("part").get_weight_decay() == 0.25
+
+
+def test_devices_in_calls() -> None:
+    model = dy.ParameterCollection()
+    calls = [
+        lambda device: model.add_parameters(2, device=device),
+        lambda device: model.add_lookup_parameters((2, 2), device=device),
+        lambda device: dy.inputTensor([1, 2], device=device),
+        lambda device: dy.scalarInput(1, device=device),
+        lambda device: dy.to_device(dy.scalarInput(1), device),
+    ]
+    for call in calls:
+        call("CPU")
+        with pytest.raises(RuntimeError, match="Invalid device name: GPU:1"):
+            call("GPU:1")
+    config._State.settings = Settings(devices=("CPU", "GPU:1"))
+    for call in calls:
+        call("GPU:1")
+
+
 def test_params_can_be_put_in_force_at_any_time() -> None:
     dy.reset_random_seed(5)
     first = drawn()
