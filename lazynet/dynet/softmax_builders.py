@@ -126,7 +126,7 @@ class SoftmaxBuilder:
     """What the softmax builders have in common: a distribution over classes, given a vector."""
 
     _pc: ParameterCollection
-    _input_dim: int
+    _dims: tuple[int]
 
     def param_collection(self) -> ParameterCollection:
         """The sub-collection with the weights: first the matrix, then the bias, if there is one."""
@@ -223,7 +223,8 @@ class SoftmaxBuilder:
     def _draw(self, xs: list[Node]) -> list[int]:
         raise NotImplementedError
 
-    def _check_class(self, c: int, name: str) -> None:
+    def _no_class(self, c: int) -> str | None:
+        """Why there is no such class; None if there is."""
         raise NotImplementedError
 
     # Arguments
@@ -239,22 +240,28 @@ class SoftmaxBuilder:
         return f"{type(self).__name__}.{name}"
 
     def _vector(self, x: Any, name: str, matrix: bool = False) -> Node:
-        self._concrete(name)
-        node = checked(x, self._name(name)).node
-        if node.ndim not in ((1, 2) if matrix else (1,)) or node.shape[0] != self._input_dim:
+        if type(self) is SoftmaxBuilder or not isinstance(x, Expression) or not x.graph.alive:
+            self._concrete(name)
+            checked(x, self._name(name))
+        node: Node = x.node
+        shape = node.shape
+        if shape != self._dims and not (matrix and len(shape) == 2 and shape[:1] == self._dims):
             raise ValueError(
-                f"{self._name(name)}: got {show(x)}; it takes {{{self._input_dim}}}, the "
+                f"{self._name(name)}: got {show(x)}; it takes {{{self._dims[0]}}}, the "
                 "input_dim of the builder"
             )
         return node
 
     def _class(self, c: Any, name: str) -> int:
-        if isinstance(c, bool) or not isinstance(c, (int, np.integer)):
+        if type(c) is not int and (isinstance(c, bool) or not isinstance(c, (int, np.integer))):
             raise TypeError(f"{self._name(name)}: got class {short(c)}; an integer is required")
         if c < 0:
             raise OverflowError(f"{self._name(name)}: got class {c}; classes begin at 0")
-        self._check_class(int(c), self._name(name))
-        return int(c)
+        number = int(c)
+        problem = self._no_class(number)
+        if problem is not None:
+            raise ValueError(f"{self._name(name)}: {problem}")
+        return number
 
 
 def _sizes(role: str, pc: Any, **sizes: Any) -> None:
@@ -289,9 +296,9 @@ class StandardSoftmaxBuilder(SoftmaxBuilder):
     ) -> None:
         _sizes("StandardSoftmaxBuilder", pc, input_dim=input_dim, num_classes=num_classes)
         self._pc = pc.add_subcollection("standard-softmax-builder")
-        self._input_dim = int(input_dim)
+        self._dims = (int(input_dim),)
         self._num_classes = int(num_classes)
-        self._layer = _Layer(self._pc, self._input_dim, self._num_classes, bias, least=1)
+        self._layer = _Layer(self._pc, self._dims[0], self._num_classes, bias, least=1)
 
     def _losses(self, x: Node, classes: list[int], update: bool) -> Node:
         return self._layer.loss(x, classes[0] if x.batch is None else classes, update)
@@ -305,11 +312,10 @@ class StandardSoftmaxBuilder(SoftmaxBuilder):
     def _draw(self, xs: list[Node]) -> list[int]:
         return _drawn([self._layer.logits(x, False) for x in xs])
 
-    def _check_class(self, c: int, name: str) -> None:
-        if c >= self._num_classes:
-            raise ValueError(
-                f"{name}: Index {c} out of bounds; there are {self._num_classes} classes"
-            )
+    def _no_class(self, c: int) -> str | None:
+        if c < self._num_classes:
+            return None
+        return f"Index {c} out of bounds; there are {self._num_classes} classes"
 
 
 class _TreeSoftmaxBuilder(SoftmaxBuilder):
@@ -330,7 +336,7 @@ class _TreeSoftmaxBuilder(SoftmaxBuilder):
         ids = word_ids(dic, role)
         root = read_clusters(cluster_file, ids, role, deep)
         self._pc = pc.add_subcollection(name)
-        self._input_dim = int(input_dim)
+        self._dims = (int(input_dim),)
         self._words = {word: key for key, word in ids.items()}
         self._layers: list[_Layer] = []
         self._children: list[list[tuple[int, int]]] = []
@@ -340,7 +346,7 @@ class _TreeSoftmaxBuilder(SoftmaxBuilder):
             cluster, path, parent = stack.pop()
             number = len(self._layers)
             outcomes = cluster.outcomes
-            self._layers.append(_Layer(self._pc, self._input_dim, len(outcomes), bias, binary=deep))
+            self._layers.append(_Layer(self._pc, self._dims[0], len(outcomes), bias, binary=deep))
             # per outcome: a word (-1, id), or a cluster (its number, -1)
             self._children.append([(-1, -1)] * len(outcomes))
             if parent is not None:
@@ -369,9 +375,9 @@ class _TreeSoftmaxBuilder(SoftmaxBuilder):
         self._grouped = GroupedLosses(GroupedCrossEntropy(bias, (1,)), leaves)
 
     def _losses(self, x: Node, classes: list[int], update: bool) -> Node:
-        paths = [self._paths[c] for c in classes]
         if x.batch is None:
-            return self._path_loss(x, paths[0], update)
+            return self._path_loss(x, self._paths[classes[0]], update)
+        paths = [self._paths[c] for c in classes]
         if len(set(map(len, paths))) == 1 and update and (self._group or not paths[0]):
             total: Node | None = None
             for steps in zip(*paths):
@@ -448,11 +454,12 @@ class _TreeSoftmaxBuilder(SoftmaxBuilder):
             waiting = [i for i in waiting if found[i] < 0]
         return found
 
-    def _check_class(self, c: int, name: str) -> None:
-        if c not in self._paths:
-            if c in self._words:
-                raise ValueError(f"{name}: Word ID {c} ({self._words[c]!r}) missing from clusters")
-            raise ValueError(f"{name}: Index {c} out of bounds; there are {len(self._words)} words")
+    def _no_class(self, c: int) -> str | None:
+        if c in self._paths:
+            return None
+        if c in self._words:
+            return f"Word ID {c} ({self._words[c]!r}) missing from clusters"
+        return f"Index {c} out of bounds; there are {len(self._words)} words"
 
 
 class ClassFactoredSoftmaxBuilder(_TreeSoftmaxBuilder):
