@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 
+from lazynet.kinds import Kind
 from lazynet.timing import TIMING, Timer
 
 
@@ -29,7 +30,7 @@ def report() -> None:
     TIMING.timer = Timer(trace=timer.trace is not None)
     lines = []
     for direction, kind, rows in timer.trace or ():
-        lines.append(f"{direction} BatchSize:{rows} {kind}")
+        lines.append(f"{direction} BatchSize:{rows} {_short(kind)}")
     total = sum(timer.seconds.values())
     lines.append("Timing Info: seconds, share, batches, rows")
     for key, seconds in sorted(timer.seconds.items(), key=lambda entry: entry[1]):
@@ -37,7 +38,12 @@ def report() -> None:
         share = 100 * seconds / total if total else 0.0
         lines.append(
             f"{seconds:11.4g}  {share:5.1f}%  {timer.batches[key]:7d}  {timer.rows[key]:9d}  "
-            f"{direction} {kind}"
+            f"{direction} {_short(kind)}"
         )
     lines.append(f"{total:11.4g}  100.0%  (total time)")
     print("\n".join(lines), file=sys.stderr)
+
+
+def _short(kind: Kind) -> str:
+    text = str(kind)
+    return text if len(text) <= 100 else f"{text[:97]}..."

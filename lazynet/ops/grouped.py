@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,74 +52,86 @@ class GroupedCrossEntropy(Op):
         return self.result
 
     def forward(self, call: Call, x: Array, *weights: Array) -> Array:
-        sizes = [max(2, W.shape[-2]) for W in weights[:: 1 + self.bias]]
-        z = np.full((call.rows, max(sizes)), -np.inf, x.dtype)
-        for g, rows in _groups(call.payload[:, 0]):
-            W = weights[g * (1 + self.bias)]
+        step = 1 + self.bias
+        order, parts = _groups(call.payload[:, 0])
+        xs = _sorted(x, call.shared[0], order)
+        width = max([2, *(W.shape[-2] for W in weights[::step])])
+        z = np.full((call.rows, width), -np.inf, x.dtype)
+        for g, start, stop in parts:
+            k = g * step
+            W = weights[k]
             n = W.shape[-2]
-            part = _rows(x, call.shared[0], rows)
-            if call.shared[1 + g * (1 + self.bias)]:
-                scores = part @ W.T
+            scores = z[start:stop, :n]
+            if call.shared[1 + k]:
+                scores[...] = xs[start:stop] @ W.T
             else:
-                scores = np.einsum("rnd,rd->rn", W[rows], part)
+                scores[...] = np.einsum("rnd,rd->rn", W[order[start:stop]], xs[start:stop])
             if self.bias:
-                k = g * 2 + 1
-                scores += weights[k] if call.shared[1 + k] else weights[k][rows]
-            z[rows, :n] = scores
+                b = weights[k + 1]
+                scores += b if call.shared[2 + k] else b[order[start:stop]]
             if n == 1:
-                z[rows, 1] = 0
+                z[start:stop, 1] = 0
         top = last_max(z)
         e = np.exp(z - top[:, None])
         total = last_sum(e)
-        call.keep = (e, total)
-        y = np.log(total) + top - z[np.arange(call.rows), call.payload[:, 1]]
-        result: Array = y.reshape((call.rows, *self.result))
-        return result
+        y = np.log(total) + top - z[np.arange(call.rows), call.payload[order, 1]]
+        call.keep = (_unsorted(e, order), _unsorted(total, order))
+        return _unsorted(y, order).reshape((call.rows, *self.result))
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array, *weights: Array) -> Any:
         e, total = call.keep
-        dy = dy.reshape(-1)
-        dz = e * (dy / total)[:, None]
-        dz[np.arange(len(dz)), call.payload[:, 1]] -= dy
+        step = 1 + self.bias
+        order, parts = _groups(call.payload[:, 0])
+        factor = (dy.reshape(-1) / total)[order, None]
+        dz = e[order]
+        dz *= factor
+        dz[np.arange(len(dz)), call.payload[order, 1]] -= dy.reshape(-1)[order]
+        xs = _sorted(x, call.shared[0], order)
         gradients: list[Any] = [None] * (1 + len(weights))
-        dx = np.empty((len(dz), x.shape[-1]), x.dtype)
+        dx = np.empty(xs.shape, x.dtype)
         for k, W in enumerate(weights, 1):
             if call.needs[k] and not call.shared[k]:
                 gradients[k] = np.zeros_like(W)
-        for g, rows in _groups(call.payload[:, 0]):
-            k = 1 + g * (1 + self.bias)
+        for g, start, stop in parts:
+            k = 1 + g * step
             W = weights[k - 1]
-            part = dz[rows, : W.shape[-2]]
+            part = dz[start:stop, : W.shape[-2]]
+            rows = order[start:stop]
             if call.needs[0]:
                 shared = call.shared[k]
-                dx[rows] = part @ W if shared else np.einsum("rn,rnd->rd", part, W[rows])
+                dx[start:stop] = part @ W if shared else np.einsum("rn,rnd->rd", part, W[rows])
             if call.needs[k]:
-                seen = _rows(x, call.shared[0], rows)
                 if call.shared[k]:
-                    gradients[k] = part.T @ seen
+                    gradients[k] = part.T @ xs[start:stop]
                 else:
-                    gradients[k][rows] = part[:, :, None] * seen[:, None]
+                    gradients[k][rows] = part[:, :, None] * xs[start:stop, None]
             if self.bias and call.needs[k + 1]:
                 if call.shared[k + 1]:
-                    gradients[k + 1] = part.sum(axis=0)
+                    gradients[k + 1] = np.add.reduce(part, axis=0)
                 else:
                     gradients[k + 1][rows] = part
         if call.needs[0]:
-            gradients[0] = dx.sum(axis=0) if call.shared[0] else dx
+            gradients[0] = dx.sum(axis=0) if call.shared[0] else _unsorted(dx, order)
         return tuple(gradients)
 
 
-def _groups(groups: Array) -> Iterator[tuple[int, Array]]:
-    """The groups that rows have, each with its rows."""
+def _groups(groups: Array) -> tuple[Array, list[tuple[int, int, int]]]:
+    """The order of rows that brings groups together; and those that there are, where they lie."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
-    ends = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
-    for rows in np.split(order, ends) if len(order) else ():
-        yield int(groups[rows[0]]), rows
+    starts = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist()] if len(order) else []
+    stops = [*starts[1:], len(order)]
+    return order, list(zip(ordered[starts].tolist(), starts, stops))
 
 
-def _rows(x: Array, shared: bool, rows: Array) -> Array:
-    return np.broadcast_to(x, (len(rows), len(x))) if shared else x[rows]
+def _sorted(x: Array, shared: bool, order: Array) -> Array:
+    return np.broadcast_to(x, (len(order), len(x))) if shared else x[order]
+
+
+def _unsorted(x: Array, order: Array) -> Array:
+    result = np.empty_like(x)
+    result[order] = x
+    return result
 
 
 class GroupedLosses:
