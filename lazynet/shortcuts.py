@@ -16,7 +16,15 @@ from typing import Any, Final
 import numpy as np
 
 import lazynet.kinds
-from lazynet.graph import Expression, Leaf, finished, handle, known_rows, mark, record
+from lazynet.graph import (
+    Expression,
+    Leaf,
+    finished,
+    handle,
+    known_rows,
+    mark,
+    record,
+)
 from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Shape, Type, derived_table
 from lazynet.modes import MODES
 from lazynet.tape import LOCAL, UNKNOWN, Tape, tape_for_input

@@ -128,17 +128,6 @@ from lazynet.dynet.lstm import (
     vanilla_lstm_gates_dropout_concat,
     vanilla_lstm_h,
 )
-from lazynet.dynet.noise import (
-    block_dropout,
-    dropout,
-    dropout_batch,
-    dropout_dim,
-    noise,
-    random_bernoulli,
-    random_gumbel,
-    random_normal,
-    random_uniform,
-)
 from lazynet.dynet.norm import layer_norm, weight_norm
 from lazynet.dynet.parameters import (
     LookupParameters,
@@ -167,6 +156,17 @@ from lazynet.dynet.probability import (
     pickneglogsoftmax_batch,
     softmax,
     sparsemax,
+)
+from lazynet.dynet.random import (
+    block_dropout,
+    dropout,
+    dropout_batch,
+    dropout_dim,
+    noise,
+    random_bernoulli,
+    random_gumbel,
+    random_normal,
+    random_uniform,
 )
 from lazynet.dynet.reduce import (
     l2_norm,

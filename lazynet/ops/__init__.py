@@ -27,15 +27,8 @@ from lazynet.ops.arithmetic import (
     stop_gradient,
     where,
 )
-from lazynet.ops.columns import (
-    reshape_columns,
-)
-from lazynet.ops.conv import (
-    conv1d,
-    conv2d,
-    k_max_pool,
-    max_pool,
-)
+from lazynet.ops.columns import reshape_columns
+from lazynet.ops.conv import conv1d, conv2d, k_max_pool, max_pool
 from lazynet.ops.functions import (
     abs,
     acos,
@@ -64,21 +57,8 @@ from lazynet.ops.functions import (
     tan,
     tanh,
 )
-from lazynet.ops.index import (
-    pick,
-    pick_rows,
-    slice,
-)
-from lazynet.ops.linalg import (
-    affine,
-    dot,
-    einsum,
-    inverse,
-    logdet,
-    matmul,
-    outer,
-    trace,
-)
+from lazynet.ops.index import pick, pick_rows, slice
+from lazynet.ops.linalg import affine, dot, einsum, inverse, logdet, matmul, outer, trace
 from lazynet.ops.loss import (
     binary_cross_entropy,
     cross_entropy,
@@ -90,10 +70,7 @@ from lazynet.ops.loss import (
     poisson_nll,
     squared_error,
 )
-from lazynet.ops.norm import (
-    layer_norm,
-    weight_norm,
-)
+from lazynet.ops.norm import layer_norm, weight_norm
 from lazynet.ops.random import (
     bernoulli,
     block_dropout,

@@ -92,6 +92,23 @@ class Sparsemax(Softmax):
 
 
 @dataclass(frozen=True)
+class Hardmax(Softmax):
+    """y_i = 1 for the first i with the greatest x_i, else 0; dx = 0, or dy (straight through)"""
+
+    gradient: str
+
+    def forward(self, call: Call, x: Array) -> Any:
+        axis = self.axis + 1
+        y = call.out
+        y[...] = 0
+        np.put_along_axis(y, np.expand_dims(x.argmax(axis=axis), axis), 1, axis)
+        return y
+
+    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        return np.zeros_like(dy) if self.gradient == "zero" else dy
+
+
+@dataclass(frozen=True)
 class RestrictedLogSoftmax(Op):
     """y_i = x_i - log sum_(j allowed) exp(x_j) where i is allowed, else -infinity
 
@@ -166,23 +183,6 @@ class ConstrainedSoftmax(Op):
         mean = last_sum(inside * dy) / np.where(total == 0, y.dtype.type(1), total)
         rest = dy - mean[..., None]
         return inside * rest, np.where(free, y.dtype.type(0), rest)
-
-
-@dataclass(frozen=True)
-class Hardmax(Softmax):
-    """y_i = 1 for the first i with the greatest x_i, else 0; dx = 0, or dy (straight through)"""
-
-    gradient: str
-
-    def forward(self, call: Call, x: Array) -> Any:
-        axis = self.axis + 1
-        y = call.out
-        y[...] = 0
-        np.put_along_axis(y, np.expand_dims(x.argmax(axis=axis), axis), 1, axis)
-        return y
-
-    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        return np.zeros_like(dy) if self.gradient == "zero" else dy
 
 
 _RESTRICTED = RestrictedLogSoftmax()
@@ -266,6 +266,37 @@ def sparsemax(x: Any, axis: int = -1) -> Expression:
     return _record(Sparsemax, "sparsemax", x, axis)
 
 
+def hardmax(x: Any, axis: int = -1, gradient: str = "zero") -> Expression:
+    """1 at the greatest entry along one axis of the example, the first of several, and 0 elsewhere.
+
+    Args:
+        x: Scores, any shape with that axis.
+        axis: The axis along which the result adds up to 1.
+        gradient: "zero", the true one, or "straight_through", which passes the gradient on as if
+            this were the identity.
+
+    Returns:
+        An expression of the shape of x.
+
+    Raises:
+        ShapeError: If x has no such axis or nothing along it.
+        SettingError: If `gradient` is neither.
+
+    Source: Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013
+        (straight-through).
+
+    >>> import lazynet as ln
+    >>> ln.hardmax(ln.constant([2.0, 5.0, 5.0])).value().tolist()
+    [0.0, 1.0, 0.0]
+    """
+    if gradient not in ("zero", "straight_through"):
+        raise SettingError(
+            f"hardmax: got gradient={gradient!r}; it must be 'zero' or 'straight_through'"
+        )
+    x = as_expression(x, "hardmax")
+    return record(Hardmax(axis_of("hardmax", x.shape, axis), gradient), (x,))
+
+
 def restricted_log_softmax(x: Any, allowed: Any) -> Expression:
     """Logarithm of the softmax over some entries of a vector; the others are minus infinity.
 
@@ -321,37 +352,6 @@ def constrained_softmax(x: Any, bounds: Any) -> Expression:
     [0.375, 0.375, 0.25]
     """
     return record(_CONSTRAINED, (x, bounds))
-
-
-def hardmax(x: Any, axis: int = -1, gradient: str = "zero") -> Expression:
-    """1 at the greatest entry along one axis of the example, the first of several, and 0 elsewhere.
-
-    Args:
-        x: Scores, any shape with that axis.
-        axis: The axis along which the result adds up to 1.
-        gradient: "zero", the true one, or "straight_through", which passes the gradient on as if
-            this were the identity.
-
-    Returns:
-        An expression of the shape of x.
-
-    Raises:
-        ShapeError: If x has no such axis or nothing along it.
-        SettingError: If `gradient` is neither.
-
-    Source: Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013
-        (straight-through).
-
-    >>> import lazynet as ln
-    >>> ln.hardmax(ln.constant([2.0, 5.0, 5.0])).value().tolist()
-    [0.0, 1.0, 0.0]
-    """
-    if gradient not in ("zero", "straight_through"):
-        raise SettingError(
-            f"hardmax: got gradient={gradient!r}; it must be 'zero' or 'straight_through'"
-        )
-    x = as_expression(x, "hardmax")
-    return record(Hardmax(axis_of("hardmax", x.shape, axis), gradient), (x,))
 
 
 __all__ = [
