@@ -106,7 +106,10 @@ class DeepLSTMBuilder(_RNNBuilder):
     def _cell(self, layer: int, n_in: int, setting: Setting) -> Cell:
         nodes: list[Node] = [p.node for p in self._used(layer)]
         top = layer == self.layers - 1
-        return DeepLSTMCell(nodes, n_in, self.hidden_dim, setting, top, layer, self.input_dim)
+        cell = DeepLSTMCell(nodes, n_in, self.hidden_dim, setting, top, layer, self.input_dim)
+        for fused in (cell.step, cell.run):
+            fused.name = type(self).__name__
+        return cell
 
 
 __all__ = ["DeepLSTMBuilder"]

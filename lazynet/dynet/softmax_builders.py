@@ -46,6 +46,8 @@ class _Head:
     def __init__(self, parameters: list[Parameters], update: bool) -> None:
         self.parameters: list[Node] = [p.node for p in parameters]
         self.update = update
+        for fused in (self.loss, self.first, self.second):
+            fused.name = "softmax_loss"  # what plans, pictures and errors call it
 
     def scores(self, x: Node) -> Node:
         """W x + b."""

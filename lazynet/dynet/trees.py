@@ -305,6 +305,7 @@ class NaryTreeLSTMBuilder(TreeLSTMBuilder):
                 self._cells.clear()
             nodes: list[list[Node]] = [[p.node for p in layer] for layer in self._parameters]
             cell = self._cells[key] = _NaryCell(nodes, self.N, *key)
+            cell.node.name = type(self).__name__  # what plans, pictures and errors call it
         node = x.node
         if isinstance(node, Leaf) or node.type.shared:
             node = record(UNSHARE, (node,))
