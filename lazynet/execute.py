@@ -50,9 +50,9 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         if not pending:
             return
         autobatch = MODES.get().autobatch
-        key = signature(pending, autobatch)
-        known = None if key is None else recall(key)
         tape = pending[0].tape
+        key = signature(pending, autobatch)
+        known = None if key is None else recall(key, tape)
         graph = None if known is None else known.apply(tape)
         if known is None or graph is None:
             known = None

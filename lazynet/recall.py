@@ -27,11 +27,16 @@ REMEMBERED: Final = 1024
 """Most structures."""
 
 
+_OF_ONE_TAPE: Final = 16
+"""Most sets of roots for which a tape is recognised by itself."""
+
+
 class Known:
     """A structure met before.
 
     Attributes:
         batched: Whether it may run otherwise than node by node (not under `no_autobatch`).
+        alone: Whether it is known of one tape only.
         layout: Its layout.
         graph: The graph as it was collected, without what belonged to that tape.
         leaves: Parameters: (number, index on the tape).
@@ -47,6 +52,7 @@ class Known:
     """
 
     __slots__ = (
+        "alone",
         "batched",
         "externals",
         "graph",
@@ -67,6 +73,7 @@ class Known:
         self, tape: Tape, graph: Graph, layout: Layout, externals: list[int], batched: bool
     ) -> None:
         self.batched = batched
+        self.alone = tape.known is not None
         self.layout = layout
         self.externals = externals
         self.met = 0
@@ -154,10 +161,12 @@ _known: dict[Any, Known] = {}
 
 
 def signature(roots: list[Expression], autobatch: bool) -> Any:
-    """What tells the structure of the roots' tape apart; None where it is not to be recognised."""
+    """What tells the structure of the roots' tape apart; None where it is not to be recognised.
+
+    A long tape is recognised only by itself, where it is computed again and again.
+    """
     tape = roots[0].tape
-    n = len(tape.kinds)
-    if n > LONGEST or len(tape.lines) > 0:
+    if (len(tape.kinds) > LONGEST and tape.known is None) or len(tape.lines) > 0:
         return None
     if tape.sealed == 0:
         if tape is not LOCAL.tape:
@@ -169,6 +178,8 @@ def signature(roots: list[Expression], autobatch: bool) -> Any:
         if root.tape is not tape:
             return None
         asked.append(root.index)
+    if tape.known is not None:
+        return (None, None, None, None, tuple(asked), None, autobatch)
     unrecorded = frozenset(tape.unrecorded) if len(tape.unrecorded) > 0 else None
     return (
         tuple(tape.kinds),
@@ -181,21 +192,22 @@ def signature(roots: list[Expression], autobatch: bool) -> Any:
     )
 
 
-def recall(key: Any) -> Known | None:
+def recall(key: Any, tape: Tape) -> Known | None:
     """What is known of a structure."""
-    return _known.get(key)
+    return _known.get(key) if tape.known is None else tape.known.get(key)
 
 
 def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
     """Keep what a structure came to, if all of it lies on this tape."""
-    if len(graph) > LONGEST or len(graph.tapes) != 1 or graph.tapes[0][0] is not tape:
+    if len(graph.tapes) != 1 or graph.tapes[0][0] is not tape:
         return
     externals = _imports(tape, key[4], graph)
     if externals is None:
         return
-    if len(_known) >= REMEMBERED:
-        _known.clear()
-    _known[key] = Known(tape, graph, layout, externals, key[6])
+    table = _known if tape.known is None else tape.known
+    if len(table) >= (REMEMBERED if tape.known is None else _OF_ONE_TAPE):
+        table.clear()
+    table[key] = Known(tape, graph, layout, externals, key[6])
 
 
 def _imports(tape: Tape, asked: tuple[int, ...], graph: Graph) -> list[int] | None:

@@ -44,6 +44,8 @@ class Tape:
         evaluated: Per node, 1 once it was evaluated (empty while the tape is open).
         done: Per node, index into `evaluations`.
         local: Per node, its number within that evaluation.
+        known: What `recall` remembers of this tape alone; None until it is computed anew.
+        renewable: Nodes that carry random keys; None until it is computed anew.
     """
 
     __slots__ = (
@@ -55,9 +57,11 @@ class Tape:
         "groups",
         "imports",
         "kinds",
+        "known",
         "lines",
         "local",
         "payloads",
+        "renewable",
         "rows",
         "sealed",
         "several",
@@ -85,6 +89,8 @@ class Tape:
         self.evaluated = bytearray()
         self.done = _NONE
         self.local = _NONE
+        self.known: dict[Any, Any] | None = None
+        self.renewable: list[int] | None = None
         self._arrays: tuple[Array, Array, Array, list[Kind], Array] | None = None
 
     def __len__(self) -> int:
