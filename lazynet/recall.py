@@ -15,7 +15,7 @@ import numpy as np
 
 from lazynet.collect import Graph
 from lazynet.graph import Expression, Leaf
-from lazynet.kinds import Array
+from lazynet.kinds import TABLE_LIMIT, Array
 from lazynet.layout import Layout
 from lazynet.leaves import Import
 from lazynet.tape import LOCAL, Tape
@@ -158,6 +158,8 @@ def _copy(graph: Graph) -> Graph:
 
 
 _known: dict[Any, Known] = {}
+_glimpsed: set[int] = set()
+"""Hashes of structures that were met at least once."""
 
 
 def signature(roots: list[Expression], autobatch: bool) -> Any:
@@ -198,9 +200,16 @@ def recall(key: Any, tape: Tape) -> Known | None:
 
 
 def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
-    """Keep what a structure came to, if all of it lies on this tape."""
+    """Keep what a structure came to, if it was met before and all of it lies on this tape."""
     if len(graph.tapes) != 1 or graph.tapes[0][0] is not tape:
         return
+    if tape.known is None:
+        glimpse = hash(key)
+        if glimpse not in _glimpsed:  # most structures of some programs never return
+            if len(_glimpsed) >= TABLE_LIMIT:
+                _glimpsed.clear()
+            _glimpsed.add(glimpse)
+            return
     externals = _imports(tape, key[4], graph)
     if externals is None:
         return
