@@ -17,7 +17,7 @@ import numpy as np
 from lazynet.backend import take_rows
 from lazynet.chains import factor, rule_of
 from lazynet.evaluation import Evaluation, flows, points
-from lazynet.kinds import Call, RowRule
+from lazynet.kinds import Call, Printed, RowRule
 from lazynet.layout import SAME, SHARED, SLICE, Layout, Step
 from lazynet.leaves import Input
 from lazynet.payloads import assemble
@@ -136,8 +136,9 @@ class Printer:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.scope: dict[str, Any] = {
-            "Call": Call, "array": np.array, "assemble": assemble, "concatenate": np.concatenate,
-            "copy": np.copyto, "factor": factor, "spread": np.broadcast_to, "take": take_rows,
+            "Call": Call, "add": np.add, "array": np.array, "assemble": assemble,
+            "concatenate": np.concatenate, "copy": np.copyto, "dot": np.dot, "factor": factor,
+            "spread": np.broadcast_to, "take": take_rows,
         }  # fmt: skip
         self.printed: list[str] = []
         self.owners: list[int] = []
@@ -215,6 +216,18 @@ class Printer:
         step = self.layout.steps[k]
         return rule_of(step.kind) if step.rows else None
 
+    def text(self, k: int) -> Printed | None:
+        """What the op of batch k does as text, if it can be printed."""
+        step = self.layout.steps[k]
+        if step.op.staged or len(step.outputs) != 1 or not step.rows:
+            return None
+        if step.op.payload is not None or step.segments is not None:
+            return None
+        shared = step.op.shares and tuple([a.mode == SHARED for a in step.args])
+        if not shared or shared != step.shared:
+            return None
+        return step.op.printed([a.shape for a in step.args], shared)
+
     def factor(self, k: int) -> str:
         """The payload of batch k as a row rule wants it."""
         step = self.layout.steps[k]
@@ -281,7 +294,13 @@ class _Forward(Printer):
         if op.payload is not None:
             payload = self.payload(k, step)
         rule = self.rule(k)
-        if rule is None:
+        text = None if rule is not None else self.text(k)
+        if text is not None:
+            names = [self.operand(k, i) for i in range(len(step.args))]
+            out = self.results("v", k)
+            for statement in text.forward:
+                self.line(statement.format(*names, out=out))
+        elif rule is None:
             self.call(k, step, payload)
         elif rule.columns:
             x = self.matrix(k, 0)

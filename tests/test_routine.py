@@ -577,3 +577,24 @@ def test_fused_functions_and_scans(monkeypatch: pytest.MonkeyPatch, seen: int) -
             with ln.no_fuse(), ln.no_autobatch():
                 same(found, run(xs, words))
     assert len(routines()) == 2
+
+
+@pytest.mark.parametrize("words", [[0, 1, 1, 0], [0, 0, 0, 0], [2, 1, 0, 2]])
+def test_rows_that_repeat_under_products_that_are_printed(words: list[int]) -> None:
+    """Arguments that are slices, gathered, or the same row for a whole batch."""
+    net = Net()
+    for _ in range(ROUNDS):
+        values = net.rng.normal(size=(3, 3))
+
+        def run(values: Any = values) -> list[Any]:
+            xs = [ln.constant(v) for v in values]
+            hs = [ln.affine(net.b, net.W, xs[k]) for k in words]
+            hs += [ln.tanh(net.W @ ln.tanh(net.W.T @ h)) for h in hs[:2]]
+            loss = ln.sum([(net.V @ h).sum() for h in hs])
+            loss.backward()
+            return [loss.value(), *net.gradients(), *(xs[k].gradient() for k in words)]
+
+        found = run()
+        with ln.no_autobatch():
+            same(found, run())
+    assert len(routines()) == 1
