@@ -109,6 +109,9 @@ class Sum(_Reduction):
         for axis, length in zip(self.axes, self.lengths, strict=True):
             shape.insert(axis + 1, length)
             kept.insert(axis + 1, 1)
+        if call.into is not None:
+            call.into[...] = dy.reshape(kept)
+            return call.into
         return np.broadcast_to(dy.reshape(kept), shape)
 
 
