@@ -60,6 +60,25 @@ def backward(expressions: Iterable[Any]) -> None:
             walk.commit()
 
 
+def parameter_gradients(root: Expression) -> dict[Leaf, Array]:
+    """The gradients of all parameters that an evaluated scalar depends on, accumulated nowhere.
+
+    Raises:
+        GradientError: If parameters have been changed since it was evaluated, and their old values
+            are needed.
+    """
+    with LOCK, np.errstate(all="ignore"):
+        leaves: dict[Leaf, Any] = {}
+        if isinstance(root, Leaf):
+            add_leaf(leaves, root, np.ones(root.shape, root.dtype))
+        else:
+            Walk([root.tape.location(root.index)], {}, leaves).run()
+        return {
+            leaf: g.dense(leaf.shape) if isinstance(g, SparseRows) else np.array(g)
+            for leaf, g in leaves.items()
+        }
+
+
 def _check_root(root: Any) -> None:
     if not isinstance(root, Expression):
         remedy = ""

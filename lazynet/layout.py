@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import scatter_add
+from lazynet.backend import add_rows
 from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule, split_by_shared
@@ -33,7 +33,6 @@ class Argument:
     """
 
     __slots__ = (
-        "_distinct",
         "arena",
         "index",
         "mode",
@@ -55,24 +54,11 @@ class Argument:
         self.shape = shape
         self.rows = len(index) if index is not None else stop - start
         self.per_node = False
-        self._distinct: bool | None = None
-
-    def distinct(self) -> bool:
-        """Whether no row of `index` occurs twice."""
-        if self._distinct is None:
-            assert self.index is not None
-            ordered = np.sort(self.index)
-            self._distinct = bool((ordered[1:] != ordered[:-1]).all())
-        return self._distinct
-
-    def mark_distinct(self) -> None:
-        """Note that no row of `index` occurs twice."""
-        self._distinct = True
 
     def scatter(self, target: Array, values: Array) -> None:
         """``target[index[k]] += values[k]`` for every k, repeated rows included."""
         assert self.index is not None
-        scatter_add(target, self.index, values)
+        add_rows(target, self.index, values)
 
     def indices(self) -> Array:
         """The rows as an index array."""

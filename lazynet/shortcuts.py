@@ -16,10 +16,17 @@ from typing import Any, Final
 import numpy as np
 
 import lazynet.kinds
-from lazynet.graph import Expression, Leaf, finished, handle, known_rows, mark
-from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Type, derived_table
+from lazynet.graph import (
+    Expression,
+    Leaf,
+    finished,
+    handle,
+    known_rows,
+    mark,
+)
+from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Shape, Type, derived_table
 from lazynet.modes import MODES
-from lazynet.tape import LOCAL, Tape, tape_for_input
+from lazynet.tape import LOCAL, UNKNOWN, Tape, tape_for_input
 
 _modes: Final = MODES.get
 _ARRAY: Final = np.ndarray
@@ -53,8 +60,14 @@ class Lists:
         if tape.sealed != 0 or tape.trace is not None:
             return None
         start = len(tape.args)
-        key = _listed(tape, xs, axis)
-        return finished(tape, None if key is None else self.kinds.get(key), start, -1, None)
+        if type(axis) is not int or not (type(xs) is list or type(xs) is tuple):
+            return None
+        key: list[Any] = [axis]
+        rows = known_rows(tape, tuple(xs), key)
+        kind = None if rows == UNKNOWN else self.kinds.get(tuple(key))
+        if kind is not None and rows >= 0:
+            rows = tape.joint_rows(kind.op, start)
+        return finished(tape, kind, start, rows, None)
 
     def learn(self, xs: Any, axis: Any, result: Expression) -> Expression:
         """Remember a call that was recorded the long way; returns its result."""
@@ -71,11 +84,11 @@ class Lists:
 
 
 def _listed(tape: Tape, xs: Any, axis: Any) -> Any:
-    """The key of a list of single rows, which begin a node; None for anything else."""
+    """The key of a list of nodes on the tape, which begin a node; None for anything else."""
     if type(axis) is not int or not (type(xs) is list or type(xs) is tuple):
         return None
     key: list[Any] = [axis]
-    return tuple(key) if known_rows(tape, tuple(xs), key, False) else None
+    return None if known_rows(tape, tuple(xs), key) == UNKNOWN else tuple(key)
 
 
 def remember(table: dict[Any, Any], key: Any, value: Any) -> None:
@@ -86,21 +99,24 @@ def remember(table: dict[Any, Any], key: Any, value: Any) -> None:
 
 
 def reduced(op: Op, xs: Any) -> Expression | None:
-    """Record a reduction over a list of single rows of one type."""
+    """Record a reduction over a list of nodes of one type and batch."""
     tape = LOCAL.tape
     if tape.sealed != 0 or tape.trace is not None or type(xs) is not list:
         return None
     start = len(tape.args)
     first = _alike_rows(tape, xs)
-    return finished(tape, None if first is None else op._kinds.get(first), start, -1, None)
+    if first is None:
+        return finished(tape, None, start, -1, None)
+    return finished(tape, op._kinds.get(first), start, tape.rows[tape.args[start]], None)
 
 
 def _alike_rows(tape: Tape, xs: list[Any]) -> Type | None:
-    """Add single rows of one type to the arguments of a tape; returns their type."""
+    """Add nodes of one type and batch to the arguments of a tape; returns their type."""
     kinds = tape.kinds
     rows = tape.rows
     args = tape.args
     first: Type | None = None
+    r = -1
     for x in xs:
         if type(x) is not Expression or x.tape is not tape:
             return None
@@ -110,7 +126,8 @@ def _alike_rows(tape: Tape, xs: list[Any]) -> Type | None:
             if first is not None or t.shared != 0:
                 return None
             first = t
-        if rows[i] != -1:
+            r = rows[i]
+        if rows[i] != r:
             return None
         args.append(i)
     return first
@@ -275,14 +292,29 @@ def held(array: Any) -> Expression | None:
         return None
     if kind is None:
         return None
-    values = array.flatten()
+    return _input(kind, array.flatten(), -1)
+
+
+def owned(values: Any, shape: Shape, rows: int) -> Expression | None:
+    """Record an input like one met before, of numbers that nobody will change.
+
+    Args:
+        values: A vector of float32, row by row.
+        shape: Shape of one example.
+        rows: Number of examples, or -1.
+    """
+    kind = _inputs32.get(shape)
+    return None if kind is None else _input(kind, values, rows)
+
+
+def _input(kind: Kind, values: Any, rows: int) -> Expression:
     tape = tape_for_input()
     n = len(tape.kinds)
     if _modes().debug:
         mark(tape, n)
     tape.kinds.append(kind)
     tape.starts.append(len(tape.args))
-    tape.rows.append(-1)
+    tape.rows.append(rows)
     tape.payloads.append(values)
     return handle(tape, n)
 
@@ -325,5 +357,6 @@ __all__ = [
     "held",
     "learn_cut",
     "learn_held",
+    "owned",
     "reduced",
 ]

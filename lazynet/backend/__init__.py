@@ -4,6 +4,7 @@ This package is the only place that imports cupy.
 """
 
 from lazynet.backend.host import (
+    add_rows,
     scatter_add,
     segment_ids,
     segment_max,
@@ -16,6 +17,7 @@ from lazynet.backend.threads import product_workers, run_blocks, workers
 
 __all__ = [
     "SparseRows",
+    "add_rows",
     "coalesce",
     "product_workers",
     "run_blocks",

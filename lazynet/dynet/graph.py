@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lazynet.execute import evaluate, last_serial
 from lazynet.graph import Expression as Node
-from lazynet.graph import handle
+from lazynet.graph import Leaf, handle
+from lazynet.kinds import Array
 from lazynet.revise import forget
 from lazynet.tape import LOCAL, NO_TAPE, Tape
 
@@ -53,6 +54,8 @@ class _State(threading.local):
         stale: Evaluations up to this serial number saw inputs that have changed since.
         tape: Of the expression that was last computed or differentiated.
         differentiated: Whether `backward` has run on this graph.
+        root: What it was last called on.
+        gradients: The gradients of parameters in that run alone, where they were asked for.
     """
 
     def __init__(self) -> None:
@@ -62,6 +65,8 @@ class _State(threading.local):
         self.stale = 0
         self.tape: Tape = NO_TAPE
         self.differentiated = False
+        self.root: Node | None = None
+        self.gradients: dict[Leaf, Array] | None = None
 
 
 STATE = _State()
@@ -106,6 +111,7 @@ def renew_cg(
     state.checkpoints = []
     state.stale = 0
     state.differentiated = False
+    state.root = state.gradients = None
     state.tape = NO_TAPE
     LOCAL.tape = NO_TAPE
     return GRAPH

@@ -44,6 +44,7 @@ from lazynet.ops.functions import (
     ceil,
     cos,
     cosh,
+    cube,
     erf,
     exp,
     expm1,
@@ -141,6 +142,7 @@ from lazynet.ops.shape import (
     transpose,
 )
 from lazynet.ops.softmax import (
+    hardmax,
     log_softmax,
     softmax,
     sparsemax,
@@ -171,6 +173,7 @@ __all__ = [
     "cos",
     "cosh",
     "cross_entropy",
+    "cube",
     "cumsum",
     "cumsum_batch",
     "dot",
@@ -189,6 +192,7 @@ __all__ = [
     "gelu",
     "greater",
     "gumbel",
+    "hardmax",
     "hinge",
     "huber",
     "inverse",

@@ -508,11 +508,12 @@ def inverse(x: Any) -> Expression:
 
 @dataclass(frozen=True)
 class Logdet(Op):
-    """y = log |det x|: dx = dy x^-T.
+    """y = log |det x|: dx = dy x^-T. With `signed` log det x, no number where that is negative.
 
     Source: Giles (2008), section 2.2.4.
     """
 
+    signed: bool = False
     reads_y = False
 
     def shape(self, x: Shape) -> Shape:
@@ -523,6 +524,8 @@ class Logdet(Op):
         sign, value = np.linalg.slogdet(x)
         if np.any(sign == 0):
             raise np.linalg.LinAlgError("Singular matrix")
+        if self.signed:
+            value[sign < 0] = np.nan
         return value  # type: ignore[no-any-return]
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:

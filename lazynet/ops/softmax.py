@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.errors import SettingError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
@@ -89,6 +90,23 @@ class Sparsemax(Softmax):
         return dx
 
 
+@dataclass(frozen=True)
+class Hardmax(Softmax):
+    """y_i = 1 for the first i with the greatest x_i, else 0; dx = 0, or dy (straight through)"""
+
+    gradient: str
+
+    def forward(self, call: Call, x: Array) -> Any:
+        axis = self.axis + 1
+        y = call.out
+        y[...] = 0
+        np.put_along_axis(y, np.expand_dims(x.argmax(axis=axis), axis), 1, axis)
+        return y
+
+    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        return np.zeros_like(dy) if self.gradient == "zero" else dy
+
+
 @lru_cache(maxsize=1024, typed=True)
 def _op(op: Any, role: str, shape: Shape, axis: Any) -> Op:
     made: Op = op(axis_of(role, shape, axis))
@@ -166,4 +184,44 @@ def sparsemax(x: Any, axis: int = -1) -> Expression:
     return _record(Sparsemax, "sparsemax", x, axis)
 
 
-__all__ = ["LogSoftmax", "Softmax", "Sparsemax", "log_softmax", "softmax", "sparsemax"]
+def hardmax(x: Any, axis: int = -1, gradient: str = "zero") -> Expression:
+    """1 at the greatest entry along one axis of the example, the first of several, and 0 elsewhere.
+
+    Args:
+        x: Scores, any shape with that axis.
+        axis: The axis along which the result adds up to 1.
+        gradient: "zero", the true one, or "straight_through", which passes the gradient on as if
+            this were the identity.
+
+    Returns:
+        An expression of the shape of x.
+
+    Raises:
+        ShapeError: If x has no such axis or nothing along it.
+        SettingError: If `gradient` is neither.
+
+    Source: Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013
+        (straight-through).
+
+    >>> import lazynet as ln
+    >>> ln.hardmax(ln.constant([2.0, 5.0, 5.0])).value().tolist()
+    [0.0, 1.0, 0.0]
+    """
+    if gradient not in ("zero", "straight_through"):
+        raise SettingError(
+            f"hardmax: got gradient={gradient!r}; it must be 'zero' or 'straight_through'"
+        )
+    x = as_expression(x, "hardmax")
+    return record(Hardmax(axis_of("hardmax", x.shape, axis), gradient), (x,))
+
+
+__all__ = [
+    "Hardmax",
+    "LogSoftmax",
+    "Softmax",
+    "Sparsemax",
+    "hardmax",
+    "log_softmax",
+    "softmax",
+    "sparsemax",
+]
