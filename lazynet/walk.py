@@ -55,8 +55,8 @@ class Walk:
     ) -> None:
         self.seeds = seeds
         self.wanted = wanted
-        self.given = leaves
-        self.leaves = dict(leaves)
+        self.leaves = leaves
+        self.given = dict(leaves)
         self.sheets: dict[int, Sheet] = {}
         self.short = not wanted  # whether evaluations may be rewound, see `_reverse`
 
@@ -66,7 +66,8 @@ class Walk:
             self._all()
         except Withheld:
             self.short = False
-            self.leaves = dict(self.given)
+            self.leaves.clear()
+            self.leaves.update(self.given)
             self.sheets = {}
             self._all()
 

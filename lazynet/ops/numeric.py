@@ -36,8 +36,9 @@ def last_sum(x: Array) -> Array:
     if n == 1:
         return x[..., 0]
     if n > _LONGEST_PRODUCT:
-        return x.sum(axis=-1)
-    return np.dot(x, _ones(n, x.dtype)) if x.ndim == 2 else x @ _ones(n, x.dtype)
+        return x.sum(axis=-1)  # type: ignore[no-any-return]
+    total: Array = np.dot(x, _ones(n, x.dtype)) if x.ndim == 2 else x @ _ones(n, x.dtype)
+    return total
 
 
 def last_max(x: Array) -> Array:
