@@ -41,7 +41,8 @@ class Known:
         graph: The graph as it was collected, without what belonged to that tape.
         leaves: Parameters: (number, index on the tape).
         externals: Index of the import that each external is.
-        picks: (index, row) of nodes that are single rows of a batch: the layout depends on them.
+        picks: Indices of nodes that are single rows of a batch.
+        rows: Which rows: the layout depends on them.
         index_of: Per node, its index on the tape (-1 for externals).
         indices, numbers: Of nodes that an evaluation computes.
         local, marks: What a tape holds when just these have been evaluated (`Tape.local`,
@@ -66,6 +67,7 @@ class Known:
         "numbers",
         "picks",
         "routine",
+        "rows",
         "whole",
     )
 
@@ -99,7 +101,8 @@ class Known:
             leaf = isinstance(tape.payloads[i], Leaf) or isinstance(tape.kinds[i].op, Import)
             if not leaf and self.marks[i] == 0:
                 self.whole = False
-        self.picks = [(index_of[n], row) for n, row in zip(graph.picks, graph.picked)]
+        self.picks = [index_of[number] for number in graph.picks]
+        self.rows = tuple(graph.picked)
         kept = _copy(graph)
         kept.leaves = {}
         kept.externals = []
@@ -107,11 +110,8 @@ class Known:
         self.graph = kept
 
     def apply(self, tape: Tape) -> Graph | None:
-        """The graph of another tape of this structure; None if it differs after all."""
+        """The graph of another tape of this structure; None if not all imports are evaluated."""
         payloads = tape.payloads
-        for i, row in self.picks:
-            if payloads[i] != row:
-                return None
         externals: list[tuple[Any, int]] = []
         for i in self.externals:
             x = payloads[i]
@@ -196,7 +196,13 @@ def signature(roots: list[Expression], autobatch: bool) -> Any:
 
 def recall(key: Any, tape: Tape) -> Known | None:
     """What is known of a structure."""
-    return _known.get(key) if tape.known is None else tape.known.get(key)
+    table = _known if tape.known is None else tape.known
+    found = table.get(key)
+    if found is not None and len(found.picks) > 0:
+        rows = tuple([tape.payloads[i] for i in found.picks])
+        if rows != found.rows:
+            return table.get((key, rows))
+    return found
 
 
 def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
@@ -213,10 +219,14 @@ def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
     externals = _imports(tape, key[4], graph)
     if externals is None:
         return
+    autobatch: bool = key[6]
     table = _known if tape.known is None else tape.known
     if len(table) >= (REMEMBERED if tape.known is None else _OF_ONE_TAPE):
         table.clear()
-    table[key] = Known(tape, graph, layout, externals, key[6])
+    known = table.get(key)
+    if known is not None:  # the rows of a batch that were picked are others
+        key = (key, tuple(graph.picked))
+    table[key] = Known(tape, graph, layout, externals, autobatch)
 
 
 def _imports(tape: Tape, asked: tuple[int, ...], graph: Graph) -> list[int] | None:
