@@ -39,16 +39,18 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         keep_imports: Whether tapes hold on to the tapes they import from once all on them has been
             computed: without them nothing can be computed anew (`lazynet.revise`).
     """
-    pending = [r for r in roots if not isinstance(r, Leaf) and not evaluated(r)]
-    if not pending:
+    for r in roots:
+        if not evaluated(r):
+            break
+    else:
         return
-    for r in pending:
-        if r.tape.trace is not None:
-            raise r.tape.trace.refuse_value(r)
     with LOCK:
-        pending = [r for r in pending if not evaluated(r)]
+        pending = [r for r in roots if not evaluated(r)]
         if not pending:
             return
+        for r in pending:
+            if r.tape.trace is not None:
+                raise r.tape.trace.refuse_value(r)
         autobatch = MODES.get().autobatch
         tape = pending[0].tape
         key = signature(pending, autobatch)

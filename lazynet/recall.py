@@ -222,6 +222,8 @@ def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
     autobatch: bool = key[6]
     table = _known if tape.known is None else tape.known
     if len(table) >= (REMEMBERED if tape.known is None else _OF_ONE_TAPE):
+        for other in table.values():
+            other.met = 0  # it will not be met any more: its routine is the first to go
         table.clear()
     known = table.get(key)
     if known is not None:  # the rows of a batch that were picked are others

@@ -4,7 +4,7 @@ Where a batch has one row, what costs is not its arithmetic, nor even the call t
 everything around: finding rows, assembling payload, telling ops apart. All of that is the same
 whenever a structure returns (see `recall`), so it is done once: a routine is straight-line code
 that takes rows from the arenas, calls NumPy or the op, and leaves everything where running batch by
-batch would have left it. `retrace` does the same for backward.
+batch would have left it. `rewind` does the same for backward.
 """
 
 from __future__ import annotations

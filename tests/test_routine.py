@@ -526,6 +526,9 @@ def test_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     run(99)
     run(99)
     assert len(recall._known) == 1
+    for _ in range(ROUNDS):
+        run(99)
+    assert len(routines()) == 1  # in place of one that was forgotten
 
 
 def test_ways_backward_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
