@@ -26,7 +26,7 @@ from lazynet.gradcheck import (
     gradcheck,
 )
 from lazynet.graph import Expression
-from lazynet.inputs import constant, rebatch, unbatch
+from lazynet.inputs import constant, rebatch, take_rows, unbatch
 from lazynet.kinds import (
     Call,
     Op,
@@ -59,6 +59,7 @@ from lazynet.ops import (
     ceil,
     clip,
     concatenate,
+    constrained_softmax,
     conv1d,
     conv2d,
     cos,
@@ -124,6 +125,8 @@ from lazynet.ops import (
     pow,
     relu,
     reshape,
+    reshape_columns,
+    restricted_log_softmax,
     round,
     scale_gradient,
     selu,
@@ -220,6 +223,7 @@ __all__ = [
     "clip",
     "concatenate",
     "constant",
+    "constrained_softmax",
     "conv1d",
     "conv2d",
     "cos",
@@ -297,6 +301,8 @@ __all__ = [
     "rebatch",
     "relu",
     "reshape",
+    "reshape_columns",
+    "restricted_log_softmax",
     "round",
     "scale_gradient",
     "scan",
@@ -326,6 +332,7 @@ __all__ = [
     "stop_gradient",
     "sum",
     "sum_batch",
+    "take_rows",
     "tan",
     "tanh",
     "trace",

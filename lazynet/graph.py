@@ -372,9 +372,8 @@ def unary(op: Op, a: Expression, payload: Any = None) -> Expression:
         tape.args.append(i)
         kind = op._kinds.get(tape.kinds[i].type)
         e = finished(tape, kind, start, tape.rows[i], payload)
-        if e is not None:
-            return e
-    return record(op, (a,), payload)
+        return record(op, (a,), payload) if e is None else e
+    return HOOKS.elsewhere(op, a, payload)
 
 
 def apply(op: Op, x: Any) -> Expression:

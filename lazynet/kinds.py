@@ -360,6 +360,7 @@ class Hooks:
     detach: Callable[..., Expression]
     index: Callable[..., Expression]
     part: Callable[..., Expression]
+    elsewhere: Callable[..., Expression]
     row: Callable[..., Expression | None]
     row_op: Callable[[Shape], Op]
     transpose: Callable[..., Expression]

@@ -301,11 +301,15 @@ def _resolve_aliases(
         picks, sources = picks[direct], sources[direct]
         first[picks] = first[sources] + row_of[picks]
         later[picks] = False
+    taken = dict(zip(graph.takes, graph.taken))
     several = np.array([k.op.nary for k in kinds], bool)[code] & later
     if several.any():
         _resolve_many(layout, np.flatnonzero(several), later, starts, args)
     for i in np.flatnonzero(later).tolist():
-        if kinds[int(code[i])].op.nary:
+        if i in taken:
+            layout.rebatched[i] = layout.node_rows(int(args[starts[i]]))[list(taken[i])]
+            first[i] = -1
+        elif kinds[int(code[i])].op.nary:
             parts = [layout.node_rows(s) for s in args[starts[i] : starts[i + 1]].tolist()]
             layout.rebatched[i] = np.concatenate(parts)
             first[i] = -1

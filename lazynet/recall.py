@@ -41,7 +41,7 @@ class Known:
         graph: The graph as it was collected, without what belonged to that tape.
         leaves: Parameters: (number, index on the tape).
         externals: Index of the import that each external is.
-        picks: Indices of nodes that are single rows of a batch.
+        picks: Indices of nodes that are rows of a batch.
         rows: Which rows: the layout depends on them.
         index_of: Per node, its index on the tape (-1 for externals).
         indices, numbers: Of nodes that an evaluation computes.
@@ -101,8 +101,10 @@ class Known:
             leaf = isinstance(tape.payloads[i], Leaf) or isinstance(tape.kinds[i].op, Import)
             if not leaf and self.marks[i] == 0:
                 self.whole = False
-        self.picks = [index_of[number] for number in graph.picks]
-        self.rows = tuple(graph.picked)
+        kinds = tape.kinds
+        points = [i for i, _ in pairs if kinds[i].op.alias and kinds[i].op.payload is not None]
+        self.picks = sorted(points)
+        self.rows = tuple([tape.payloads[i] for i in self.picks])
         kept = _copy(graph)
         kept.leaves = {}
         kept.externals = []
@@ -149,6 +151,8 @@ def _copy(graph: Graph) -> Graph:
     copy.rows = graph.rows
     copy.picks = graph.picks
     copy.picked = graph.picked
+    copy.takes = graph.takes
+    copy.taken = graph.taken
     copy.frozen = graph.frozen
     copy.roots = graph.roots
     copy.externals = graph.externals
@@ -225,10 +229,10 @@ def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
         for other in table.values():
             other.met = 0  # it will not be met any more: its routine is the first to go
         table.clear()
-    known = table.get(key)
-    if known is not None:  # the rows of a batch that were picked are others
-        key = (key, tuple(graph.picked))
-    table[key] = Known(tape, graph, layout, externals, autobatch)
+    known = Known(tape, graph, layout, externals, autobatch)
+    if key in table:  # the rows of a batch that were picked are others
+        key = (key, known.rows)
+    table[key] = known
 
 
 def _imports(tape: Tape, asked: tuple[int, ...], graph: Graph) -> list[int] | None:

@@ -23,6 +23,7 @@ from lazynet.graph import (
     handle,
     known_rows,
     mark,
+    record,
 )
 from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Shape, Type, derived_table
 from lazynet.modes import MODES
@@ -147,6 +148,28 @@ def chosen(op: Op, x: Any, k: Any) -> Expression | None:
     if kind is None:
         return None
     return _one(tape, kind, x.index, k)
+
+
+def elsewhere(op: Op, x: Expression, payload: Any) -> Expression:
+    """Record an op of a parameter, or of a node of another tape, which this tape has met before."""
+    tape = tape_for_input()
+    if tape.sealed == 0 and tape.trace is None:
+        if isinstance(x, Leaf):
+            i = tape.shared.get(x.leaf_kind, -1)
+        else:
+            i = tape.imports.get((x.tape, x.index), -1)
+        kind = None if i < 0 else op._kinds.get(tape.kinds[i].type)
+        if kind is not None and kind.shared:
+            known = tape.shared.get((kind, _modes().gradients), -1)
+            if known >= 0:
+                return handle(tape, known)
+        elif kind is not None:
+            start = len(tape.args)
+            tape.args.append(i)
+            e = finished(tape, kind, start, tape.rows[i], payload)
+            if e is not None:
+                return e
+    return record(op, (x,), payload)
 
 
 def _one(tape: Tape, kind: Kind, i: int, payload: Any) -> Expression:
@@ -346,6 +369,7 @@ def further_rows(first: Expression, count: int) -> list[Expression]:
     return result
 
 
+HOOKS.elsewhere = elsewhere
 HOOKS.index = part
 HOOKS.row = row
 
@@ -353,6 +377,7 @@ __all__ = [
     "Lists",
     "chosen",
     "cut",
+    "elsewhere",
     "further_rows",
     "held",
     "learn_cut",

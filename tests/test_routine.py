@@ -234,6 +234,14 @@ def test_rows_of_a_batch_that_differ() -> None:
     assert len(routines()) == 3
 
 
+def test_several_rows_of_a_batch_that_differ() -> None:
+    xs = np.arange(12.0).reshape(4, 3)
+    for rows in [[0, 1], [2, 1], [2, 1], [3, 3], [3, 3], [2, 1], [3, 3], [2, 1], [3, 3]]:
+        taken = ln.take_rows(ln.constant(xs, batched=True), rows) * 2.0
+        assert taken.value().tolist() == (2 * xs[rows]).tolist()
+    assert evaluation_of(taken).routine is not None
+
+
 def test_batches_of_other_sizes_and_numbers_of_other_values() -> None:
     net = Net()
     for rows in [1, 1, 1, 3, 3, 3, 0, 0, 0, 2]:

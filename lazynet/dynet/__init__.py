@@ -48,6 +48,7 @@ from lazynet.dynet.elementwise import (
 )
 from lazynet.dynet.expression import Expression, forward, npvalues, values
 from lazynet.dynet.graph import ComputationGraph, cg, cg_checkpoint, cg_revert, cg_version, renew_cg
+from lazynet.dynet.holders import FloatValue, FloatVectorValue, UnsignedValue, UnsignedVectorValue
 from lazynet.dynet.initializers import (
     ConstInitializer,
     FromFileInitializer,
@@ -94,6 +95,17 @@ from lazynet.dynet.lists import (
     esum,
     logsumexp,
 )
+from lazynet.dynet.loss import (
+    binary_log_loss,
+    hinge,
+    hinge_batch,
+    hinge_dim,
+    huber_distance,
+    l1_distance,
+    pairwise_rank_loss,
+    poisson_loss,
+    squared_distance,
+)
 from lazynet.dynet.lstm import (
     vanilla_lstm_c,
     vanilla_lstm_gates,
@@ -101,17 +113,6 @@ from lazynet.dynet.lstm import (
     vanilla_lstm_gates_dropout,
     vanilla_lstm_gates_dropout_concat,
     vanilla_lstm_h,
-)
-from lazynet.dynet.noise import (
-    block_dropout,
-    dropout,
-    dropout_batch,
-    dropout_dim,
-    noise,
-    random_bernoulli,
-    random_gumbel,
-    random_normal,
-    random_uniform,
 )
 from lazynet.dynet.norm import layer_norm, weight_norm
 from lazynet.dynet.parameters import (
@@ -123,6 +124,36 @@ from lazynet.dynet.parameters import (
     parameter,
 )
 from lazynet.dynet.persistence import load, load_generator, save
+from lazynet.dynet.picking import (
+    pick,
+    pick_batch,
+    pick_batch_elem,
+    pick_batch_elems,
+    pick_range,
+    pickrange,
+    select_cols,
+    select_rows,
+    strided_select,
+)
+from lazynet.dynet.probability import (
+    constrained_softmax,
+    log_softmax,
+    pickneglogsoftmax,
+    pickneglogsoftmax_batch,
+    softmax,
+    sparsemax,
+)
+from lazynet.dynet.random import (
+    block_dropout,
+    dropout,
+    dropout_batch,
+    dropout_dim,
+    noise,
+    random_bernoulli,
+    random_gumbel,
+    random_normal,
+    random_uniform,
+)
 from lazynet.dynet.reduce import (
     l2_norm,
     logsumexp_dim,
@@ -154,6 +185,14 @@ from lazynet.dynet.rnn import (
 )
 from lazynet.dynet.rnn_bi import BiRNNBuilder
 from lazynet.dynet.rnn_states import RNNState, StackedRNNState
+from lazynet.dynet.shape import (
+    flip_gradient,
+    nobackprop,
+    reshape,
+    scale_gradient,
+    to_device,
+    transpose,
+)
 from lazynet.dynet.tensor import Tensor
 from lazynet.dynet.trainers import (
     AdadeltaTrainer,
@@ -167,7 +206,6 @@ from lazynet.dynet.trainers import (
     SimpleSGDTrainer,
     Trainer,
 )
-from lazynet.dynet.values import FloatValue, FloatVectorValue, UnsignedValue, UnsignedVectorValue
 
 __all__ = [
     "AdadeltaTrainer",
@@ -221,6 +259,7 @@ __all__ = [
     "atan",
     "atanh",
     "average",
+    "binary_log_loss",
     "block_dropout",
     "bmax",
     "bmin",
@@ -239,6 +278,7 @@ __all__ = [
     "concatenate_to_batch",
     "const_parameter",
     "constant",
+    "constrained_softmax",
     "contract3d_1d",
     "contract3d_1d_1d",
     "contract3d_1d_1d_bias",
@@ -259,9 +299,14 @@ __all__ = [
     "esum",
     "exp",
     "filter1d_narrow",
+    "flip_gradient",
     "floor",
     "fold_rows",
     "forward",
+    "hinge",
+    "hinge_batch",
+    "hinge_dim",
+    "huber_distance",
     "inputMatrix",
     "inputTensor",
     "inputTensorTranspose",
@@ -269,6 +314,7 @@ __all__ = [
     "inverse",
     "kmax_pooling",
     "kmh_ngram",
+    "l1_distance",
     "l2_norm",
     "layer_norm",
     "lgamma",
@@ -276,6 +322,7 @@ __all__ = [
     "load_generator",
     "log",
     "log_sigmoid",
+    "log_softmax",
     "logdet",
     "logistic",
     "logsumexp",
@@ -292,11 +339,22 @@ __all__ = [
     "moment_batches",
     "moment_dim",
     "moment_elems",
+    "nobackprop",
     "noise",
     "npvalues",
     "one_hot",
     "ones",
+    "pairwise_rank_loss",
     "parameter",
+    "pick",
+    "pick_batch",
+    "pick_batch_elem",
+    "pick_batch_elems",
+    "pick_range",
+    "pickneglogsoftmax",
+    "pickneglogsoftmax_batch",
+    "pickrange",
+    "poisson_loss",
     "pow",
     "random_bernoulli",
     "random_gumbel",
@@ -304,27 +362,37 @@ __all__ = [
     "random_uniform",
     "rectify",
     "renew_cg",
+    "reshape",
     "round",
     "save",
     "scalarInput",
+    "scale_gradient",
+    "select_cols",
+    "select_rows",
     "selu",
     "silu",
     "sin",
     "sinh",
+    "softmax",
     "softsign",
     "sparse_inputTensor",
+    "sparsemax",
     "sqrt",
     "square",
+    "squared_distance",
     "squared_norm",
     "std_batches",
     "std_dim",
     "std_elems",
+    "strided_select",
     "sum_batches",
     "sum_dim",
     "sum_elems",
     "tan",
     "tanh",
+    "to_device",
     "trace_of_product",
+    "transpose",
     "values",
     "vanilla_lstm_c",
     "vanilla_lstm_gates",

@@ -239,7 +239,7 @@ class EmptyListError(ValueError, AssertionError):
 
 
 HOOKS: dict[str, Callable[..., Any]] = {}
-"""Filled by `shape`, which is built on this module: indexing."""
+"""Filled by `picking`, which is built on this module: indexing."""
 
 
 def wrap(node: Node) -> Expression:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lazynet.ops as ops
 from lazynet.dynet.common import misfit, number
 from lazynet.dynet.expression import Expression, checked, nodes_of, show, wrap
-from lazynet.dynet.noise import noise
+from lazynet.dynet.random import noise
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.ops.gates import lstm_cell, lstm_gates, lstm_hidden

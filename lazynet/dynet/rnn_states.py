@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazynet.calls import record_together
+from lazynet.calls import fast_layers, record_together
 from lazynet.dynet.expression import Expression, checked, compute_at_once, short, show
 from lazynet.dynet.graph import STATE, Stretch
 from lazynet.dynet.rnn_cells import Cell, Setting, States
@@ -36,7 +36,7 @@ class Session:
         update: Whether parameters get gradients.
         cells: One for each layer.
         first: The same for steps without a state before; None where they are the same.
-        steps: `Cell.step` of each, for calls like one before; for others they return None.
+        steps: `Cell.step` of each.
         given: The masks of each layer; None as long as they are not drawn.
         apart: Whether the output is a result beside the state.
     """
@@ -59,7 +59,7 @@ class Session:
         builder = self.builder
         self.setting = builder.setting(self.update)
         self.cells = builder.cells(self.setting)
-        self.steps = [cell.step.fast for cell in self.cells]
+        self.steps = [cell.step for cell in self.cells]
         self.first: list[Cell] | None = None
         if builder.normed:
             setting = builder.setting(self.update)
@@ -272,23 +272,17 @@ class RNNState:
         layers = self._layers if self._at < 0 else self.layers()
         given = session.given
         if given is not None and (session.first is None or not self.empty):
-            node = x.node
-            after = []
-            for step, before, masks in zip(session.steps, layers, given):
-                results = step(node, *before, *masks)
-                if results is None:  # a call unlike those before
-                    break
-                after.append(results)
-                node = results[-1]
-            else:
+            after = fast_layers(session.steps, x.node, layers, given)
+            if after is not None:
+                top = after[-1][-1]
                 if session.apart:
                     after[-1] = after[-1][:-1]
                 graph = STATE.stretch
                 if graph.immediate:
-                    compute_at_once(node, graph)
-                return RNNState(session, after, self, graph, node)
-        after, node = session.advance(self, x.node)
-        return self._after(after, node)
+                    compute_at_once(top, graph)
+                return RNNState(session, after, self, graph, top)
+        after, top = session.advance(self, x.node)
+        return self._after(after, top)
 
     def _inputs(self, xs: Any, name: str) -> list[Node]:
         for x in xs:

@@ -716,3 +716,38 @@ def test_stacks_of_states() -> None:
         dy.StackedRNNState([None])
     with pytest.raises(ValueError, match="StackedRNNState"):
         dy.StackedRNNState([])
+
+
+# Modes of the engine
+
+
+@pytest.mark.parametrize("mode", [ln.debug, ln.no_fuse, ln.no_autobatch, ln.no_grad])
+@pytest.mark.parametrize("name", ALL)
+def test_modes_do_not_change_values(name, mode) -> None:
+    builder = make(name, 2)
+    right = builder.initial_state().transduce(sequence(3))
+    for _ in range(2):
+        with mode():
+            start, xs = builder.initial_state(), sequence(3)
+            outputs = [*per_step(start, xs), *start.transduce(xs)]
+            outputs += [s.output() for s in start.add_inputs(xs)]
+            assert close(outputs, right * 3)
+
+
+def test_steps_alternate_between_kinds_of_input() -> None:
+    builder = make("LSTMBuilder", 2)
+    pc = dy.ParameterCollection()
+    p = pc.add_parameters(N_IN)
+    right = {}
+    for _ in range(2):
+        for batch in (0, 2, 3):
+            state = builder.initial_state().add_input(vector(N_IN, batch=batch)).add_input(p)
+            state = state.add_input(vector(N_IN, 4))
+            known = right.setdefault(batch, state.output().npvalue())
+            np.testing.assert_allclose(state.output().npvalue(), known, atol=1e-6)
+            later = state.prev().add_input(vector(N_IN, 4))  # from what was computed before
+            np.testing.assert_allclose(later.output().npvalue(), known, atol=1e-6)
+    with ln.training(False):
+        again = builder.initial_state().add_input(vector(N_IN)).add_input(p)
+        again = again.add_input(vector(N_IN, 4))
+        np.testing.assert_allclose(again.output().npvalue(), right[0], atol=1e-6)
