@@ -95,7 +95,7 @@ def once(build: Build, nodes: int) -> dict[str, float]:
     evaluation = Evaluation(graph, layout)
     with np.errstate(all="ignore"):
         _forward(evaluation, graph)
-    _commit(evaluation, graph, False)
+    _commit(evaluation, graph)
     executed = time.perf_counter()
     count = len(graph) - len(leaves)
     result = {
