@@ -16,6 +16,7 @@ from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import INPUT
 from lazynet.retrace import retrace
+from lazynet.timing import TIMING
 from lazynet.walk import Seed, Walk
 
 
@@ -54,7 +55,7 @@ def backward(expressions: Iterable[Any]) -> None:
                 add_leaf(leaves, root, np.ones(root.shape, root.dtype))
             else:
                 seeds.append(root.tape.location(root.index))
-        if leaves or not retrace(seeds):
+        if leaves or TIMING.timer is not None or not retrace(seeds):
             walk = Walk(seeds, {}, leaves)
             walk.run()
             walk.commit()

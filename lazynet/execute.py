@@ -26,6 +26,7 @@ from lazynet.recall import Known, recall, remember, signature
 from lazynet.routine import Routine, routine_of
 from lazynet.stages import stage_key
 from lazynet.tape import LOCAL, Tape
+from lazynet.timing import FORWARD, TIMING
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -69,7 +70,8 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         else:
             tape.seal()
             evaluation = Evaluation(graph, known.layout)
-            evaluation.routine = routine_of(known)
+            if TIMING.timer is None:
+                evaluation.routine = routine_of(known)
             with np.errstate(all="ignore"):
                 _forward(evaluation, graph)
             known.mark(tape, evaluation)
@@ -120,7 +122,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     if layout.runs is None:
         layout.runs = find_runs(layout)
     done = 0
-    for run in layout.runs:
+    for run in layout.runs if TIMING.timer is None else ():
         history |= _run_singly(evaluation, graph, locate, frozen, done, run.first)
         done = run.end
         if _run_chain(evaluation, run, locate):
@@ -154,11 +156,13 @@ def _run_singly(
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
     for step in evaluation.layout.steps[first:end]:
+        began = TIMING.now()
         try:
             call, args = _run(evaluation, step, locate)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
+        TIMING.add(FORWARD, step.kind, step.rows, began)
         if flows(step, frozen):
             history = True
             evaluation.calls.append(call)

@@ -18,6 +18,7 @@ from lazynet import recall, rewind, routine
 from lazynet.execute import evaluate, last_serial
 from lazynet.graph import Expression
 from lazynet.revise import forget, replace
+from lazynet.timing import BACKWARD, FORWARD, TIMING, Timer
 
 ROUNDS = 5
 """After so many, forward and backward have been printed where `SEEN` is 1."""
@@ -401,6 +402,25 @@ def test_node_by_node_stays_node_by_node() -> None:
             x = net.loss(net.input())
             x.value()
         assert evaluation_of(x).routine is None
+
+
+def test_timed_batch_by_batch() -> None:
+    net = Net()
+    for k in range(ROUNDS + 1):
+        x = net.input()
+        loss = net.loss(x)
+        if k == ROUNDS:
+            timer = TIMING.timer = Timer()
+            try:
+                loss.backward()
+            finally:
+                TIMING.timer = None
+        else:
+            loss.backward()
+    steps = evaluation_of(loss).layout.steps
+    for direction in (FORWARD, BACKWARD):
+        batches = [n for (way, _), n in timer.batches.items() if way == direction]
+        assert sum(batches) == len(steps) - (direction == BACKWARD)  # an input has no backward
 
 
 def test_linked_evaluations_and_what_they_hold() -> None:
