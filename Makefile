@@ -10,7 +10,8 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo test test-compiled lint types bench bench-overhead bench-compiled bench-optim clean
+.PHONY: demo test test-compiled test-dynet lint types bench bench-dynet bench-overhead bench-compiled
+.PHONY: bench-small bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -32,6 +33,15 @@ test-compiled: $(compiled)/.installed
 	cd $(compiled)/copy && PYTHONMALLOC=debug ../bin/python -m pytest tests/test_tape.py
 	cd $(compiled)/copy && ../bin/python -m pytest tests $(ARGS)
 
+# What DyNet's wheel computes, against what is stored of it; and files from one to the other.
+test-dynet: export OPENBLAS_NUM_THREADS = 1
+test-dynet: export DYNET_PYTHON = $(abspath $(VENV)-dynet/bin/python)
+test-dynet: $(VENV)-dynet/.dynet $(VENV)/.test
+	$(VENV)-dynet/bin/python tests/dynet/record.py --check
+	$(VENV)-dynet/bin/python tests/dynet/record_programs.py --check
+	$(VENV)-dynet/bin/python tests/dynet/record_api.py --check
+	$(run) -m pytest tests/dynet/test_files.py $(ARGS)
+
 # What a node costs in the compiled package.
 bench-compiled: export LAZYNET_COMPILE = 1
 bench-compiled: $(compiled)/.installed
@@ -48,8 +58,16 @@ types: $(VENV)/.lint
 bench: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python -m benchmarks.suite $(ARGS)
 
+# Programs written for DyNet, in DyNet and in lazynet.
+bench-dynet: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/dynet_programs.py $(ARGS)
+
 bench-overhead: $(VENV)/.examples
 	$(run) benchmarks/overhead.py $(ARGS)
+
+bench-small: export OPENBLAS_NUM_THREADS = 1
+bench-small: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/small.py $(ARGS)
 
 # ARGS="--against CHECKOUT" compares with another revision.
 bench-optim: export OPENBLAS_NUM_THREADS = 1
@@ -78,6 +96,10 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 $(VENV)-bench/.bench: pyproject.toml setup.py $(wildcard lazynet/*.py lazynet/*/*.py)
 	@test -e $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install -qq --disable-pip-version-check '.[bench]'
+	@touch $@
+
+$(VENV)-dynet/.dynet: pyproject.toml $(VENV)-dynet/.made
+	$(VENV)-dynet/bin/python -m pip install -qq --disable-pip-version-check dynet38==2.2
 	@touch $@
 
 # Installed anew whenever a source changed: unlike the other environments, this one holds a copy.

@@ -31,7 +31,8 @@ import numpy as np
 
 import lazynet as ln
 from lazynet.collect import collect
-from lazynet.execute import Evaluation, _commit, _forward
+from lazynet.evaluation import Evaluation
+from lazynet.execute import _commit, _forward
 from lazynet.layout import lay_out
 from lazynet.schedule import schedule
 

@@ -116,6 +116,23 @@ class ScanProgram:
         self.places = places
 
 
+class Recent:
+    """How the last step of a cell was recorded.
+
+    Attributes:
+        ids: What tells its arguments apart, as in `Arguments`.
+        program: The program, without payload.
+        training: The mode.
+    """
+
+    __slots__ = ("ids", "program", "training")
+
+    def __init__(self, ids: list[int], program: Program, training: bool) -> None:
+        self.ids = ids
+        self.program = program
+        self.training = training
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Caller:
     """What is called to record a node of a fused function.
@@ -125,9 +142,11 @@ class Caller:
         training, evaluating: Its signatures, by what tells calls apart, in the two modes.
         bound: The function as a method of objects, by their identity.
         scan_programs: Its programs as a cell, by what tells scans apart.
+        recent: The last step of a cell in `fast_layers`.
     """
 
     def __init__(self, function: Any) -> None:
+        self.recent: Recent | None = None
         self.function = function
         self.training: dict[Any, Signature] = {}
         self.evaluating: dict[Any, Signature] = {}
@@ -268,6 +287,100 @@ def fast_call(table: dict[Any, Signature], args: tuple[Any, ...], modes: Modes) 
     if foreign:
         indices = [adopt(tape, x) for x in arguments.expressions]
     return append(tape, program, indices, arguments.rows, payload, modes)
+
+
+def fast_layers(
+    callers: list[Caller], x: Expression, states: Any, further: Any
+) -> list[tuple[Expression, ...]] | None:
+    """Record a step of several cells, one above the other, like one met before.
+
+    Args:
+        callers: The cells; each returns a tuple, of which the next one gets the last entry.
+        x: What the first one gets.
+        states: For each cell a tuple of expressions that it gets after that.
+        further: For each cell another one.
+
+    Returns:
+        What each returned; None if one was not called like this before.
+    """
+    modes = _modes()
+    if not modes.fuse or modes.debug or LOCAL.tape.trace is not None:
+        return None
+    training = modes.training
+    results: list[tuple[Expression, ...]] = []
+    for k in range(len(callers)):
+        caller = callers[k]
+        state: tuple[Expression, ...] = states[k]
+        more: tuple[Expression, ...] = further[k]
+        recent = caller.recent
+        result: Any = None
+        if recent is not None and recent.training == training:
+            result = _repeated(recent, x, state, more, modes)
+        if result is None:
+            table = caller.training if training else caller.evaluating
+            args = (x, *state, *more)
+            result = fast_call(table, args, modes)
+            if result is None:
+                return None
+            caller.recent = _recent(table, args, training)
+        parts: tuple[Expression, ...] = result
+        results.append(parts)
+        x = parts[len(parts) - 1]
+    return results
+
+
+def _repeated(
+    recent: Recent,
+    x: Expression,
+    state: tuple[Expression, ...],
+    more: tuple[Expression, ...],
+    modes: Modes,
+) -> Any:
+    """Record a step like the last one; None for any other."""
+    ids = recent.ids
+    before = len(state)
+    if len(ids) != 1 + before + len(more):
+        return None
+    tape = LOCAL.tape
+    indices: list[int] = []
+    rows = -1
+    own = False
+    foreign = False
+    for i in range(len(ids)):
+        a = x if i == 0 else state[i - 1] if i <= before else more[i - before - 1]
+        if type(a) is not Expression:
+            return None
+        source = a.tape
+        n = source.rows[a.index]
+        t = source.kinds[a.index].type.id
+        if ids[i] != (t if n == -1 else -t):
+            return None
+        if n != -1 and n != rows:
+            if rows != -1:
+                return None
+            rows = n
+        if source is tape:
+            own = True
+        else:
+            foreign = True
+        indices.append(a.index)
+    if not own or tape.sealed != 0:
+        tape = tape_for_input()
+        foreign = True
+    if foreign:
+        indices = [adopt(tape, a) for a in (x, *state, *more)]
+    return append(tape, recent.program, indices, rows, None, modes)
+
+
+def _recent(table: dict[Any, Signature], args: tuple[Any, ...], training: bool) -> Recent | None:
+    """What `_repeated` needs to know of a call that was just recorded."""
+    arguments = Arguments()
+    arguments.take(args)
+    signature = table[tuple(arguments.ids)]
+    program = None if signature.static else signature.programs.get(())
+    if program is None or program.slots or program.keys:
+        return None
+    return Recent(arguments.ids, program, training)
 
 
 def scan_key(
@@ -433,6 +546,7 @@ __all__ = [
     "Signature",
     "append",
     "fast_call",
+    "fast_layers",
     "fast_scan",
     "record_scan",
     "record_together",

@@ -183,7 +183,7 @@ def give_rows(target: Array, place: Any, first: bool, dx: Array) -> None:
     index = place if type(place) is slice else place.index
     if first:
         target[index] = dx
-    elif type(place) is slice or place.distinct():
+    elif type(place) is slice:
         target[index] += dx
     else:
         place.scatter(target, dx)

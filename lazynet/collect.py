@@ -13,7 +13,7 @@ import numpy as np
 from lazynet.errors import GraphError
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import Array, Kind
-from lazynet.leaves import UNBATCH, Import
+from lazynet.leaves import TAKE_ROWS, UNBATCH, Import
 from lazynet.tape import LOCAL, Tape
 
 _SMALL = 256
@@ -33,6 +33,8 @@ class Graph:
         leaves: Parameters by node number.
         picks: Single rows of a batch, ...
         picked: ... and which row each is.
+        takes: Several rows of a batch, ...
+        taken: ... and which rows they are.
         frozen: Nodes recorded under `no_grad`.
         roots: What was asked for.
     """
@@ -49,6 +51,8 @@ class Graph:
         "roots",
         "rows",
         "starts",
+        "taken",
+        "takes",
         "tapes",
     )
 
@@ -63,6 +67,8 @@ class Graph:
         self.leaves: dict[int, Any] = {}
         self.picks: list[int] = []
         self.picked: list[int] = []
+        self.takes: list[int] = []
+        self.taken: list[tuple[int, ...]] = []
         self.frozen: set[int] = set()
         self.roots: list[int] = []
 
@@ -91,6 +97,8 @@ class Graph:
             len(self.externals),
             tuple(self.picks),
             tuple(self.picked),
+            tuple(self.takes),
+            tuple(self.taken),
             tuple(self.leaves),
             tuple(self.frozen),
         )
@@ -334,6 +342,9 @@ def _number_few(
         elif kind.op is UNBATCH:
             graph.picks.append(number)
             graph.picked.append(payload)
+        elif kind.op is TAKE_ROWS:
+            graph.takes.append(number)
+            graph.taken.append(payload)
         if tape.unrecorded and i in tape.unrecorded:
             graph.frozen.add(number)
     graph.tapes.append((tape, indices, numbers))
@@ -391,15 +402,21 @@ def _number_many(
         row_parts.append(rows)
         table = np.zeros(len(kinds), np.int64)
         picks = np.zeros(len(kinds), bool)
+        takes = np.zeros(len(kinds), bool)
         for c in np.flatnonzero(np.bincount(code, minlength=len(kinds))).tolist():
             kind = kinds[c]
             table[c] = codes.setdefault(kind, len(codes))
             picks[c] = kind.op is UNBATCH
+            takes[c] = kind.op is TAKE_ROWS
         if picks.any():
             chosen = np.flatnonzero(picks[code])
             payloads = tape.payloads
             graph.picks += numbers[chosen].tolist()
             graph.picked += [payloads[i] for i in picked[chosen].tolist()]
+        if takes.any():
+            chosen = np.flatnonzero(takes[code])
+            graph.takes += numbers[chosen].tolist()
+            graph.taken += [tape.payloads[i] for i in picked[chosen].tolist()]
         code_parts.append(table[code])
         for i in tape.shared.values():
             number = int(numbers_of[i])

@@ -16,6 +16,7 @@ from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import INPUT
 from lazynet.retrace import retrace
+from lazynet.timing import TIMING
 from lazynet.walk import Seed, Walk
 
 
@@ -54,10 +55,29 @@ def backward(expressions: Iterable[Any]) -> None:
                 add_leaf(leaves, root, np.ones(root.shape, root.dtype))
             else:
                 seeds.append(root.tape.location(root.index))
-        if leaves or not retrace(seeds):
+        if leaves or TIMING.timer is not None or not retrace(seeds):
             walk = Walk(seeds, {}, leaves)
             walk.run()
             walk.commit()
+
+
+def parameter_gradients(root: Expression) -> dict[Leaf, Array]:
+    """The gradients of all parameters that an evaluated scalar depends on, accumulated nowhere.
+
+    Raises:
+        GradientError: If parameters have been changed since it was evaluated, and their old values
+            are needed.
+    """
+    with LOCK, np.errstate(all="ignore"):
+        leaves: dict[Leaf, Any] = {}
+        if isinstance(root, Leaf):
+            add_leaf(leaves, root, np.ones(root.shape, root.dtype))
+        else:
+            Walk([root.tape.location(root.index)], {}, leaves).run()
+        return {
+            leaf: g.dense(leaf.shape) if isinstance(g, SparseRows) else np.array(g)
+            for leaf, g in leaves.items()
+        }
 
 
 def _check_root(root: Any) -> None:

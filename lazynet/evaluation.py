@@ -122,7 +122,14 @@ class Evaluation:
         self.shared: dict[int, Array] = {}
         self.kept: dict[int, Any] = {}
         self.versions = {number: leaf.version() for number, leaf in graph.leaves.items()}
-        self.arenas = [_allocate(rows, width, dtype, device) for dtype, width, rows in layout.arenas]
+        try:
+            self.arenas = [
+                uninitialised(rows, width, dtype, device) for dtype, width, rows in layout.arenas
+            ]
+        except OutOfMemoryError:
+            raise
+        except (MemoryError, ValueError) as error:
+            raise _too_large(layout) from error
         self.calls: list[Call | None] = []
         self.arguments: list[Any] = []
         self.payloads: dict[int, Array] = {}
@@ -246,17 +253,15 @@ class Evaluation:
         return call, args
 
 
-def _allocate(rows: int, width: int, dtype: Any, device: str) -> Array:
-    try:
-        return uninitialised(rows, width, dtype, device)
-    except OutOfMemoryError:
-        raise
-    except (MemoryError, ValueError) as error:
-        size = rows * width * np.dtype(dtype).itemsize
-        raise OutOfMemoryError(
-            f"evaluation: {rows} rows of {width} {np.dtype(dtype)} need {size / 1e9:.1f} GB, more "
-            "than there is; evaluate fewer examples at a time, or use smaller expressions"
-        ) from error
+def _too_large(layout: Layout) -> OutOfMemoryError:
+    """The error for arenas that do not fit into memory: it shows the largest."""
+    sizes = [rows * width * np.dtype(dtype).itemsize for dtype, width, rows in layout.arenas]
+    size = max(sizes)
+    dtype, width, rows = layout.arenas[sizes.index(size)]
+    return OutOfMemoryError(
+        f"evaluation: {rows} rows of {width} {np.dtype(dtype)} need {size / 1e9:.1f} GB, more "
+        "than there is; evaluate fewer examples at a time, or use smaller expressions"
+    )
 
 
 def points(graph: Graph, externals: int) -> bool:

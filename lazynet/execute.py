@@ -37,6 +37,7 @@ from lazynet.recall import Known, recall, remember, signature
 from lazynet.routine import Routine, routine_of
 from lazynet.stages import stage_key
 from lazynet.tape import LOCAL, Tape
+from lazynet.timing import FORWARD, TIMING
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -50,20 +51,22 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         keep_imports: Whether tapes hold on to the tapes they import from once all on them has been
             computed: without them nothing can be computed anew (`lazynet.revise`).
     """
-    pending = [r for r in roots if not isinstance(r, Leaf) and not evaluated(r)]
-    if not pending:
+    for r in roots:
+        if not evaluated(r):
+            break
+    else:
         return
-    for r in pending:
-        if r.tape.trace is not None:
-            raise r.tape.trace.refuse_value(r)
     with LOCK:
-        pending = [r for r in pending if not evaluated(r)]
+        pending = [r for r in roots if not evaluated(r)]
         if not pending:
             return
+        for r in pending:
+            if r.tape.trace is not None:
+                raise r.tape.trace.refuse_value(r)
         autobatch = MODES.get().autobatch
-        key = signature(pending, autobatch)
-        known = None if key is None else recall(key)
         tape = pending[0].tape
+        key = signature(pending, autobatch)
+        known = None if key is None else recall(key, tape)
         graph = None if known is None else known.apply(tape)
         if known is None or graph is None:
             known = None
@@ -93,7 +96,7 @@ def _run_graph(graph: Graph, layout: Layout, known: Known | None) -> Evaluation:
                 _forward(evaluation, graph)
             return evaluation
         evaluation = Evaluation(graph, layout)
-        if known is not None:
+        if known is not None and TIMING.timer is None:
             evaluation.routine = routine_of(known)
         _forward(evaluation, graph)
     return evaluation
@@ -141,7 +144,8 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     if layout.runs is None and evaluation.mirror is None:
         layout.runs = find_runs(layout)
     done = 0
-    for run in layout.runs if evaluation.mirror is None else ():
+    chained = TIMING.timer is None and evaluation.mirror is None
+    for run in (layout.runs or ()) if chained else ():
         history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, run.first)
         done = run.end
         if _run_chain(evaluation, run, locate):
@@ -182,11 +186,13 @@ def _run_singly(
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
     for k, step in enumerate(evaluation.layout.steps[first:end], first):
+        began = TIMING.now()
         try:
             call, args = _run(evaluation, step, locate, prepared, k)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
+        TIMING.add(FORWARD, step.kind, step.rows, began)
         if flows(step, frozen):
             history = True
             evaluation.calls.append(call)

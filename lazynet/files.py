@@ -25,9 +25,6 @@ _OPTIMIZER = "optimizer:"
 
 def save(model: Model, path: Any, optimizer: Any = None) -> None:
     """See `Model.save`."""
-    import safetensors.numpy
-
-    target = _path(path)
     prefix = len(model.path)
     tensors: dict[str, Array] = {
         _PARAMETER + name[prefix:]: np.array(p.values, order="C") for name, p in model.items()
@@ -35,12 +32,27 @@ def save(model: Model, path: Any, optimizer: Any = None) -> None:
     state = {"initialisers": _generator_state(model), "random": get_state()}
     if optimizer is not None:
         for name, value in optimizer.state_dict().items():
-            tensors[_OPTIMIZER + name] = np.array(value, order="C")
+            tensors[_OPTIMIZER + name] = value
         state["optimizer"] = type(optimizer).__name__
+    store(path, _FORMAT, tensors, state)
+
+
+def store(path: Any, kind: str, tensors: dict[str, Array], state: dict[str, Any]) -> None:
+    """Write arrays and what JSON can hold to a file.
+
+    Args:
+        path: Name of the file, which appears whole or not at all.
+        kind: What sort of file it is, for `fetch`.
+        tensors: Arrays by name.
+        state: The rest.
+    """
+    import safetensors.numpy
+
+    target = _path(path)
     empty = {name: list(t.shape) for name, t in tensors.items() if t.size == 0}
     data = safetensors.numpy.save(
-        {name: t for name, t in tensors.items() if t.size},
-        {"format": _FORMAT, "state": json.dumps(state), "empty": json.dumps(empty)},
+        {name: np.asarray(t, order="C") for name, t in tensors.items() if t.size},
+        {"format": kind, "state": json.dumps(state), "empty": json.dumps(empty)},
     )
     _write(target, data)
 
@@ -75,15 +87,26 @@ def _generator_state(model: Model) -> str:
     return json.dumps(model.rng.bit_generator.state, default=lambda a: a.tolist())
 
 
-def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def fetch(path: Any, kind: str, writer: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what `store` wrote.
+
+    Args:
+        path: Name of the file.
+        kind: What sort of file it must be.
+        writer: The function that writes such files, for the message.
+
+    Raises:
+        FileError: If it is no file of this sort, or not complete.
+    """
     import safetensors
 
+    source = _path(path)
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with safetensors.safe_open(source, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
+            if metadata.get("format") != kind:
                 raise FileError(
-                    f"load: {path} was not written by Model.save (format "
+                    f"load: {source} was not written by {writer} (format "
                     f"{metadata.get('format')!r}); read foreign arrays with safetensors and assign "
                     "them to parameter.array"
                 )
@@ -92,7 +115,7 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise
     except (safetensors.SafetensorError, OSError) as error:
         raise FileError(
-            f"load: {path} is no complete safetensors file ({error}); it may be truncated or of "
+            f"load: {source} is no complete safetensors file ({error}); it may be truncated or of "
             "another program; save it again"
         ) from error
     for name, shape in json.loads(metadata["empty"]).items():
@@ -102,8 +125,7 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def load(model: Model, path: Any, optimizer: Any = None) -> None:
     """See `Model.load`."""
-    source = _path(path)
-    tensors, state = _read(source)
+    tensors, state = fetch(path, _FORMAT, "Model.save")
     prefix = len(model.path)
     mine = {name[prefix:]: p for name, p in model.items()}
     theirs = {
@@ -119,7 +141,7 @@ def load(model: Model, path: Any, optimizer: Any = None) -> None:
                 f"{name}: the file has {theirs[name].shape}, the model {mine[name].shape}"
             )
     if problems:
-        raise FileError(f"load: {source} does not fit the model; " + "; ".join(sorted(problems)))
+        raise FileError(f"load: {path} does not fit the model; " + "; ".join(sorted(problems)))
     generator = json.loads(state["initialisers"])
     for key in ("counter", "key"):
         generator["state"][key] = np.array(generator["state"][key], np.uint64)
@@ -131,7 +153,7 @@ def load(model: Model, path: Any, optimizer: Any = None) -> None:
         wanted = type(optimizer).__name__
         if state.get("optimizer") != wanted:
             raise FileError(
-                f"load: {source} holds the state of {state.get('optimizer')}, not of {wanted}; "
+                f"load: {path} holds the state of {state.get('optimizer')}, not of {wanted}; "
                 "leave out optimizer, or use the one it was saved with"
             )
         optimizer.load_state_dict(optimizer_state)

@@ -24,7 +24,7 @@ from lazynet.kinds import (
 from lazynet.leaves import UNSHARE, import_kind
 from lazynet.modes import MODES
 from lazynet.native import mypyc_attr
-from lazynet.tape import LOCAL, Tape, open_tape, tape_for_input
+from lazynet.tape import LOCAL, UNKNOWN, Tape, open_tape, tape_for_input
 
 _modes: Final = MODES.get
 
@@ -372,9 +372,8 @@ def unary(op: Op, a: Expression, payload: Any = None) -> Expression:
         tape.args.append(i)
         kind = op._kinds.get(tape.kinds[i].type)
         e = finished(tape, kind, start, tape.rows[i], payload)
-        if e is not None:
-            return e
-    return record(op, (a,), payload)
+        return record(op, (a,), payload) if e is None else e
+    return HOOKS.elsewhere(op, a, payload)
 
 
 def apply(op: Op, x: Any) -> Expression:
@@ -526,7 +525,7 @@ def _leaf_index(tape: Tape, x: Expression) -> int:
 
 
 def known(op: Op, args: tuple[Any, ...], payload: Any = None, batch: int | None = None) -> Any:
-    """Record a node of a kind met before, of single rows and parameters on the open tape.
+    """Record a node of a kind met before, of nodes and parameters on the open tape.
 
     Returns:
         What `record` would; None where anything is unusual, and nothing was done.
@@ -540,42 +539,42 @@ def known(op: Op, args: tuple[Any, ...], payload: Any = None, batch: int | None 
         return None
     start = len(tape.args)
     types: list[Any] = []
-    kind = None
-    if known_rows(tape, args, types, batch is not None):
-        kind = found.get(types[0] if len(types) == 1 else tuple(types))
-    return finished(tape, kind, start, -1 if batch is None else batch, payload)
+    rows = known_rows(tape, args, types)
+    kind = None if rows == UNKNOWN else found.get(types[0] if len(types) == 1 else tuple(types))
+    if kind is not None and batch is None and rows >= 0:
+        rows = tape.joint_rows(op, start)
+    return finished(tape, kind, start, rows if batch is None else batch, payload)
 
 
-def known_rows(tape: Tape, args: tuple[Any, ...], types: list[Any], batched: bool) -> bool:
-    """Begin a node of single rows (or also batches) and parameters known on the open tape.
+def known_rows(tape: Tape, args: tuple[Any, ...], types: list[Any]) -> int:
+    """Begin a node of nodes and parameters known on the open tape.
 
     Args:
         tape: The tape, to whose `args` they are added; `finished` must follow.
         args: Anything.
         types: Their types are added.
-        batched: Whether batches are taken.
 
     Returns:
-        Whether all were found, and not all of them are parameters.
+        The largest of their batches (-1 for single rows); UNKNOWN if one was not found, or all of
+        them are parameters.
     """
     kinds = tape.kinds
     rows = tape.rows
-    own = False
+    largest = UNKNOWN
     for a in args:
         if not isinstance(a, Expression):
-            return False
+            return UNKNOWN
         if a.tape is tape:
-            own = True
             i = a.index
-            if rows[i] != -1 and not batched:
-                return False
+            if rows[i] > largest:
+                largest = rows[i]
         else:
             i = _leaf_index(tape, a)
             if i < 0:
-                return False
+                return UNKNOWN
         tape.args.append(i)
         types.append(kinds[i].type)
-    return own
+    return largest
 
 
 def finished(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index as as_index
 from typing import Any
 
 import numpy as np
 
 from lazynet.calls import record_together
 from lazynet.convert import as_array, short
-from lazynet.errors import ArgumentError, ShapeError
+from lazynet.errors import ArgumentError, RangeError, ShapeError
 from lazynet.graph import Expression, handle, mark, record
 from lazynet.kinds import FLOATS, HOOKS, type_of
-from lazynet.leaves import REBATCH, UNBATCH, UNSHARE, input_kind
+from lazynet.leaves import REBATCH, TAKE_ROWS, UNBATCH, UNSHARE, input_kind
 from lazynet.modes import MODES
 from lazynet.shortcuts import further_rows, held, learn_held
 from lazynet.tape import LOCAL, tape_for_input
@@ -101,6 +102,41 @@ def unbatch(x: Expression) -> list[Expression]:
         return []
     first = record(UNBATCH, (_stopped(x),), 0, -1)
     return further_rows(first, x.batch)
+
+
+def take_rows(x: Expression, rows: Sequence[int]) -> Expression:
+    """A batch of rows of a batch, in any order, repeated or not; nothing is copied.
+
+    Args:
+        x: An expression; a single one counts as one row.
+        rows: Numbers of the rows, from 0; negative ones count from the end.
+
+    Returns:
+        A batch of as many rows. Gradients of repeated rows add up.
+
+    Raises:
+        RangeError: If there is no such row.
+        ArgumentError: If x is no expression, or rows are no integers.
+
+    >>> import lazynet as ln
+    >>> ln.take_rows(ln.constant([[1, 2], [3, 4]], batched=True), [1, 0, 1]).value().tolist()
+    [[3.0, 4.0], [1.0, 2.0], [3.0, 4.0]]
+    """
+    if not isinstance(x, Expression):
+        raise ArgumentError(f"take_rows: got {short(x)}; it takes an expression")
+    n = 1 if x.batch is None else x.batch
+    numbers = []
+    for k in rows:
+        try:
+            i = as_index(k)
+        except TypeError:
+            raise ArgumentError(
+                f"take_rows: got row {short(k)}; rows are whole numbers from 0 to {n - 1}"
+            ) from None
+        if not -n <= i < n:
+            raise RangeError(f"take_rows: got row {i} of {n} rows; valid are 0 to {n - 1}")
+        numbers.append(i % n)
+    return record(TAKE_ROWS, (_stopped(x),), tuple(numbers), len(numbers))
 
 
 def rebatch(xs: Sequence[Expression]) -> Expression:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import scatter_add
+from lazynet.backend import add_rows
 from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule, split_by_shared
@@ -33,7 +33,6 @@ class Argument:
     """
 
     __slots__ = (
-        "_distinct",
         "arena",
         "index",
         "mode",
@@ -55,24 +54,11 @@ class Argument:
         self.shape = shape
         self.rows = len(index) if index is not None else stop - start
         self.per_node = False
-        self._distinct: bool | None = None
-
-    def distinct(self) -> bool:
-        """Whether no row of `index` occurs twice."""
-        if self._distinct is None:
-            assert self.index is not None
-            ordered = np.sort(self.index)
-            self._distinct = bool((ordered[1:] != ordered[:-1]).all())
-        return self._distinct
-
-    def mark_distinct(self) -> None:
-        """Note that no row of `index` occurs twice."""
-        self._distinct = True
 
     def scatter(self, target: Array, values: Array) -> None:
         """``target[index[k]] += values[k]`` for every k, repeated rows included."""
         assert self.index is not None
-        scatter_add(target, self.index, values)
+        add_rows(target, self.index, values)
 
     def indices(self) -> Array:
         """The rows as an index array."""
@@ -315,11 +301,15 @@ def _resolve_aliases(
         picks, sources = picks[direct], sources[direct]
         first[picks] = first[sources] + row_of[picks]
         later[picks] = False
+    taken = dict(zip(graph.takes, graph.taken))
     several = np.array([k.op.nary for k in kinds], bool)[code] & later
     if several.any():
         _resolve_many(layout, np.flatnonzero(several), later, starts, args)
     for i in np.flatnonzero(later).tolist():
-        if kinds[int(code[i])].op.nary:
+        if i in taken:
+            layout.rebatched[i] = layout.node_rows(int(args[starts[i]]))[list(taken[i])]
+            first[i] = -1
+        elif kinds[int(code[i])].op.nary:
             parts = [layout.node_rows(s) for s in args[starts[i] : starts[i + 1]].tolist()]
             layout.rebatched[i] = np.concatenate(parts)
             first[i] = -1

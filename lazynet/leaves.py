@@ -46,6 +46,19 @@ class Unbatch(Op):
         return dtypes[0]
 
 
+class TakeRows(Op):
+    """Rows of a batch, in any order; the payload is the tuple of their numbers."""
+
+    alias = True
+    payload = "rows"
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        return dtypes[0]
+
+
 class Rebatch(Op):
     """The rows of all arguments as one batch."""
 
@@ -82,6 +95,7 @@ class Unshare(Op):
 IMPORT = Import()
 INPUT = Input()
 UNBATCH = Unbatch()
+TAKE_ROWS = TakeRows()
 REBATCH = Rebatch()
 UNSHARE = Unshare()
 _import_kinds: dict[Type, Kind] = {}

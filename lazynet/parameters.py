@@ -77,6 +77,8 @@ class Parameter(Leaf):
     def array(self) -> Array:
         """A view of the values; writing into it changes the parameter."""
         self._settle()
+        if self.values.base is not None:  # of `share`: views of this one must be told from others
+            self.values = self.values.copy()
         self._checksum = zlib.crc32(self.values.data) if self.values.size else 0
         return self.values.view()
 
@@ -113,6 +115,23 @@ class Parameter(Leaf):
             if getrefcount(self.values) <= 2:
                 self._checksum = None
 
+    def viewed(self) -> bool:
+        """Whether somebody may hold a view of the values (see `array`)."""
+        self._settle()
+        return self._checksum is not None
+
+    def share(self, part: Array) -> bool:
+        """Have the values in this array from now on, a part of one that others share.
+
+        Returns:
+            Whether that is so; not where somebody holds a view of the values.
+        """
+        if self.viewed():
+            return False
+        part[...] = self.values
+        self.values = part
+        return True
+
     def gradient(self) -> Array:
         """The gradient accumulated by backward calls since it was last cleared, shape as the value.
 
@@ -143,6 +162,37 @@ class Parameter(Leaf):
 
     def __repr__(self) -> str:
         return f"<parameter {self.name} shape={self.shape} {self.dtype}>"
+
+
+def gradients_of(
+    members: list[tuple[Parameter, Array, Array]],
+) -> list[Array] | None:
+    """The gradients of parameters whose values are parts of one array (see `Parameter.share`).
+
+    Args:
+        members: Each parameter, its part, and what stands for its gradient if it has none.
+
+    Returns:
+        Their gradients; None where one is frozen, or its values cannot be in that part.
+    """
+    found = []
+    for p, part, zero in members:
+        if (p.values is not part and not p.share(part)) or not p._trainable:
+            return None
+        gradient = p.pending if not p.pending_rows else p.gradient()
+        found.append(zero if gradient is None else gradient)
+    return found
+
+
+def finish(parameters: list[Parameter]) -> None:
+    """Tell that the values of parameters were written into, and drop their gradients."""
+    for p in parameters:
+        p._version += 1
+        if p._checksum is not None:
+            p.changed()
+        p.pending = None
+        if p.pending_rows:
+            p.pending_rows = []
 
 
 class Lookup(Parameter):

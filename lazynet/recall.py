@@ -15,7 +15,7 @@ import numpy as np
 
 from lazynet.collect import Graph
 from lazynet.graph import Expression, Leaf
-from lazynet.kinds import Array
+from lazynet.kinds import TABLE_LIMIT, Array
 from lazynet.layout import Layout
 from lazynet.leaves import Import
 from lazynet.tape import LOCAL, Tape
@@ -27,16 +27,22 @@ REMEMBERED: Final = 1024
 """Most structures."""
 
 
+_OF_ONE_TAPE: Final = 16
+"""Most sets of roots for which a tape is recognised by itself."""
+
+
 class Known:
     """A structure met before.
 
     Attributes:
         batched: Whether it may run otherwise than node by node (not under `no_autobatch`).
+        alone: Whether it is known of one tape only.
         layout: Its layout.
         graph: The graph as it was collected, without what belonged to that tape.
         leaves: Parameters: (number, index on the tape).
         externals: Index of the import that each external is.
-        picks: (index, row) of nodes that are single rows of a batch: the layout depends on them.
+        picks: Indices of nodes that are rows of a batch.
+        rows: Which rows: the layout depends on them.
         index_of: Per node, its index on the tape (-1 for externals).
         indices, numbers: Of nodes that an evaluation computes.
         local, marks: What a tape holds when just these have been evaluated (`Tape.local`,
@@ -47,6 +53,7 @@ class Known:
     """
 
     __slots__ = (
+        "alone",
         "batched",
         "externals",
         "graph",
@@ -60,6 +67,7 @@ class Known:
         "numbers",
         "picks",
         "routine",
+        "rows",
         "whole",
     )
 
@@ -67,6 +75,7 @@ class Known:
         self, tape: Tape, graph: Graph, layout: Layout, externals: list[int], batched: bool
     ) -> None:
         self.batched = batched
+        self.alone = tape.known is not None
         self.layout = layout
         self.externals = externals
         self.met = 0
@@ -92,7 +101,10 @@ class Known:
             leaf = isinstance(tape.payloads[i], Leaf) or isinstance(tape.kinds[i].op, Import)
             if not leaf and self.marks[i] == 0:
                 self.whole = False
-        self.picks = [(index_of[n], row) for n, row in zip(graph.picks, graph.picked)]
+        kinds = tape.kinds
+        points = [i for i, _ in pairs if kinds[i].op.alias and kinds[i].op.payload is not None]
+        self.picks = sorted(points)
+        self.rows = tuple([tape.payloads[i] for i in self.picks])
         kept = _copy(graph)
         kept.leaves = {}
         kept.externals = []
@@ -100,11 +112,8 @@ class Known:
         self.graph = kept
 
     def apply(self, tape: Tape) -> Graph | None:
-        """The graph of another tape of this structure; None if it differs after all."""
+        """The graph of another tape of this structure; None if not all imports are evaluated."""
         payloads = tape.payloads
-        for i, row in self.picks:
-            if payloads[i] != row:
-                return None
         externals: list[tuple[Any, int]] = []
         for i in self.externals:
             x = payloads[i]
@@ -142,6 +151,8 @@ def _copy(graph: Graph) -> Graph:
     copy.rows = graph.rows
     copy.picks = graph.picks
     copy.picked = graph.picked
+    copy.takes = graph.takes
+    copy.taken = graph.taken
     copy.frozen = graph.frozen
     copy.roots = graph.roots
     copy.externals = graph.externals
@@ -151,13 +162,17 @@ def _copy(graph: Graph) -> Graph:
 
 
 _known: dict[Any, Known] = {}
+_glimpsed: set[int] = set()
+"""Hashes of structures that were met at least once."""
 
 
 def signature(roots: list[Expression], autobatch: bool) -> Any:
-    """What tells the structure of the roots' tape apart; None where it is not to be recognised."""
+    """What tells the structure of the roots' tape apart; None where it is not to be recognised.
+
+    A long tape is recognised only by itself, where it is computed again and again.
+    """
     tape = roots[0].tape
-    n = len(tape.kinds)
-    if n > LONGEST or len(tape.lines) > 0:
+    if (len(tape.kinds) > LONGEST and tape.known is None) or len(tape.lines) > 0:
         return None
     if tape.sealed == 0:
         if tape is not LOCAL.tape:
@@ -169,6 +184,8 @@ def signature(roots: list[Expression], autobatch: bool) -> Any:
         if root.tape is not tape:
             return None
         asked.append(root.index)
+    if tape.known is not None:
+        return (None, None, None, None, tuple(asked), None, autobatch)
     unrecorded = frozenset(tape.unrecorded) if len(tape.unrecorded) > 0 else None
     return (
         tuple(tape.kinds),
@@ -181,21 +198,41 @@ def signature(roots: list[Expression], autobatch: bool) -> Any:
     )
 
 
-def recall(key: Any) -> Known | None:
+def recall(key: Any, tape: Tape) -> Known | None:
     """What is known of a structure."""
-    return _known.get(key)
+    table = _known if tape.known is None else tape.known
+    found = table.get(key)
+    if found is not None and len(found.picks) > 0:
+        rows = tuple([tape.payloads[i] for i in found.picks])
+        if rows != found.rows:
+            return table.get((key, rows))
+    return found
 
 
 def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
-    """Keep what a structure came to, if all of it lies on this tape."""
-    if len(graph) > LONGEST or len(graph.tapes) != 1 or graph.tapes[0][0] is not tape:
+    """Keep what a structure came to, if it was met before and all of it lies on this tape."""
+    if len(graph.tapes) != 1 or graph.tapes[0][0] is not tape:
         return
+    if tape.known is None:
+        glimpse = hash(key)
+        if glimpse not in _glimpsed:  # most structures of some programs never return
+            if len(_glimpsed) >= TABLE_LIMIT:
+                _glimpsed.clear()
+            _glimpsed.add(glimpse)
+            return
     externals = _imports(tape, key[4], graph)
     if externals is None:
         return
-    if len(_known) >= REMEMBERED:
-        _known.clear()
-    _known[key] = Known(tape, graph, layout, externals, key[6])
+    autobatch: bool = key[6]
+    table = _known if tape.known is None else tape.known
+    if len(table) >= (REMEMBERED if tape.known is None else _OF_ONE_TAPE):
+        for other in table.values():
+            other.met = 0  # it will not be met any more: its routine is the first to go
+        table.clear()
+    known = Known(tape, graph, layout, externals, autobatch)
+    if key in table:  # the rows of a batch that were picked are others
+        key = (key, known.rows)
+    table[key] = known
 
 
 def _imports(tape: Tape, asked: tuple[int, ...], graph: Graph) -> list[int] | None:

@@ -159,7 +159,7 @@ class _Backward(Printer):
         self.together = {k for group in self.groups.values() if len(group) > 1 for k in group}
         self.scope.update(
             {
-                "Withheld": Withheld, "add": np.add, "collect": _collect, "give_rows": give_rows,
+                "Withheld": Withheld, "collect": _collect, "give_rows": give_rows,
                 "give_sum": give_sum, "join": join, "joined_call": joined_call, "put": put,
             }
         )  # fmt: skip
@@ -183,6 +183,8 @@ class _Backward(Printer):
                 self.named["payload", k] = f"kept[{k}]"
             if step.op.staged:
                 self.staged(k, step)
+            elif self.rule(k) is None and self.text(k) is not None:
+                self.by_text(k, step)
             elif self.by_rule(k, step):
                 self.rows_alone(k, step)
             else:
@@ -283,6 +285,32 @@ class _Backward(Printer):
             return f"{argument.start}:{argument.stop}"
         return self.given(f"i{k}_{i}", argument.index)
 
+    def by_text(self, k: int, step: Step) -> None:
+        """A batch of an op that is printed."""
+        text = self.text(k)
+        assert text is not None
+        wanted = [
+            i
+            for i, (need, a) in enumerate(zip(self.needs[k], step.args))
+            if need and (a.mode != SHARED or k not in self.together)
+        ]
+        if not wanted:
+            return
+        dy = self.results("g", k)
+        names = [self.operand(k, i) for i in range(len(step.args))]
+        for i in reversed(wanted):
+            argument = step.args[i]
+            derivative = text.derivatives[i]
+            if argument.mode == SHARED:
+                total = derivative.format(*names, dy=dy, to="None")
+                self.line(f"collect(found, {argument.start}, {total})")
+            elif argument.mode == SLICE and self.writes[k][i] and "{to}" in derivative:
+                to = self.rows(f"g{argument.arena}", argument.start, argument.stop, argument.shape)
+                self.line(derivative.format(*names, dy=dy, to=to))
+            else:
+                self.line(f"x = ({derivative.format(*names, dy=dy, to='None')},)")
+                self.hand_on(k, i, False, "None", 0)
+
     def call(self, k: int, step: Step) -> None:
         """A batch by the op's own backward."""
         needs = self.needs[k]
@@ -312,11 +340,11 @@ class _Backward(Printer):
             if needs[i]:
                 self.hand_on(k, i, step.shared[i], into)
 
-    def hand_on(self, k: int, i: int, shared: bool, into: str) -> None:
-        """The gradient `x[i]` of argument i of batch k."""
+    def hand_on(self, k: int, i: int, shared: bool, into: str, at: int = -1) -> None:
+        """The gradient `x[i]` (or `x[at]`) of argument i of batch k."""
         step = self.layout.steps[k]
         argument = step.args[i]
-        self.line(f"y = x[{i}]")
+        self.line(f"y = x[{i if at < 0 else at}]")
         if argument.mode == SHARED:
             total = "y"
             if not step.op.shares:
@@ -370,26 +398,28 @@ class _Backward(Printer):
                 operands.append(self.all_rows(f"v{argument.arena}", index, argument.shape))
         shared = tuple([a.mode == SHARED and op.shares for a in first.args])
         wanted = self.shared(group[0])
-        payload = [f"calls[{k}]" for k in group]
-        if self.rule(group[0]) is not None or (op.payload is None and not self.keeps(op)):
-            payload = []
-        if op.payload is not None and not payload:
-            parts = ", ".join([f"kept[{k}]" for k in group])
-            self.line(f"c = Call({rows}, concatenate(({parts},)), {shared}, {wanted}, None)")
-        elif payload:
-            self.line(f"c = joined_call({rows}, ({', '.join(payload)},), {shared})")
+        texts = [] if self.rule(tag) is not None else [self.text(k) for k in group]
+        for text in texts:
+            if text is not None:  # the same for all that have one
+                for i, want in enumerate(wanted):
+                    if want:
+                        total = text.derivatives[i].format(*operands[2:], dy=dy, to="None")
+                        self.line(f"collect(found, {first.args[i].start}, {total})")
+                return
+        if self.rule(tag) is None:
+            calls = "".join([f"calls[{k}], " for k in group])
+            self.line(f"c = joined_call({rows}, ({calls}), {shared})")
             self.line(f"c.needs = {wanted}")
         else:
-            self.line(f"c = Call({rows}, None, {shared}, {wanted}, None)")
+            payload = "None"
+            if op.payload is not None:
+                payload = f"concatenate(({''.join([f'kept[{k}], ' for k in group])}))"
+            self.line(f"c = Call({rows}, {payload}, {shared}, {wanted}, None)")
         self.line(f"x = {self.given(f'b{tag}', op.backward)}(c, {', '.join(operands)})")
         self.line("if type(x) is not tuple: x = (x,)")
         for i, want in enumerate(wanted):
             if want:
                 self.hand_on(tag, i, False, "None")
-
-    def keeps(self, op: Any) -> bool:
-        """Whether the op may have kept something for backward."""
-        return True
 
     def all_results(self, arena: str, steps: list[Step]) -> str:
         """Results of several batches, one after the other."""

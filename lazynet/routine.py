@@ -4,7 +4,7 @@ Where a batch has one row, what costs is not its arithmetic, nor even the call t
 everything around: finding rows, assembling payload, telling ops apart. All of that is the same
 whenever a structure returns (see `recall`), so it is done once: a routine is straight-line code
 that takes rows from the arenas, calls NumPy or the op, and leaves everything where running batch by
-batch would have left it. `retrace` does the same for backward.
+batch would have left it. `rewind` does the same for backward.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import numpy as np
 from lazynet.backend import take_rows
 from lazynet.chains import factor, rule_of
 from lazynet.evaluation import Evaluation, flows, points
-from lazynet.kinds import Call, RowRule
+from lazynet.kinds import Call, Printed, RowRule
 from lazynet.layout import SAME, SHARED, SLICE, Layout, Step
 from lazynet.leaves import Input
 from lazynet.payloads import assemble
 from lazynet.recall import Known
 from lazynet.stages import stage_key
 
-SEEN = 3
-"""How often a structure is met before a routine for it is printed, which takes milliseconds."""
+SEEN = 5
+"""How often a structure is met again before a routine for it is printed. That takes some 40 us a
+batch, and saves 4 each time it runs; backward takes as much and saves 9."""
+
+MOST = 128
+"""Most structures that have one. They take 200 kB each where there are 60 batches."""
 
 LONGEST = 128
 """Most batches of a routine."""
@@ -90,13 +94,33 @@ class Routine:
 
 def routine_of(known: Known) -> Routine | None:
     """How a structure that was met once more runs; None as long as it runs batch by batch."""
+    known.met += 1
     found: Routine | None = known.routine
-    if found is None:
-        known.met += 1
-        steps = len(known.layout.steps)
-        if known.met >= SEEN and steps <= LONGEST and known.batched:
-            found = known.routine = Routine(known)
+    if found is None and known.met >= SEEN and _admitted(known):
+        found = known.routine = Routine(known)
+        if not known.alone:
+            _printed.append(known)
     return found
+
+
+_printed: list[Known] = []
+
+
+def _admitted(known: Known) -> bool:
+    """Whether a structure gets a routine; where too many have one, in place of the rarest."""
+    if len(known.layout.steps) > LONGEST or not known.batched:
+        return False
+    if known.alone or len(_printed) < MOST:
+        return True
+    if known.met & (known.met - 1):
+        return False  # looked at after 8 times, 16, 32, ...
+    rarest = min(_printed, key=lambda other: other.met)
+    if known.met < 2 * rarest.met:
+        rarest.met //= 2  # what is not met any more makes room by and by
+        return False
+    _printed.remove(rarest)
+    rarest.routine, rarest.met = None, 0
+    return True
 
 
 class Printer:
@@ -112,8 +136,9 @@ class Printer:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.scope: dict[str, Any] = {
-            "Call": Call, "array": np.array, "assemble": assemble, "concatenate": np.concatenate,
-            "copy": np.copyto, "factor": factor, "spread": np.broadcast_to, "take": take_rows,
+            "Call": Call, "add": np.add, "array": np.array, "assemble": assemble,
+            "concatenate": np.concatenate, "copy": np.copyto, "dot": np.dot, "factor": factor,
+            "spread": np.broadcast_to, "take": take_rows,
         }  # fmt: skip
         self.printed: list[str] = []
         self.owners: list[int] = []
@@ -191,6 +216,18 @@ class Printer:
         step = self.layout.steps[k]
         return rule_of(step.kind) if step.rows else None
 
+    def text(self, k: int) -> Printed | None:
+        """What the op of batch k does as text, if it can be printed."""
+        step = self.layout.steps[k]
+        if step.op.staged or len(step.outputs) != 1 or not step.rows:
+            return None
+        if step.op.payload is not None or step.segments is not None:
+            return None
+        shared = step.op.shares and tuple([a.mode == SHARED for a in step.args])
+        if not shared or shared != step.shared:
+            return None
+        return step.op.printed([a.shape for a in step.args], shared)
+
     def factor(self, k: int) -> str:
         """The payload of batch k as a row rule wants it."""
         step = self.layout.steps[k]
@@ -257,7 +294,13 @@ class _Forward(Printer):
         if op.payload is not None:
             payload = self.payload(k, step)
         rule = self.rule(k)
-        if rule is None:
+        text = None if rule is not None else self.text(k)
+        if text is not None:
+            names = [self.operand(k, i) for i in range(len(step.args))]
+            out = self.results("v", k)
+            for statement in text.forward:
+                self.line(statement.format(*names, out=out))
+        elif rule is None:
             self.call(k, step, payload)
         elif rule.columns:
             x = self.matrix(k, 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import scatter_add, uninitialised
+from lazynet.backend import add_rows, uninitialised
 from lazynet.collect import ranges
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import FLOATS, Array, Call, Kind
@@ -109,7 +109,7 @@ class Sheet:
         """Add to the gradients of rows from outside, before the walk through this evaluation."""
         gradients, reached = self.gradients[arena], self.reached[arena]
         gradients[index[~reached[index]]] = 0
-        scatter_add(gradients, index, rows)
+        add_rows(gradients, index, rows)
         reached[index] = True
 
     def zero_unreached(self) -> None:
@@ -237,12 +237,7 @@ def add_to_argument(
         return
     assert argument.mode == TAKE and argument.index is not None
     index = argument.index if rows is None else argument.index[rows]
-    if argument.distinct():
-        target[index] += dx
-    elif rows is None:
-        argument.scatter(target, dx)
-    else:
-        scatter_add(target, index, dx)
+    add_rows(target, index, dx)
     reached[index] = True
 
 

@@ -16,10 +16,18 @@ from typing import Any, Final
 import numpy as np
 
 import lazynet.kinds
-from lazynet.graph import Expression, Leaf, finished, handle, known_rows, mark
-from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Type, derived_table
+from lazynet.graph import (
+    Expression,
+    Leaf,
+    finished,
+    handle,
+    known_rows,
+    mark,
+    record,
+)
+from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Shape, Type, derived_table
 from lazynet.modes import MODES
-from lazynet.tape import LOCAL, Tape, tape_for_input
+from lazynet.tape import LOCAL, UNKNOWN, Tape, tape_for_input
 
 _modes: Final = MODES.get
 _ARRAY: Final = np.ndarray
@@ -53,8 +61,14 @@ class Lists:
         if tape.sealed != 0 or tape.trace is not None:
             return None
         start = len(tape.args)
-        key = _listed(tape, xs, axis)
-        return finished(tape, None if key is None else self.kinds.get(key), start, -1, None)
+        if type(axis) is not int or not (type(xs) is list or type(xs) is tuple):
+            return None
+        key: list[Any] = [axis]
+        rows = known_rows(tape, tuple(xs), key)
+        kind = None if rows == UNKNOWN else self.kinds.get(tuple(key))
+        if kind is not None and rows >= 0:
+            rows = tape.joint_rows(kind.op, start)
+        return finished(tape, kind, start, rows, None)
 
     def learn(self, xs: Any, axis: Any, result: Expression) -> Expression:
         """Remember a call that was recorded the long way; returns its result."""
@@ -71,11 +85,11 @@ class Lists:
 
 
 def _listed(tape: Tape, xs: Any, axis: Any) -> Any:
-    """The key of a list of single rows, which begin a node; None for anything else."""
+    """The key of a list of nodes on the tape, which begin a node; None for anything else."""
     if type(axis) is not int or not (type(xs) is list or type(xs) is tuple):
         return None
     key: list[Any] = [axis]
-    return tuple(key) if known_rows(tape, tuple(xs), key, False) else None
+    return None if known_rows(tape, tuple(xs), key) == UNKNOWN else tuple(key)
 
 
 def remember(table: dict[Any, Any], key: Any, value: Any) -> None:
@@ -86,21 +100,24 @@ def remember(table: dict[Any, Any], key: Any, value: Any) -> None:
 
 
 def reduced(op: Op, xs: Any) -> Expression | None:
-    """Record a reduction over a list of single rows of one type."""
+    """Record a reduction over a list of nodes of one type and batch."""
     tape = LOCAL.tape
     if tape.sealed != 0 or tape.trace is not None or type(xs) is not list:
         return None
     start = len(tape.args)
     first = _alike_rows(tape, xs)
-    return finished(tape, None if first is None else op._kinds.get(first), start, -1, None)
+    if first is None:
+        return finished(tape, None, start, -1, None)
+    return finished(tape, op._kinds.get(first), start, tape.rows[tape.args[start]], None)
 
 
 def _alike_rows(tape: Tape, xs: list[Any]) -> Type | None:
-    """Add single rows of one type to the arguments of a tape; returns their type."""
+    """Add nodes of one type and batch to the arguments of a tape; returns their type."""
     kinds = tape.kinds
     rows = tape.rows
     args = tape.args
     first: Type | None = None
+    r = -1
     for x in xs:
         if type(x) is not Expression or x.tape is not tape:
             return None
@@ -110,7 +127,8 @@ def _alike_rows(tape: Tape, xs: list[Any]) -> Type | None:
             if first is not None or t.shared != 0:
                 return None
             first = t
-        if rows[i] != -1:
+            r = rows[i]
+        if rows[i] != r:
             return None
         args.append(i)
     return first
@@ -130,6 +148,28 @@ def chosen(op: Op, x: Any, k: Any) -> Expression | None:
     if kind is None:
         return None
     return _one(tape, kind, x.index, k)
+
+
+def elsewhere(op: Op, x: Expression, payload: Any) -> Expression:
+    """Record an op of a parameter, or of a node of another tape, which this tape has met before."""
+    tape = tape_for_input()
+    if tape.sealed == 0 and tape.trace is None:
+        if isinstance(x, Leaf):
+            i = tape.shared.get(x.leaf_kind, -1)
+        else:
+            i = tape.imports.get((x.tape, x.index), -1)
+        kind = None if i < 0 else op._kinds.get(tape.kinds[i].type)
+        if kind is not None and kind.shared:
+            known = tape.shared.get((kind, _modes().gradients), -1)
+            if known >= 0:
+                return handle(tape, known)
+        elif kind is not None:
+            start = len(tape.args)
+            tape.args.append(i)
+            e = finished(tape, kind, start, tape.rows[i], payload)
+            if e is not None:
+                return e
+    return record(op, (x,), payload)
 
 
 def _one(tape: Tape, kind: Kind, i: int, payload: Any) -> Expression:
@@ -275,14 +315,29 @@ def held(array: Any) -> Expression | None:
         return None
     if kind is None:
         return None
-    values = array.flatten()
+    return _input(kind, array.flatten(), -1)
+
+
+def owned(values: Any, shape: Shape, rows: int) -> Expression | None:
+    """Record an input like one met before, of numbers that nobody will change.
+
+    Args:
+        values: A vector of float32, row by row.
+        shape: Shape of one example.
+        rows: Number of examples, or -1.
+    """
+    kind = _inputs32.get(shape)
+    return None if kind is None else _input(kind, values, rows)
+
+
+def _input(kind: Kind, values: Any, rows: int) -> Expression:
     tape = tape_for_input()
     n = len(tape.kinds)
     if _modes().debug:
         mark(tape, n)
     tape.kinds.append(kind)
     tape.starts.append(len(tape.args))
-    tape.rows.append(-1)
+    tape.rows.append(rows)
     tape.payloads.append(values)
     return handle(tape, n)
 
@@ -314,6 +369,7 @@ def further_rows(first: Expression, count: int) -> list[Expression]:
     return result
 
 
+HOOKS.elsewhere = elsewhere
 HOOKS.index = part
 HOOKS.row = row
 
@@ -321,9 +377,11 @@ __all__ = [
     "Lists",
     "chosen",
     "cut",
+    "elsewhere",
     "further_rows",
     "held",
     "learn_cut",
     "learn_held",
+    "owned",
     "reduced",
 ]

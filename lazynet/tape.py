@@ -13,12 +13,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from lazynet.errors import LazynetError
 from lazynet.kinds import FLOAT64, FLOATS, Array, Kind, Op, alike
 from lazynet.leaves import Input
 from lazynet.native import Local
 
 _seal_orders = count(1)
 _NONE = np.zeros(0, np.int32)
+UNKNOWN: Final = -2
+"""Where a batch is expected: there is no such node (-1: a single row)."""
 
 
 class Tape:
@@ -44,6 +47,8 @@ class Tape:
         evaluated: Per node, 1 once it was evaluated (empty while the tape is open).
         done: Per node, index into `evaluations`.
         local: Per node, its number within that evaluation.
+        known: What `recall` remembers of this tape alone; None until it is computed anew.
+        renewable: Nodes that carry random keys; None until it is computed anew.
     """
 
     __slots__ = (
@@ -55,9 +60,11 @@ class Tape:
         "groups",
         "imports",
         "kinds",
+        "known",
         "lines",
         "local",
         "payloads",
+        "renewable",
         "rows",
         "sealed",
         "several",
@@ -85,6 +92,8 @@ class Tape:
         self.evaluated = bytearray()
         self.done = _NONE
         self.local = _NONE
+        self.known: dict[Any, Any] | None = None
+        self.renewable: list[int] | None = None
         self._arrays: tuple[Array, Array, Array, list[Kind], Array] | None = None
 
     def __len__(self) -> int:
@@ -131,6 +140,15 @@ class Tape:
             if t is not first and not alike(t, first):
                 return None
         return known.get(first)
+
+    def joint_rows(self, op: Op, start: int) -> int:
+        """Batch of a node whose arguments begin at `start`; if they disagree, they are dropped."""
+        given = [self.rows[i] for i in self.args[start:]]
+        try:
+            return op.batch(*given)
+        except LazynetError:
+            del self.args[start:]
+            raise
 
     def common_float(self, indices: list[int]) -> np.dtype[Any] | None:
         """The floating-point dtype that all arguments should have; None where nothing changes.

@@ -20,9 +20,6 @@ from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
 from lazynet.pieces import add, rows_of
 from lazynet.sheet import Sheet, add_to_argument
 
-_ROUNDS = 2
-"""How many further uses of rows are told apart at once; beyond, each argument is looked at."""
-
 
 def find_writes(sheet: Sheet) -> list[tuple[bool, ...]] | None:
     """Per batch and argument, whether it is the first to write its gradient; None: not all whole.
@@ -127,7 +124,6 @@ class _Slots:
         counts = self._counts(self.mine, self.ends)
         first = counts == self.lengths
         self._zero((counts > 0) & ~first)
-        self._distinct(first)
         flags = first.tolist()
         result: list[tuple[bool, ...]] = []
         end = 0
@@ -150,26 +146,6 @@ class _Slots:
         for arena, gradients in enumerate(self.sheet.gradients):
             low, high = self.base[arena], self.base[arena + 1]
             gradients[rows[(rows >= low) & (rows < high)] - low] = 0
-
-    def _distinct(self, done: Array) -> None:
-        """Note which arguments hold no row twice, as far as that is cheap to see."""
-        for argument, known in zip(self.owners, done.tolist()):
-            if known:
-                argument.mark_distinct()
-        left = ~done
-        for _ in range(_ROUNDS):
-            if not left.any():
-                return
-            lengths = self.lengths[left]
-            rows = self.rows[np.repeat(left, self.lengths)]
-            entries = np.arange(len(rows))
-            self.place[rows] = entries
-            counts = self._counts(self.place[rows] == entries, np.cumsum(lengths))
-            found = counts == lengths
-            chosen = np.flatnonzero(left)
-            for slot in chosen[found].tolist():
-                self.owners[slot].mark_distinct()
-            left[chosen[found]] = False
 
 
 def target(sheet: Sheet, k: int, step: Step) -> Array | None:
@@ -218,7 +194,7 @@ def put(target: Array, argument: Argument, shared: bool, dx: Array, first: bool)
         dx = dx.reshape(len(dx), width)
         if argument.mode == SLICE:
             rows = slice(argument.start, argument.stop)
-        elif not (first or argument.distinct()):
+        elif not first:
             argument.scatter(target, dx)
             return
     if first:

@@ -67,6 +67,7 @@ CASES = [
     _unary(functions.Expm1, ln.expm1, lambda x: np.exp(x) - 1),
     _unary(functions.Sqrt, ln.sqrt, lambda x: x**0.5, "positive"),
     _unary(functions.Square, ln.square, lambda x: x**2),
+    _unary(functions.Cube, ln.cube, lambda x: x**3),
     _unary(functions.Abs, abs, lambda x: np.where(x < 0, -x, x), "unit"),
     _unary(functions.Sign, ln.sign, lambda x: 1.0 * (x > 0) - 1.0 * (x < 0), "unit"),
     _unary(functions.Sin, ln.sin, np.sin),
@@ -86,6 +87,10 @@ CASES = [
     _unary(functions.Floor, ln.floor, np.floor, _away_from_wholes),
     _unary(functions.Ceil, ln.ceil, np.ceil, _away_from_wholes),
     _unary(functions.Round, ln.round, np.round, _away_from_wholes),
+    _unary(
+        functions.RoundAway, lambda x: ln.round(x, ties="away"),
+        lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5), _away_from_wholes,
+    ),
     Case(
         "Round straight through", lambda x: ln.round(x, gradient="straight_through"), [SHAPE],
         np.round, sample=_away_from_wholes, ops=(functions.Round,), differentiable=False,
@@ -104,6 +109,9 @@ CASES = [
     _unary(activations.Selu, ln.selu, _selu, "unit"),
     _unary(activations.Gelu, ln.gelu, lambda x: x * (1 + _erf(x / np.sqrt(2))) / 2),
     _unary(activations.Silu, ln.silu, lambda x: x / (1 + np.exp(-x))),
+    _unary(
+        activations.SiluBeta, lambda x: ln.silu(x, 1.5), lambda x: x / (1 + np.exp(-1.5 * x))
+    ),
     _unary(activations.Softplus, ln.softplus, lambda x: np.log(1 + np.exp(x))),
     _unary(activations.Softsign, ln.softsign, lambda x: x / (1 + np.abs(x)), "unit"),
     *_binary(arithmetic.Add, lambda a, b: a + b, lambda a, b: a + b),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from contract import Case
 from scipy.special import logsumexp
 
 import lazynet as ln
+from lazynet.ops import single
 from lazynet.ops.norm import LayerNorm, WeightNorm
 from lazynet.ops.reduce import (
     Argmax,
     Cumsum,
     Logsumexp,
+    LogsumexpList,
     Max,
     MaxList,
     Mean,
@@ -43,7 +46,7 @@ from lazynet.ops.segment import (
     SumBatch,
     VarBatch,
 )
-from lazynet.ops.softmax import LogSoftmax, Softmax, Sparsemax
+from lazynet.ops.softmax import Hardmax, LogSoftmax, Softmax, Sparsemax
 
 
 def _softmax(x: Any, axis: int) -> Any:
@@ -60,6 +63,11 @@ def _sparsemax(x: Any, axis: int = -1) -> Any:
         over = np.maximum(x - tau, 0).sum(axis=axis, keepdims=True) > 1
         low, high = np.where(over, tau, low), np.where(over, high, tau)
     return np.maximum(x - low, 0)
+
+
+def _hardmax(x: Any, axis: int) -> Any:
+    greatest = x == x.max(axis=axis, keepdims=True)
+    return 1.0 * (greatest & (np.cumsum(greatest, axis=axis) == 1))
 
 
 def _squared_norm(x: Any, axis: Any = None) -> Any:
@@ -160,8 +168,50 @@ CASES = [
     *[_across(name, shape) for name in REFERENCES for shape in ((), (4,), (2, 3))],
     *[
         _list(name, count, shape, op)
-        for name, op in (("sum", SumList), ("mean", MeanList), ("max", MaxList), ("min", MinList))
+        for name, op in (
+            ("sum", SumList),
+            ("mean", MeanList),
+            ("max", MaxList),
+            ("min", MinList),
+            ("logsumexp", LogsumexpList),
+        )
         for count, shape in ((1, (3,)), (2, ()), (3, (2, 4)), (20, (3,)))
+    ],
+    *[
+        Case(
+            name=f"single {name} {shape}",
+            function=partial(single.single, kind),
+            shapes=[shape],
+            reference=lambda x, name=name: np.reshape(REFERENCES[name](x), 1),
+            sample=_sample(name),
+            ops=(kind,),
+            differentiable=not (name == "std" and shape == (1,)),
+        )
+        for name, kind in (
+            ("sum", single.SingleSum),
+            ("mean", single.SingleMean),
+            ("max", single.SingleMax),
+            ("min", single.SingleMin),
+            ("logsumexp", single.SingleLogsumexp),
+            ("std", single.SingleStd),
+            ("norm", single.SingleNorm),
+            ("squared_norm", single.SingleSquaredNorm),
+        )
+        for shape in ((1,), (5,), (3, 4), (2, 3, 2))
+    ],
+    *[
+        Case(
+            name=f"hardmax {shape} along {axis}, {gradient}",
+            function=ln.hardmax,
+            shapes=[shape],
+            reference=lambda x, axis, gradient: _hardmax(x, axis),
+            sample="distinct",
+            ops=(Hardmax,),
+            kwargs={"axis": axis, "gradient": gradient},
+            differentiable=gradient == "zero",
+        )
+        for shape, axis in (((5,), -1), ((1,), 0), ((3, 4), 0), ((2, 3, 4), 1))
+        for gradient in ("zero", "straight_through")
     ],
     *[
         Case(

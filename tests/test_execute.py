@@ -188,7 +188,36 @@ def test_evaluated_rows_are_copied_in_not_computed_again() -> None:
     rows = ln.unbatch(y)
     assert (rows[2] + rows[0]).value().tolist() == [8.0, 12.0]
     assert ln.rebatch([rows[1], rows[1]]).value().tolist() == [[4.0, 6.0]] * 2
+    assert ln.take_rows(y, [1, -1, 1]).value().tolist() == [[4.0, 6.0], [8.0, 10.0], [4.0, 6.0]]
     assert LOG == [("forward", "probe", 3)]
+
+
+def test_rows_taken_are_only_pointed_at() -> None:
+    x = ln.constant(np.arange(6, dtype=np.float32).reshape(3, 2), batched=True)
+    w = ln.Model().parameter(2, init=1.0)
+    taken = ln.take_rows(x * w, [2, 0, 2])
+    again = ln.take_rows(taken, [0, 1, 1, 0])
+    row = ln.unbatch(again)[2]
+    y = ln.rebatch([again, row, taken])
+    assert [b.op for b in ln.plan(ln.sum_batch(y)).batches] == ["input", "multiply", "sum_batch"]
+    order = [2, 0, 0, 2, 0, 2, 0, 2]
+    assert y.value().tolist() == np.arange(6.0).reshape(3, 2)[order].tolist()
+    loss = ln.sum(ln.sum_batch(y))
+    loss.backward()
+    assert x.gradient().tolist() == [[4.0, 4.0], [0.0, 0.0], [4.0, 4.0]]
+    assert w.gradient().tolist() == [16.0, 24.0]
+    assert ln.take_rows(w, [0, 0]).value().tolist() == [[1.0, 1.0]] * 2
+    assert ln.take_rows(x, []).batch == 0
+    with ln.no_grad():
+        stopped = ln.take_rows(x, [1])
+    loss = ln.sum(ln.sum_batch(ln.rebatch([stopped, x])))
+    loss.backward()
+    assert x.gradient().tolist() == [[1.0, 1.0]] * 3
+    for rows, error in (([3], IndexError), ([-4], IndexError), ([0.5], TypeError)):
+        with pytest.raises(error, match="take_rows"):
+            ln.take_rows(x, rows)
+    with pytest.raises(TypeError, match="take_rows"):
+        ln.take_rows([1.0], [0])
 
 
 def test_parameters_are_read_when_evaluated() -> None:

@@ -138,6 +138,38 @@ def test_versions() -> None:
     assert w._checksum is None  # no view is about: nothing to compare
 
 
+def test_values_can_be_part_of_an_array() -> None:
+    model = ln.Model(seed=0)
+    p, q = model.parameter(2, init=[1.0, 2.0]), model.parameter(1, init=[3.0])
+    whole = np.zeros(3, np.float32)
+    parts = whole[:2], whole[2:]
+    assert p.share(parts[0]) and q.share(parts[1])
+    assert whole.tolist() == [1, 2, 3]
+    whole *= 2
+    p.changed()
+    assert (p + 0).value().tolist() == [2, 4]
+    q.array = [7.0]
+    assert whole.tolist() == [2, 4, 7]
+
+
+def test_whoever_has_a_view_of_the_values_keeps_it() -> None:
+    model = ln.Model(seed=0)
+    p = model.parameter(2, init=[1.0, 2.0])
+    part = np.zeros(4, np.float32)[:2]
+    assert not p.viewed()
+    view = p.array
+    assert p.viewed() and not p.share(part)
+    view[0] = 5
+    assert (p + 0).value().tolist() == [5, 2]
+    del view
+    assert not p.viewed() and p.share(part)
+    view = p.array  # from here on the values are elsewhere
+    part[...] = 0
+    view[1] = 6
+    assert p.viewed()
+    assert (p + 0).value().tolist() == [5, 6]
+
+
 def test_freezing() -> None:
     model = ln.Model()
     part = model.submodel("part")

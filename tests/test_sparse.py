@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazynet.backend import SparseRows, coalesce, scatter_add
+from lazynet.backend import SparseRows, add_rows, coalesce, host, scatter_add
 
 CASES = [
     # rows, width, table
@@ -77,3 +77,31 @@ def test_adding_into_an_array() -> None:
         expected = rest.copy()
         np.add.at(expected, index, values)
         np.testing.assert_allclose(dense, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize(("k", "width"), [(0, 3), (1, 1), (6, 2), (600, 50), (3000, 7)])
+def test_adding_rows_equals_adding_one_by_one(k: int, width: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    index, values = rng.integers(0, 40, k), rng.integers(-5, 5, (k, width)).astype(dtype)
+    whole = rng.integers(-5, 5, (60, width)).astype(dtype)
+    expected = whole.copy()
+    np.add.at(expected, 10 + index, values)
+    add_rows(whole[10:50], index, values)
+    np.testing.assert_array_equal(whole, expected)
+    every_other = np.zeros((40, 2 * width), dtype)[:, ::2]
+    add_rows(every_other, index, values)
+    expected = np.zeros((40, width), dtype)
+    np.add.at(expected, index, values)
+    np.testing.assert_array_equal(every_other, expected)
+
+
+def test_adding_rows_without_what_scipy_keeps_to_itself(monkeypatch) -> None:
+    monkeypatch.setattr(host, "_sparse_product", lambda: None)
+    target = np.zeros((3, 2))
+    add_rows(target, np.array([2, 0, 2]), np.array([[1.0, 2], [3, 4], [5, 6]]))
+    assert target.tolist() == [[3, 4], [0, 0], [6, 8]]
+
+
+def test_what_scipy_keeps_to_itself_is_there() -> None:
+    assert host._sparse_product() is not None

@@ -70,7 +70,7 @@ def systems_of(task: Task) -> dict[str, Callable[[Any], System]]:
         "lazynet": task.idiomatic,
         "lazynet op by op": task.op_by_op,
     }
-    if importlib.util.find_spec("dynet") and task.dynet:
+    if importlib.util.find_spec("_dynet") and task.dynet:
         for level in LEVELS:
             systems[f"DyNet autobatch {level}"] = lambda w, level=level: task.dynet(w, level)
         if task.builder:
@@ -107,7 +107,7 @@ def turn(
 
 def prepare(threads: int) -> None:
     """Settings of the peers, before they are used."""
-    if importlib.util.find_spec("dynet"):
+    if importlib.util.find_spec("_dynet"):
         import dynet_config
 
         dynet_config.set(mem="1024", random_seed=1)

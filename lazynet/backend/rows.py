@@ -53,9 +53,9 @@ def put_rows(target: Array, index: Array, values: Array) -> None:
 
 
 def add_rows(target: Array, index: Array, values: Array) -> None:
-    """``target[index[k]] += values[k]`` for distinct rows of a 2-D array."""
+    """``target[index[k]] += values[k]`` for every k, of a matrix; all k are known to be in range."""
     if type(target) is np.ndarray:
-        target[index] += values
+        host.add_rows(target, index, values)
     else:
         _cuda().scatter_add(target, index, values)
 

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 import lazynet.execute as engine
-from lazynet.differentiate import backward
-from lazynet.dynet.graph import ALWAYS, STATE, Stretch, compute, invalidate
+from lazynet.differentiate import backward, parameter_gradients
+from lazynet.dynet.graph import STATE, Stretch, compute, invalidate
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
-from lazynet.kinds import Array
+from lazynet.graph import Leaf, pair, record
+from lazynet.kinds import HOOKS as ENGINE
+from lazynet.kinds import Array, Op
 from lazynet.ops import matmul, reshape
 
 Dims = tuple[tuple[int, ...], int]
@@ -121,6 +123,7 @@ class Expression:
             )
         backward([node])
         STATE.differentiated = True
+        STATE.root, STATE.gradients = node, None
 
     def gradient(self) -> Array:
         """The gradient of the last `backward`, as an array like that of `npvalue`.
@@ -132,11 +135,7 @@ class Expression:
         """
         checked(self, "gradient")
         node = self.node
-        if not STATE.differentiated:
-            raise RuntimeError(
-                f"gradient: no backward() has run on this graph, so {self!r} has no gradient; "
-                "call backward() on a scalar computed from it first"
-            )
+        _check_differentiated(self)
         if engine.evaluated(node):
             try:
                 return _batch_last(node.gradient(), node.batch)
@@ -149,7 +148,7 @@ class Expression:
 
     def __add__(self, other: Any) -> Expression:
         if isinstance(other, Expression):
-            return add(self, other, "+")
+            return broadcast(ENGINE.add, self, other, "+")
         number = as_number(other)
         if number is None:
             return NotImplemented
@@ -160,8 +159,7 @@ class Expression:
 
     def __sub__(self, other: Any) -> Expression:
         if isinstance(other, Expression):
-            a, b = aligned(checked(self, "-").node, checked(other, "-").node)
-            return wrap(a - b)
+            return broadcast(ENGINE.subtract, self, other, "-")
         number = as_number(other)
         if number is None:
             return NotImplemented
@@ -213,7 +211,13 @@ class Expression:
         number = as_number(other)
         if number is None:
             return NotImplemented
-        return wrap(checked(self, "**").node ** number)
+        return wrap(truncated(checked(self, "**").node ** number))
+
+    def __rpow__(self, other: Any) -> Expression:
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(number ** checked(self, "**").node)
 
     def __getitem__(self, index: Any) -> Expression:
         checked(self, "expression[...]")
@@ -236,8 +240,12 @@ class Expression:
         return f"expression {self.node.index}/{self.graph.version}"
 
 
+class EmptyListError(ValueError, AssertionError):
+    """An empty list where expressions are needed; DyNet asserts that there is one."""
+
+
 HOOKS: dict[str, Callable[..., Any]] = {}
-"""Filled by `shape`, which is built on this module: indexing."""
+"""Filled by `picking`, which is built on this module: indexing."""
 
 
 def wrap(node: Node) -> Expression:
@@ -288,17 +296,20 @@ def nodes_of(xs: Any, name: str) -> list[Node]:
 
     Raises:
         TypeError: If it is no list of expressions.
-        ValueError: If it is empty.
+        EmptyListError: If it is empty.
         RuntimeError: If one belongs to a graph that was renewed or reverted.
     """
     if not isinstance(xs, list):
         raise TypeError(f"{name}: got {short(xs)}; it takes a list of expressions")
     if not xs:
-        raise ValueError(f"{name}: got an empty list; it takes at least one expression")
-    for x in xs:
-        if not isinstance(x, Expression) or not x.graph.alive:
-            checked(x, name)
-    return [x.node for x in xs]
+        raise EmptyListError(f"{name}: got an empty list; it takes at least one expression")
+    try:
+        nodes = [x.node for x in xs if x.graph.alive]
+    except AttributeError:
+        nodes = []
+    if len(nodes) < len(xs):
+        return [checked(x, name).node for x in xs]  # which says what is wrong
+    return nodes
 
 
 def stale(x: Expression, name: str) -> RuntimeError:
@@ -348,15 +359,38 @@ def aligned(a: Node, b: Node) -> tuple[Node, Node]:
     return a, b
 
 
-def add(x: Expression, y: Expression, name: str) -> Expression:
-    """The sum of two expressions; axes of length 1, missing axes and the batch are repeated."""
+def truncated(node: Node) -> Node:
+    """The node without dimensions of 1 at the end, which some of DyNet's functions drop."""
+    shape = node.shape
+    n = len(shape)
+    while n > 1 and shape[n - 1] == 1:
+        n -= 1
+    return node if n == len(shape) else reshape(node, shape[:n])
+
+
+def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
+    """An op of two expressions; axes of length 1, missing axes and the batch are repeated.
+
+    Raises:
+        ValueError: If the dimensions do not go together.
+    """
     if not x.graph.alive or not y.graph.alive:
         checked(x, name)
         checked(y, name)
     a, b = x.node, y.node
     if a.type is not b.type:
         a, b = aligned(a, b)
-    return wrap(a + b)
+    try:
+        node = pair(op, a, b)
+        if node is None:
+            node = record(op, (a, b))
+    except ValueError:
+        raise ValueError(
+            f"{name}: mismatched dimensions {show(x)} and {show(y)}; for each dimension, the first "
+            "ones aligned, the sizes must be equal or one of them 1, and so must the batch sizes; "
+            "reshape one of them"
+        ) from None
+    return wrap(node)
 
 
 def multiply(x: Expression, y: Expression) -> Expression:
@@ -386,7 +420,9 @@ def power(x: Expression, y: Expression) -> Expression:
     a, b = checked(x, "pow").node, checked(y, "pow").node
     if b.size != 1:
         raise ValueError(f"pow: got an exponent of dimensions {show(y)}; it must be a scalar")
-    return wrap(a ** aligned(a, b)[1])
+    if b.ndim > 1:
+        b = reshape(b, (1,))
+    return wrap(truncated(a ** aligned(a, b)[1]))
 
 
 # Several at once
@@ -399,9 +435,37 @@ def _settled(x: Expression, name: str, recalculate: bool) -> Node:
     node = x.node
     if recalculate:
         invalidate()
-    if x.graph is not ALWAYS and (STATE.stale or not engine.evaluated(node)):
+    if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
         compute([node])
     return node
+
+
+def _check_differentiated(x: Expression) -> None:
+    if not STATE.differentiated:
+        raise RuntimeError(
+            f"gradient: no backward() has run on this graph, so {x!r} has no gradient; call "
+            "backward() on a scalar computed from it first"
+        )
+
+
+def last_gradients(x: Expression) -> dict[Leaf, Array]:
+    """The gradients of all parameters in the last `backward`, for one to be looked up.
+
+    Raises:
+        RuntimeError: If none has run on this graph, or the values that it used have been changed.
+    """
+    _check_differentiated(x)
+    state = STATE
+    if state.gradients is None:
+        assert state.root is not None
+        try:
+            state.gradients = parameter_gradients(state.root)
+        except GradientError as error:
+            raise GradientError(
+                f"gradient: {x!r}: parameters have been changed since backward(), whose gradients "
+                f"are made up for only when asked for; ask before update() ({error})"
+            ) from error
+    return state.gradients
 
 
 def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:

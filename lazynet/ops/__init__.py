@@ -27,12 +27,8 @@ from lazynet.ops.arithmetic import (
     stop_gradient,
     where,
 )
-from lazynet.ops.conv import (
-    conv1d,
-    conv2d,
-    k_max_pool,
-    max_pool,
-)
+from lazynet.ops.columns import reshape_columns
+from lazynet.ops.conv import conv1d, conv2d, k_max_pool, max_pool
 from lazynet.ops.functions import (
     abs,
     acos,
@@ -44,6 +40,7 @@ from lazynet.ops.functions import (
     ceil,
     cos,
     cosh,
+    cube,
     erf,
     exp,
     expm1,
@@ -60,21 +57,8 @@ from lazynet.ops.functions import (
     tan,
     tanh,
 )
-from lazynet.ops.index import (
-    pick,
-    pick_rows,
-    slice,
-)
-from lazynet.ops.linalg import (
-    affine,
-    dot,
-    einsum,
-    inverse,
-    logdet,
-    matmul,
-    outer,
-    trace,
-)
+from lazynet.ops.index import pick, pick_rows, slice
+from lazynet.ops.linalg import affine, dot, einsum, inverse, logdet, matmul, outer, trace
 from lazynet.ops.loss import (
     binary_cross_entropy,
     cross_entropy,
@@ -86,10 +70,7 @@ from lazynet.ops.loss import (
     poisson_nll,
     squared_error,
 )
-from lazynet.ops.norm import (
-    layer_norm,
-    weight_norm,
-)
+from lazynet.ops.norm import layer_norm, weight_norm
 from lazynet.ops.random import (
     bernoulli,
     block_dropout,
@@ -141,7 +122,10 @@ from lazynet.ops.shape import (
     transpose,
 )
 from lazynet.ops.softmax import (
+    constrained_softmax,
+    hardmax,
     log_softmax,
+    restricted_log_softmax,
     softmax,
     sparsemax,
 )
@@ -166,11 +150,13 @@ __all__ = [
     "ceil",
     "clip",
     "concatenate",
+    "constrained_softmax",
     "conv1d",
     "conv2d",
     "cos",
     "cosh",
     "cross_entropy",
+    "cube",
     "cumsum",
     "cumsum_batch",
     "dot",
@@ -189,6 +175,7 @@ __all__ = [
     "gelu",
     "greater",
     "gumbel",
+    "hardmax",
     "hinge",
     "huber",
     "inverse",
@@ -229,6 +216,8 @@ __all__ = [
     "pow",
     "relu",
     "reshape",
+    "reshape_columns",
+    "restricted_log_softmax",
     "round",
     "scale_gradient",
     "selu",

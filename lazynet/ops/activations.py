@@ -161,25 +161,41 @@ class Silu(Elementwise):
     derivatives = ("s = 1 / (1 + exp(-x)); dy * (s + y * (1 - s))",)
 
 
+class SiluBeta(Elementwise):
+    """y = x / (1 + e^(-beta x)), with beta as payload"""
+
+    payload = "float"
+    formula = "x / (1 + exp(-(c * x)))"
+    derivatives = ("s = 1 / (1 + exp(-(c * x))); dy * (s + c * y * (1 - s))",)
+
+
 _SILU = ready(Silu())
+_SILU_BETA = ready(SiluBeta())
 
 
-def silu(x: Any) -> Expression:
-    """Sigmoid-weighted linear unit (swish).
+def silu(x: Any, beta: float = 1.0) -> Expression:
+    """Sigmoid-weighted linear unit (swish): x sigmoid(beta x).
 
     Args:
         x: Expression (or numbers) of any shape, float32 or float64.
+        beta: A number. Different ones are one batch, but those with 1 are a batch of their own.
 
     Returns:
         An expression of the same shape.
 
-    Source: Elfwing et al., Sigmoid-weighted linear units, 2017.
+    Raises:
+        SettingError: If beta is no number.
+
+    Source: Elfwing et al., Sigmoid-weighted linear units, 2017; with beta: Ramachandran et al.,
+        Searching for activation functions, 2017.
 
     >>> import lazynet as ln
     >>> round(ln.silu(1.0).item(), 4)
     0.7311
     """
-    return apply(_SILU, x)
+    if is_number(beta):
+        return apply(_SILU, x) if beta == 1 else record(_SILU_BETA, (x,), float(beta))
+    raise SettingError(f"silu: got beta={beta!r}; it must be a number")
 
 
 class Softplus(Elementwise):
@@ -276,7 +292,7 @@ class Elu(Elementwise):
 
     payload = "float"
     formula = "where(x > 0, x, c * expm1(x))"
-    derivatives = ("where(y > 0, dy, dy * (y + c))",)
+    derivatives = ("where(x > 0, dy, dy * (y + c))",)
 
 
 _ELU = ready(Elu())

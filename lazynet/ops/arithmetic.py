@@ -463,7 +463,7 @@ def stop_gradient(x: Any) -> Expression:
     """
     if isinstance(x, Expression) and not isinstance(x, Leaf) and HOOKS.evaluated(x):
         return HOOKS.detach(x)
-    return apply(_STOP_GRADIENT, x)
+    return apply(STOP_GRADIENT, x)
 
 
 def flip_gradient(x: Any) -> Expression:
@@ -483,7 +483,7 @@ def flip_gradient(x: Any) -> Expression:
     >>> float(x.gradient())
     -6.0
     """
-    return apply(_FLIP_GRADIENT, x)
+    return apply(FLIP_GRADIENT, x)
 
 
 def scale_gradient(x: Any, factor: float) -> Expression:
@@ -509,7 +509,7 @@ def scale_gradient(x: Any, factor: float) -> Expression:
         raise ArgumentError(
             f"scale_gradient: got a factor of type {type(factor).__name__}; it must be a number"
         )
-    return record(_SCALE_GRADIENT, (x,), float(factor))
+    return record(SCALE_GRADIENT, (x,), float(factor))
 
 
 # Dtypes
@@ -581,9 +581,9 @@ _WHERE = ready(Where())
 _GREATER = ready(Greater())
 _LESS = ready(Less())
 _EQUAL = ready(Equal())
-_STOP_GRADIENT = ready(StopGradient())
-_FLIP_GRADIENT = ready(FlipGradient())
-_SCALE_GRADIENT = ready(ScaleGradient())
+STOP_GRADIENT = ready(StopGradient())
+FLIP_GRADIENT = ready(FlipGradient())
+SCALE_GRADIENT = ready(ScaleGradient())
 
 _OPERATORS: dict[str, Op] = {
     "add": Add(),

@@ -168,6 +168,32 @@ def square(x: Any) -> Expression:
     return apply(_SQUARE, x)
 
 
+class Cube(Elementwise):
+    """y = x^3"""
+
+    formula = "x * x * x"
+    derivatives = ("dy * (3 * (x * x))",)
+
+
+_CUBE = ready(Cube())
+
+
+def cube(x: Any) -> Expression:
+    """Third power; many times as fast as ``x ** 3``.
+
+    Args:
+        x: Expression (or numbers) of any shape, float32 or float64.
+
+    Returns:
+        An expression of the same shape.
+
+    >>> import lazynet as ln
+    >>> print(f"{ln.cube(-2.0).item():.4f}")
+    -8.0000
+    """
+    return apply(_CUBE, x)
+
+
 class Abs(Elementwise):
     """y = |x|"""
 
@@ -616,11 +642,21 @@ class Round(Rounding):
     formula = "rint(x)"
 
 
+class RoundAway(Rounding):
+    """y = nearest whole number, of two the one that is further from 0
+
+    Source: abs(x) + 0.5 would be 1 for the largest float below 0.5, so the rest is compared.
+    """
+
+    formula = "r = floor(abs(x)); sign(x) * where(abs(x) - r >= 0.5, r + 1, r)"
+
+
 @cache
 def _rounding(kind: type[Rounding], gradient: str) -> Rounding:
     if gradient not in ("zero", "straight_through"):
+        name = kind.__name__.removesuffix("Away").lower()
         raise SettingError(
-            f"{kind.__name__.lower()}: got gradient={gradient!r}; it must be 'zero' or "
+            f"{name}: got gradient={gradient!r}; it must be 'zero' or "
             "'straight_through'; the latter passes the gradient on as if nothing had been rounded"
         )
     return ready(kind(gradient))
@@ -676,20 +712,24 @@ def ceil(x: Any, gradient: str = "zero") -> Expression:
     return apply(_rounding(Ceil, gradient), x)
 
 
-def round(x: Any, gradient: str = "zero") -> Expression:
+_TIES = {"even": Round, "away": RoundAway}
+
+
+def round(x: Any, gradient: str = "zero", ties: str = "even") -> Expression:
     """Nearest whole number; of two equally near ones the even one.
 
     Args:
         x: Expression (or numbers) of any shape, float32 or float64.
         gradient: "zero", the true one, or "straight_through", which passes the gradient on as if
             nothing had been rounded.
+        ties: "even", or "away" for the one of two equally near numbers that is further from 0.
 
     Returns:
         An expression of the same shape and dtype; for indices convert it with
         ``.astype("int64")``.
 
     Raises:
-        SettingError: If `gradient` is neither.
+        SettingError: If `gradient` or `ties` is neither.
 
     Source: Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013
         (straight-through).
@@ -698,7 +738,10 @@ def round(x: Any, gradient: str = "zero") -> Expression:
     >>> ln.round([-1.5, 2.5]).value().tolist()
     [-2.0, 2.0]
     """
-    return apply(_rounding(Round, gradient), x)
+    kind = _TIES.get(ties)
+    if kind is None:
+        raise SettingError(f"round: got ties={ties!r}; it must be 'even' or 'away'")
+    return apply(_rounding(kind, gradient), x)
 
 
 HOOKS.absolute = _ABS

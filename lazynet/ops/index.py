@@ -19,9 +19,10 @@ from numpy.lib.stride_tricks import as_strided
 from lazynet.backend import scatter_add
 from lazynet.deferred import TRACED_ROWS, Deferred, Integer, is_deferred
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
-from lazynet.graph import Expression, record
+from lazynet.graph import Expression, record, unary
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, INT64, Array, Call, Shape
+from lazynet.ops.elementwise import ready
 from lazynet.ops.shape import Rearrangement, one_axis, reshape, whole_number
 
 Span = tuple[int, int]
@@ -233,11 +234,17 @@ class FixedWindow(Rearrangement):
 
 
 @lru_cache(maxsize=4096)
-def _window_op(source: Shape, spans: tuple[Span, ...]) -> Window:
-    return Window(source, spans)
+def window_op(source: Shape, spans: tuple[Span, ...]) -> Window:
+    """The op of a window of these spans of the leading axes."""
+    return ready(Window(source, spans))
 
 
-def _window(x: Expression, starts: list[int], spans: list[Span]) -> Expression:
+@lru_cache(maxsize=4096)
+def _fixed_window_op(source: Shape, slices: tuple[tuple[int, int, int], ...]) -> FixedWindow:
+    return ready(FixedWindow(source, slices))
+
+
+def window(x: Expression, starts: list[int], spans: list[Span]) -> Expression:
     """Record the window of x that begins at `starts` of the leading axes."""
     source = x.shape
     while spans and spans[-1] == (source[len(spans) - 1], 1):
@@ -249,11 +256,11 @@ def _window(x: Expression, starts: list[int], spans: list[Span]) -> Expression:
     if x.type.shared and (kept > 1 or all(count != -1 for count, _ in spans)):
         # a part of a weight that stands for a weight itself: shared by the batch, so no payload
         slices = tuple((s, count, step) for s, (count, step) in zip(starts, spans))
-        return record(FixedWindow(source, slices), (x,))
+        return unary(_fixed_window_op(source, slices), x)
     place = 0
     for k, n in enumerate(source):
         place = place * n + (starts[k] if k < len(starts) else 0)
-    return record(_window_op(source, tuple(spans)), (x,), place)
+    return record(window_op(source, tuple(spans)), (x,), place)
 
 
 def _span(s: builtins.slice, n: int, role: str) -> tuple[int, Span]:
@@ -289,7 +296,7 @@ def index_expression(x: Expression, index: Any) -> Expression:
         if -n <= index < n:
             if index < 0:
                 index += n
-            op = _window_op(shape, ((-1, 1),))
+            op = window_op(shape, ((-1, 1),))
             return record(op, (x,), index * (x.type.width // n))
     if type(index) is Integer and shape and not x.type.shared:
         return _deferred_entry(x, index, "x[...]: axis 0")
@@ -341,7 +348,7 @@ def index_expression(x: Expression, index: Any) -> Expression:
             f"{role}: got integers beside a list of indices; NumPy's rules for that surprise, so "
             "it is not taken; index in two steps, as in x[0][[1, 2]]"
         )
-    result = _window(x, starts, spans)
+    result = window(x, starts, spans)
     if rows is not None:
         result = pick_rows(result, rows[1], rows[0])
     if new_axes:
@@ -356,7 +363,7 @@ def _deferred_entry(x: Expression, index: Deferred, role: str) -> Expression:
     """Entry `index` of the first axis, where that becomes known when a fused function is called."""
     n = x.shape[0]
     slot = index.slot(n, lambda v: in_range(v, n, role), x.type.width // n)
-    return record(_window_op(x.shape, ((-1, 1),)), (x,), slot)
+    return record(window_op(x.shape, ((-1, 1),)), (x,), slot)
 
 
 def _is_scalar(e: Any) -> bool:
@@ -390,7 +397,7 @@ def slice(
     x = as_expression(x, "slice")
     k = one_axis(axis, x.ndim, "slice")
     begin, span = _span(builtins.slice(start, stop, step), x.shape[k], "slice")
-    return _window(x, [0] * k + [begin], [(n, 1) for n in x.shape[:k]] + [span])
+    return window(x, [0] * k + [begin], [(n, 1) for n in x.shape[:k]] + [span])
 
 
 def pick(x: Any, index: int | Sequence[int], axis: int = 0) -> Expression:
@@ -424,10 +431,10 @@ def pick(x: Any, index: int | Sequence[int], axis: int = 0) -> Expression:
         if type(entries) is Integer:
             return _deferred_entry(x, entries, "pick")
         slot = entries.slot(n, lambda v: all_in_range(v, n, "pick"), prod(x.shape[1:]))
-        return record(_window_op(x.shape, tuple(spans)), (x,), slot, TRACED_ROWS)
+        return record(window_op(x.shape, tuple(spans)), (x,), slot, TRACED_ROWS)
     if not isinstance(index, (list, tuple, np.ndarray, range)) or _is_scalar(index):
         number = index.item() if isinstance(index, np.ndarray) else index
-        return _window(x, [0] * k + [in_range(number, n, "pick")], spans)
+        return window(x, [0] * k + [in_range(number, n, "pick")], spans)
     places = all_in_range(index, n, "pick")
     if x.batch is not None and x.batch != len(places):
         raise ShapeError(
@@ -435,8 +442,13 @@ def pick(x: Any, index: int | Sequence[int], axis: int = 0) -> Expression:
             "as many as rows; for several per row use ln.pick_rows"
         )
     places *= prod(x.shape[k + 1 :])
-    op = _window_op(x.shape, tuple(spans))
+    op = window_op(x.shape, tuple(spans))
     return record(op, (x,), places, len(places))
+
+
+def blocks(x: Expression, numbers: Array, size: int) -> Expression:
+    """A batch of blocks of this size of a vector, a single row; payload is where each begins."""
+    return record(window_op(x.shape, ((size, 1),)), (x,), numbers * size, len(numbers))
 
 
 # Several entries along an axis
@@ -521,7 +533,7 @@ def pick_rows(x: Any, indices: Sequence[int], axis: int = 0) -> Expression:
             "for all, or one per row"
         )
     if not at.shape[-1]:
-        return _window(x, [0] * (k + 1), [*((n, 1) for n in x.shape[:k]), (0, 1)])
+        return window(x, [0] * (k + 1), [*((n, 1) for n in x.shape[:k]), (0, 1)])
     return record(PickRows(x.shape, k, at.shape[-1]), (x,), at)
 
 

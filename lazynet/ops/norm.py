@@ -40,7 +40,10 @@ class LayerNorm(Op):
         scale = last_sum(z * z)[..., None] / n
         scale += x.dtype.type(self.eps)
         np.sqrt(scale, out=scale)
-        np.reciprocal(scale, out=scale)
+        if self.eps:
+            np.reciprocal(scale, out=scale)
+        else:
+            scale = _reciprocal(scale, x)
         z *= scale
         return z, scale
 
@@ -73,6 +76,14 @@ class LayerNorm(Op):
         return dx, dgain, dbias
 
 
+def _reciprocal(deviation: Array, x: Array) -> Array:
+    """1 / deviation, and 0 where all elements are equal, of which rounding may leave some."""
+    first = x[..., :1]
+    if (deviation <= x.dtype.type(1e-4) * np.abs(first)).any():
+        deviation = np.where((x == first).all(axis=-1, keepdims=True), 0, deviation)
+    return quotient(np.ones_like(deviation), deviation)
+
+
 def _along_rows(vector: Array, shared: bool, ndim: int) -> Array:
     """A vector per row, or one for all, to broadcast against rows of `ndim` example axes."""
     if shared or ndim == 1:
@@ -95,13 +106,13 @@ class WeightNorm(Op):
     reads_y = False
 
     def shape(self, w: Shape, g: Shape) -> Shape:
-        if g:
+        if g not in ((), (1,)):
             raise self.fail("g must be a scalar", "give the length of w as one number", w=w, g=g)
         return w
 
     def forward(self, call: Call, w: Array, g: Array) -> Array:
         unit, _ = self.unit(w)
-        unit *= g[:, None]
+        unit *= g.reshape(-1, 1)
         return unit.reshape(w.shape)
 
     def unit(self, w: Array) -> tuple[Array, Array]:
@@ -116,8 +127,9 @@ class WeightNorm(Op):
         along = last_sum(unit * dy)
         dw = None
         if call.needs[0]:
-            dw = quotient((dy - unit * along[:, None]) * g[:, None], length).reshape(w.shape)
-        return dw, along
+            across = (dy - unit * along[:, None]) * g.reshape(-1, 1)
+            dw = quotient(across, length).reshape(w.shape)
+        return dw, along.reshape(g.shape)
 
 
 _WEIGHT_NORM = WeightNorm()
@@ -131,7 +143,8 @@ def layer_norm(x: Any, gain: Any, bias: Any, eps: float = 1e-5) -> Expression:
         x: Shape (..., n).
         gain: Shape (n,).
         bias: Shape (n,).
-        eps: Added to the variance (of the population), 0 or more.
+        eps: Added to the variance (of the population), 0 or more. With 0, an x of equal elements
+            gives the bias, and has no gradient.
 
     Returns:
         An expression of the shape of x: gain (x - mean) / sqrt(var + eps) + bias.
@@ -159,7 +172,7 @@ def weight_norm(w: Any, g: Any) -> Expression:
 
     Args:
         w: Direction, any shape.
-        g: Length, a scalar.
+        g: Length, a scalar or a vector of one element.
 
     Returns:
         An expression of the shape of w. Made of parameters it is a shared weight itself.

@@ -153,6 +153,20 @@ class BernoulliSample(_Sample):
 
 
 @dataclass(frozen=True)
+class MaskSample(_Sample):
+    """y = scale with probability p, else 0."""
+
+    p: float
+    scale: float
+
+    def forward(self, call: Call) -> Array:
+        u = uniform_numbers(call.payload, width_of(self.example), np.float64)
+        mask = np.less(u, self.p).reshape(call.rows, *self.example)
+        y: Array = np.multiply(mask, self.precision.type(self.scale), dtype=self.precision)
+        return y
+
+
+@dataclass(frozen=True)
 class Categorical(Op):
     """y = argmax_i (x_i + g_i), g standard Gumbel: class i with probability softmax(x)_i."""
 
@@ -534,6 +548,7 @@ __all__ = [
     "Categorical",
     "Dropout",
     "GumbelSample",
+    "MaskSample",
     "Noise",
     "NormalSample",
     "UniformSample",

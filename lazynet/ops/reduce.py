@@ -109,6 +109,10 @@ class Sum(_Reduction):
         for axis, length in zip(self.axes, self.lengths, strict=True):
             shape.insert(axis + 1, length)
             kept.insert(axis + 1, 1)
+        into: Array | None = call.into
+        if into is not None:
+            into[...] = dy.reshape(kept)
+            return into
         return np.broadcast_to(dy.reshape(kept), shape)
 
 
@@ -332,6 +336,23 @@ class MinList(MaxList):
         return -max_segments(-x, segments_of(call))
 
 
+class LogsumexpList(MaxList):
+    """y = log sum_k exp(x_k) elementwise, dx_k = exp(x_k - y) dy"""
+
+    def forward(self, call: Call, x: Array) -> Array:
+        offsets = segments_of(call)
+        top = finite(max_segments(x, offsets))
+        z = np.subtract(x, spread(top, offsets))
+        np.exp(z, out=z)
+        return np.log(sum_segments(z, offsets)) + top
+
+    def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        offsets = segments_of(call)
+        dx = exp_difference(x, spread(y, offsets))
+        dx *= spread(dy, offsets)
+        return dx
+
+
 def _per_length(y: Array, call: Call) -> Array:
     lengths = np.diff(segments_of(call)).reshape((-1,) + (1,) * (y.ndim - 1))
     return np.divide(y, lengths, dtype=y.dtype)
@@ -341,6 +362,7 @@ _SUM_LIST = ready(SumList())
 _MEAN_LIST = ready(MeanList())
 _MAX_LIST = ready(MaxList())
 _MIN_LIST = ready(MinList())
+_LOGSUMEXP_LIST = ready(LogsumexpList())
 
 
 def axes_of(role: str, shape: Shape, axis: Any) -> tuple[int, ...]:
@@ -534,22 +556,26 @@ def argmax(x: Any, axis: int | None = None) -> Expression:
 
 
 def logsumexp(x: Any, axis: Axes = None) -> Expression:
-    """log sum exp over axes of the example, without overflow.
+    """log sum exp over axes of the example, without overflow; of several expressions, elementwise.
 
     Args:
-        x: Any shape with elements to reduce.
-        axis: One axis, a tuple, or None for all.
+        x: Any shape with elements to reduce; or a list of expressions, as in `ln.sum`. (A list of
+            numbers is one array.)
+        axis: One axis, a tuple, or None for all. Not with a list of expressions.
 
     Returns:
-        An expression without those axes; -inf where all elements are (with gradient 0).
+        An expression without those axes, or of the shape of the entries of the list; -inf where
+        all elements are (with gradient 0).
 
     Raises:
-        ShapeError: If x has no such axis or nothing along it.
+        ShapeError: If x has no such axis or nothing along it, or the entries differ in shape.
 
     >>> import lazynet as ln
     >>> round(ln.logsumexp(ln.constant([1000.0, 1000.0])).value() - 1000, 3)
     0.693
     """
+    if isinstance(x, (list, tuple)) and any(isinstance(entry, Expression) for entry in x):
+        return _reduce(Logsumexp, _LOGSUMEXP_LIST, "logsumexp", x, axis)
     return _record(Logsumexp, "logsumexp", x, axis)
 
 
@@ -666,6 +692,7 @@ __all__ = [
     "Argmax",
     "Cumsum",
     "Logsumexp",
+    "LogsumexpList",
     "Max",
     "MaxList",
     "Mean",

@@ -275,7 +275,8 @@ class Concatenate(Rearrangement):
         return _parts(dy, self.sizes, self.axis)
 
 
-_CONCATENATIONS = Lists()
+CONCATENATIONS = Lists()
+"""Calls of `concatenate` met before."""
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Expression:
@@ -295,7 +296,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Expression:
     >>> ln.concatenate([ln.constant([1, 2]), ln.constant([3])]).value().tolist()
     [1.0, 2.0, 3.0]
     """
-    fast = _CONCATENATIONS.known(xs, axis)
+    fast = CONCATENATIONS.known(xs, axis)
     if fast is not None:
         return fast
     entries = same_dtype_expressions(expression_list(xs, "concatenate"), "concatenate")
@@ -309,7 +310,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Expression:
     if len(entries) == 1:
         return entries[0]
     sizes = tuple(e.shape[k] if k < e.ndim else 0 for e in entries)
-    return _CONCATENATIONS.learn(xs, axis, record(Concatenate(k, sizes), entries))
+    return CONCATENATIONS.learn(xs, axis, record(Concatenate(k, sizes), entries))
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,8 @@ class Stack(Rearrangement):
         return tuple(np.moveaxis(dy, self.axis + 1, 0))
 
 
-_STACKS = Lists()
+STACKS = Lists()
+"""Calls of `stack` met before."""
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Expression:
@@ -351,12 +353,12 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Expression:
     >>> ln.stack([ln.constant([1, 2]), ln.constant([3, 4])], axis=1).value().tolist()
     [[1.0, 3.0], [2.0, 4.0]]
     """
-    fast = _STACKS.known(xs, axis)
+    fast = STACKS.known(xs, axis)
     if fast is not None:
         return fast
     entries = same_dtype_expressions(expression_list(xs, "stack"), "stack")
     k = one_axis(axis, entries[0].ndim + 1, "stack")
-    return _STACKS.learn(xs, axis, record(Stack(k), entries))
+    return STACKS.learn(xs, axis, record(Stack(k), entries))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != HERE.parent]
-sys.path.insert(0, str(HERE))
+if __name__ == "__main__":  # `dynet` is the wheel then, and not the folder of these tests
+    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != HERE.parent]
+    sys.path.insert(0, str(HERE))
 
 import numpy as np  # noqa: E402
 import recording  # noqa: E402

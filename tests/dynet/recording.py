@@ -8,6 +8,7 @@ and NumPy, so that `record.py` can run them where only the wheel is installed.
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -141,24 +142,42 @@ def tables() -> dict[str, Table]:
 
 
 def save(name: str, results: dict[str, dict[str, np.ndarray]], versions: dict[str, str]) -> None:
-    """Write what was recorded of a table."""
-    flat = {f"{case}|{key}": a for case, arrays in results.items() for key, a in arrays.items()}
-    for key, a in flat.items():
-        if a.dtype == np.float64:
-            flat[key] = a.astype(np.float32)  # all that the wheel computes
-    flat["versions"] = np.array([f"{k} {v}" for k, v in sorted(versions.items())])
-    np.savez_compressed(DATA / f"{name}.npz", **flat)
+    """Write what was recorded of a table: all real numbers as one array, the rest as text."""
+    index: dict[str, dict[str, Any]] = {}
+    parts = [np.zeros(0, np.float32)]
+    size = 0
+    for case, arrays in results.items():
+        index[case] = {}
+        for key, array in arrays.items():
+            if array.dtype.kind == "f":  # float32 is all that the wheel computes
+                parts.append(array.astype(np.float32).reshape(-1))
+                index[case][key] = [list(array.shape), size]
+                size += array.size
+            else:
+                index[case][key] = array.tolist()
+    text = json.dumps({"versions": versions, "cases": index}, indent=0)
+    np.savez_compressed(DATA / f"{name}.npz", numbers=np.concatenate(parts), index=np.array(text))
 
 
 def load(name: str) -> dict[str, dict[str, np.ndarray]]:
     """What was recorded of a table, by case."""
-    results: dict[str, dict[str, np.ndarray]] = {}
     with np.load(DATA / f"{name}.npz") as stored:
-        for key in stored.files:
-            if key != "versions":
-                case, part = key.split("|")
-                results.setdefault(case, {})[part] = stored[key]
-    return results
+        numbers, index = stored["numbers"], json.loads(str(stored["index"]))["cases"]
+
+    def array(entry: Any) -> np.ndarray:
+        if (
+            isinstance(entry, list)
+            and len(entry) == 2
+            and isinstance(entry[0], list)
+            and isinstance(entry[1], int)
+        ):
+            shape, start = entry
+            return numbers[start : start + int(np.prod(shape))].reshape(shape)
+        return np.array(entry)
+
+    return {
+        case: {key: array(entry) for key, entry in arrays.items()} for case, arrays in index.items()
+    }
 
 
 def compare(case: Case, got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
