@@ -1,11 +1,13 @@
 """Networks written for one example, run in automatic batches: see README.md."""
 
 from lazynet import init, nn, optim
+from lazynet.device import use_device
 from lazynet.differentiate import (
     backward,
 )
 from lazynet.errors import (
     ArgumentError,
+    DeviceError,
     DtypeError,
     EvaluationError,
     FileError,
@@ -184,6 +186,7 @@ __all__ = [
     "ArgumentError",
     "Batch",
     "Call",
+    "DeviceError",
     "DtypeError",
     "EvaluationError",
     "Expression",
@@ -340,6 +343,7 @@ __all__ = [
     "transpose",
     "unbatch",
     "uniform",
+    "use_device",
     "values",
     "var",
     "var_batch",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.accumulate import add_leaf
-from lazynet.backend import SparseRows
+from lazynet.backend import SparseRows, device_of, on_device, to_device, to_host
 from lazynet.errors import ArgumentError, GradientError, ShapeError
 from lazynet.evaluation import Evaluation
 from lazynet.execute import LOCK, evaluate, evaluated
@@ -52,7 +52,7 @@ def backward(expressions: Iterable[Any]) -> None:
         leaves: dict[Leaf, Any] = {}
         for root in roots:
             if isinstance(root, Leaf):
-                add_leaf(leaves, root, np.ones(root.shape, root.dtype))
+                add_leaf(leaves, root, _ones(root))
             else:
                 seeds.append(root.tape.location(root.index))
         if leaves or TIMING.timer is not None or not retrace(seeds):
@@ -71,13 +71,17 @@ def parameter_gradients(root: Expression) -> dict[Leaf, Array]:
     with LOCK, np.errstate(all="ignore"):
         leaves: dict[Leaf, Any] = {}
         if isinstance(root, Leaf):
-            add_leaf(leaves, root, np.ones(root.shape, root.dtype))
+            add_leaf(leaves, root, _ones(root))
         else:
             Walk([root.tape.location(root.index)], {}, leaves).run()
         return {
             leaf: g.dense(leaf.shape) if isinstance(g, SparseRows) else np.array(g)
             for leaf, g in leaves.items()
         }
+
+
+def _ones(root: Leaf) -> Array:
+    return to_device(np.ones(root.shape, root.dtype), device_of(root.values))
 
 
 def _check_root(root: Any) -> None:
@@ -137,14 +141,17 @@ def _published(evaluation: Evaluation, number: int) -> Array | None:
         found = evaluation.shared_gradients.get(number)
         if isinstance(found, SparseRows):
             found = found.dense(t.shape)
-        return None if found is None else np.array(found)
+        return None if found is None else to_host(found).copy()
     rows = layout.node_rows(number)
     arena = int(layout.arena[number])
     if not evaluation.needed[arena][rows].all():
         return None
     if len(rows) and not evaluation.reached[arena][rows].any():
         return None
-    return evaluation.rows(number, evaluation.gradients)
+    if evaluation.mirror is None:
+        return evaluation.rows(number, evaluation.gradients)
+    with on_device(evaluation.device, evaluation.mirror):
+        return to_host(evaluation.rows(number, evaluation.gradients))
 
 
 def _differentiate_also(x: Expression, evaluation: Evaluation, number: int) -> None:

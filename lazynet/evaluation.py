@@ -167,8 +167,10 @@ class Evaluation:
             return take_rows(arena, index).reshape((batch, *t.shape))
         first = int(layout.first[number])
         if batch == -1:
-            return arena[first].copy().reshape(t.shape)
-        return arena[first : first + batch].copy().reshape((batch, *t.shape))
+            row: Array = arena[first].copy()
+            return row.reshape(t.shape)
+        rows: Array = arena[first : first + batch].copy()
+        return rows.reshape((batch, *t.shape))
 
     def rows_of(self, argument: Argument, rows: int, out: Array | None) -> Array:
         """The rows of an argument as a matrix, in `out` if that is given."""

@@ -9,12 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows, coalesce
+from lazynet.backend import (
+    SparseRows,
+    coalesce,
+    device_name,
+    device_of,
+    is_device_array,
+    to_device,
+    to_host,
+)
 from lazynet.convert import as_array, as_dtype
 from lazynet.errors import ArgumentError, GradientError, SettingError, ShapeError
 from lazynet.graph import Leaf
 from lazynet.init import resolve
 from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of
+from lazynet.modes import MODES
 from lazynet.tape import NO_TAPE
 
 
@@ -75,7 +84,14 @@ class Parameter(Leaf):
 
     @property
     def array(self) -> Array:
-        """A view of the values; writing into it changes the parameter."""
+        """A view of the values; writing into it changes the parameter.
+
+        Of a parameter on a GPU it is a copy that cannot be written into: assign another array.
+        """
+        if type(self.values) is not np.ndarray:
+            copy = to_host(self.values)
+            copy.flags.writeable = False
+            return copy
         self._settle()
         if self.values.base is not None:  # of `share`: views of this one must be told from others
             self.values = self.values.copy()
@@ -84,13 +100,17 @@ class Parameter(Leaf):
 
     @array.setter
     def array(self, values: Any) -> None:
-        new = as_array(values, self.values.dtype, f"parameter {self.name!r}")
+        new = as_array(
+            to_host(values) if is_device_array(values) else values,
+            self.values.dtype,
+            f"parameter {self.name!r}",
+        )
         if new.shape != self.values.shape:
             raise ShapeError(
                 f"parameter {self.name!r}: got an array of shape {new.shape}; it has shape "
                 f"{self.values.shape}; reshape the array, or make another parameter"
             )
-        self.values[...] = new
+        self.values[...] = to_device(new, device_of(self.values))
         self.changed()
 
     def changed(self) -> None:
@@ -146,10 +166,10 @@ class Parameter(Leaf):
                 else ("no backward has reached it since it was made or cleared")
             )
             raise GradientError(f"gradient: parameter {self.name!r} has none: {why}")
-        result = np.zeros_like(self.values) if dense is None else np.array(dense)
+        result = np.zeros_like(self.values) if dense is None else dense.copy()
         for rows, values in self.pending_rows:
             result += SparseRows(rows, values).dense(self.values.shape)
-        return result
+        return to_host(result)
 
     def has_gradient(self) -> bool:
         """Whether a gradient has been accumulated."""
@@ -216,7 +236,7 @@ class Lookup(Parameter):
         shape = self.values.shape
         width = int(np.prod(shape[1:]))
         if not self.pending_rows:
-            return np.zeros(0, np.int64), np.zeros((0, *shape[1:]), self.values.dtype)
+            return np.zeros(0, np.int64), np.zeros_like(self.values[:0])
         if len(self.pending_rows) == 1:
             rows, values = self.pending_rows[0]
             values = values.reshape(len(rows), width)
@@ -235,7 +255,8 @@ class Model:
     Args:
         seed: Seeds the initialisers.
         dtype: "float32" or "float64", of all parameters.
-        device: "cpu".
+        device: "cpu", "cuda" (the first GPU) or "cuda:1" and so on: where the parameters are, and
+            so what is computed from them. Default: what `ln.use_device` says, "cpu" outside.
 
     >>> import lazynet as ln
     >>> model = ln.Model(seed=0)
@@ -248,14 +269,12 @@ class Model:
     806
     """
 
-    def __init__(self, seed: int = 0, dtype: Any = "float32", device: str = "cpu") -> None:
+    def __init__(self, seed: int = 0, dtype: Any = "float32", device: str | None = None) -> None:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise ArgumentError(f"Model: got seed={seed!r}; it must be a whole number")
-        if device != "cpu":
-            raise SettingError(f"Model: got device={device!r}; this version computes on 'cpu'")
         self.seed = int(seed)
         self.dtype = as_dtype(dtype, floating=True)
-        self.device = device
+        self.device = device_name(MODES.get().device if device is None else device)
         self.path = ""
         self.rng = np.random.Generator(np.random.Philox(self.seed & (2**64 - 1)))
         self._root = self
@@ -394,7 +413,8 @@ class Model:
             raise OutOfMemoryError(
                 f"parameter {name!r}: shape {shape} does not fit into memory; make it smaller"
             ) from error
-        return np.ascontiguousarray(values, self.dtype).reshape(shape)
+        host: Array = np.ascontiguousarray(values, self.dtype).reshape(shape)
+        return to_device(host, self.device)
 
 
 def _shape(shape: Any, role: str) -> Shape:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from lazynet.backend import add_rows, uninitialised
+from lazynet.backend import add_rows, on_device, pick_rows, put_rows, take_rows, uninitialised
 from lazynet.collect import ranges
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import FLOATS, Array, Call, Kind
@@ -18,6 +19,9 @@ KEPT = 64
 
 Run = tuple[int, "Array | None"]
 """A batch by number, and which of its rows take part (None: all)."""
+
+
+_HOST = nullcontext()
 
 
 class Sheet:
@@ -60,11 +64,20 @@ class Sheet:
         self.writes: list[tuple[bool, ...]] | None = None  # see `whole`, and for the next
         self.covered: list[Array] = []
 
+    def on_device(self) -> Any:
+        """A context in which the device of the evaluation is the current one."""
+        evaluation = self.evaluation
+        return (
+            _HOST if evaluation.mirror is None else on_device(evaluation.device, evaluation.mirror)
+        )
+
     def open(self) -> None:
         """Gradients of which nothing is reached: what is not reached is not zeroed yet."""
         self.opened = True
         self.gradients = [
-            uninitialised(len(a), a.shape[1], a.dtype) if a.dtype in FLOATS else a
+            uninitialised(len(a), a.shape[1], a.dtype, self.evaluation.device)
+            if a.dtype in FLOATS
+            else a
             for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
@@ -108,7 +121,9 @@ class Sheet:
     def give(self, arena: int, index: Array, rows: Array) -> None:
         """Add to the gradients of rows from outside, before the walk through this evaluation."""
         gradients, reached = self.gradients[arena], self.reached[arena]
-        gradients[index[~reached[index]]] = 0
+        fresh = index[~reached[index]]
+        if len(fresh):
+            put_rows(gradients, fresh, 0)
         add_rows(gradients, index, rows)
         reached[index] = True
 
@@ -118,7 +133,7 @@ class Sheet:
             if gradients.dtype not in FLOATS:
                 continue
             if reached.any():
-                gradients[~reached] = 0
+                put_rows(gradients, np.flatnonzero(~reached), 0)
             else:
                 gradients.fill(0)
 
@@ -187,7 +202,9 @@ def view(
         arg_rows if segments is not None and _length(kept.keep) == step.args[0].rows else selected
     )
     call.keep = _pick(kept.keep, kept_rows)
-    args = [a if a is None or shared else a[arg_rows] for a, shared in zip(args, step.shared)]
+    args = [
+        a if a is None or shared else pick_rows(a, arg_rows) for a, shared in zip(args, step.shared)
+    ]
     return call, dy, y, args, [arg_rows] * len(args)
 
 
@@ -201,14 +218,17 @@ def _pick(keep: Any, rows: Array) -> Any:
         return None
     if isinstance(keep, tuple):
         return tuple([_pick(part, rows) for part in keep])
-    return keep[rows]
+    return pick_rows(keep, rows)
 
 
 def _outputs(arenas: list[Array], step: Step, selected: Array | None) -> Any:
     """The rows of a batch's results."""
     parts = []
     for arena, start, stop, shape in step.outputs:
-        rows = arenas[arena][start:stop] if selected is None else arenas[arena][start + selected]
+        if selected is None:
+            rows = arenas[arena][start:stop]
+        else:
+            rows = take_rows(arenas[arena], start + selected)
         parts.append(rows.reshape((len(rows), *shape)))
     return parts[0] if len(parts) == 1 else tuple(parts)
 
@@ -232,7 +252,7 @@ def add_to_argument(
             target[argument.start : argument.stop] += dx
             reached[argument.start : argument.stop] = True
         else:
-            target[argument.start + rows] += dx
+            add_rows(target, argument.start + rows, dx)
             reached[argument.start + rows] = True
         return
     assert argument.mode == TAKE and argument.index is not None
@@ -314,7 +334,9 @@ def _joined(arenas: list[Array], runs: list[tuple[Step, Array | None]], whole: b
         else:
             rows = np.concatenate(
                 [
-                    arenas[arena][b:e] if selected is None else arenas[arena][b + selected]
+                    arenas[arena][b:e]
+                    if selected is None
+                    else take_rows(arenas[arena], b + selected)
                     for (_, b, e, _), (_, selected) in zip(spans, runs)
                 ]
             )
@@ -337,5 +359,5 @@ def _gathered(sheet: Sheet, runs: list[tuple[Step, Array | None]], position: int
         index.append(rows)
     argument = runs[0][0].args[position]
     flat = np.concatenate(index)
-    taken = arenas[argument.arena].take(flat, axis=0)
+    taken = take_rows(arenas[argument.arena], flat)
     return taken.reshape((len(flat), *argument.shape))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.accumulate import accumulate, add_leaf
-from lazynet.backend import SparseRows
+from lazynet.backend import SparseRows, take_rows, to_device
 from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
 from lazynet.evaluation import Evaluation
@@ -76,9 +76,13 @@ class Walk:
         agenda = self.begin()
         while agenda:
             sheet = self.sheets[-heapq.heappop(agenda)]
-            self._reverse(sheet)
-            self._shared(sheet)
-            self._externals(sheet, agenda)
+            with sheet.on_device():
+                self._one(sheet, agenda)
+
+    def _one(self, sheet: Sheet, agenda: list[int]) -> None:
+        self._reverse(sheet)
+        self._shared(sheet)
+        self._externals(sheet, agenda)
 
     def begin(self) -> list[int]:
         """Find out what needs a gradient, and give the roots theirs; returns a heap of sheets."""
@@ -89,7 +93,8 @@ class Walk:
             self._open(sheet, agenda)
             t = evaluation.layout.type(number)
             if t.shared:
-                _add(sheet.shared_gradients, number, np.ones(t.shape, t.dtype))
+                one = to_device(np.ones(t.shape, t.dtype), evaluation.device)
+                _add(sheet.shared_gradients, number, one)
             else:
                 self._give(sheet, number, np.ones((1, 1), t.dtype))
         return agenda
@@ -115,13 +120,21 @@ class Walk:
 
     def _open(self, sheet: Sheet, agenda: list[int]) -> None:
         if not sheet.opened:
-            sheet.open()
+            with sheet.on_device():
+                sheet.open()
             heapq.heappush(agenda, -sheet.evaluation.serial)
 
     def _give(self, sheet: Sheet, number: int, rows: Array) -> None:
         """Add to the gradient of a node."""
         layout = sheet.evaluation.layout
-        sheet.give(int(layout.arena[number]), layout.node_rows(number), rows)
+        self._hand(sheet, int(layout.arena[number]), layout.node_rows(number), rows)
+
+    @staticmethod
+    def _hand(sheet: Sheet, arena: int, index: Array, rows: Array) -> None:
+        """Add to the gradients of rows, which may come from another device."""
+        evaluation = sheet.evaluation
+        with sheet.on_device():
+            sheet.give(arena, index, to_device(rows, evaluation.device))
 
     # What needs a gradient
 
@@ -250,7 +263,8 @@ class Walk:
             return
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
-        sheet.writes = find_writes(sheet)
+        # on a GPU zeroing an arena is one cheap launch, and telling first gradients apart is not
+        sheet.writes = find_writes(sheet) if evaluation.mirror is None else None
         if sheet.writes is None:
             sheet.zero_unreached()
         runs = list(evaluation.layout.runs or ())
@@ -462,7 +476,7 @@ class Walk:
             grads = (grads,)
         for need, a, dx in zip(needs, arg_numbers, grads):
             if need and dx is not None:
-                _add(sheet.shared_gradients, a, np.reshape(dx, evaluation.shared[a].shape))
+                _add(sheet.shared_gradients, a, dx.reshape(evaluation.shared[a].shape))
 
     def _externals(self, sheet: Sheet, agenda: list[int]) -> None:
         """Hand gradients on to the evaluations that computed the rows."""
@@ -472,14 +486,14 @@ class Walk:
             if found is not None and sheet.shared_needed[number]:
                 theirs = self.sheets[source.serial]
                 self._open(theirs, agenda)
-                _add(theirs.shared_gradients, there, found)
+                _add(theirs.shared_gradients, there, to_device(found, source.device))
         for link in evaluation.links:
             mask = sheet.reached[link.arena][link.ours] & sheet.needed[link.arena][link.ours]
             if mask.any():
                 theirs = self.sheets[link.source.serial]
                 self._open(theirs, agenda)
-                rows = sheet.gradients[link.arena][link.ours[mask]]
-                theirs.give(link.their_arena, link.theirs[mask], rows)
+                rows = take_rows(sheet.gradients[link.arena], link.ours[mask])
+                self._hand(theirs, link.their_arena, link.theirs[mask], rows)
 
 
 def _changed(leaf: Leaf, kind: Kind) -> GradientError:

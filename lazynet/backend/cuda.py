@@ -55,7 +55,7 @@ class _Current(threading.local):
 _current = _Current()
 
 
-class mirroring:  # noqa: N801 - a context manager is used like a function
+class mirroring:
     """While this lasts, host arrays used with arrays of the GPU come from this mirror."""
 
     def __init__(self, mirror: Mirror) -> None:

@@ -32,7 +32,7 @@ def device_name(device: Any) -> str:
     found = re.fullmatch(r"cuda(?::(\d{1,3}))?", device) if isinstance(device, str) else None
     if found is None:
         raise SettingError(
-            f"device: got {device!r}; it must be 'cpu', 'cuda' (the first GPU) or 'cuda:1' and so on"
+            f"device: got {device!r}; it must be 'cpu', 'cuda' (the first GPU) or 'cuda:1' and on"
         )
     number = int(found[1] or 0)
     count = _gpu_count()
@@ -95,23 +95,25 @@ def gpu_in_use() -> bool:
 
 def to_host(array: Any) -> NDArray[Any]:
     """An array as NumPy's: itself, or a copy."""
-    return array if isinstance(array, np.ndarray) else array.get()
+    if isinstance(array, np.ndarray):
+        return array
+    return array.get()  # type: ignore[no-any-return]
 
 
-def to_device(array: Any, device: str) -> Any:
+def to_device(array: Any, device: str) -> NDArray[Any]:
     """An array on a device: itself if it lies there, else a copy.
 
     Raises:
         OutOfMemoryError: If there is no room for it.
     """
     if device_of(array) == device:
-        return array
+        return array  # type: ignore[no-any-return]
     if device == CPU:
-        return array.get()
+        return array.get()  # type: ignore[no-any-return]
     cupy = _cupy()
     with cupy.cuda.Device(int(device.partition(":")[2])):
         try:
-            return cupy.asarray(array)
+            return cupy.asarray(array)  # type: ignore[no-any-return]
         except cupy.cuda.memory.OutOfMemoryError as error:
             raise out_of_memory(f"an array of shape {array.shape}", array.nbytes) from error
 

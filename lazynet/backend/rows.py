@@ -6,16 +6,17 @@ can be checked. The functions here find their copies on the GPU (`cuda.Mirror`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lazynet.backend import host
 from lazynet.backend.devices import module_of
 from lazynet.backend.host import segment_ids
 
-Array = Any
-"""An array of NumPy or CuPy."""
+Array: TypeAlias = NDArray[Any]
+"""An array of NumPy or, where it comes from a GPU, of CuPy."""
 
 
 def _cuda() -> Any:
@@ -26,14 +27,18 @@ def _cuda() -> Any:
 
 def beside(like: Array, array: Array) -> Array:
     """A host array, or its copy on the GPU if `like` lies there."""
-    return array if type(like) is np.ndarray else _cuda().on_device(array)
+    if type(like) is np.ndarray:
+        return array
+    found: Array = _cuda().on_device(array)
+    return found
 
 
 def take_rows(source: Array, index: Array, out: Array | None = None) -> Array:
     """Rows `index` of a 2-D array, as a new contiguous array, or in `out`."""
     if type(source) is np.ndarray:
         return host.take_rows(source, index, out)
-    return _cuda().take_rows(source, index, out)
+    found: Array = _cuda().take_rows(source, index, out)
+    return found
 
 
 def fill(target: Array, given: Any) -> None:
@@ -44,7 +49,7 @@ def fill(target: Array, given: Any) -> None:
         target[...] = beside(target, given)
 
 
-def put_rows(target: Array, index: Array, values: Array) -> None:
+def put_rows(target: Array, index: Array, values: Any) -> None:
     """``target[index[k]] = values[k]``, for a 2-D array."""
     if type(target) is np.ndarray:
         target[index] = values
@@ -53,7 +58,7 @@ def put_rows(target: Array, index: Array, values: Array) -> None:
 
 
 def add_rows(target: Array, index: Array, values: Array) -> None:
-    """``target[index[k]] += values[k]`` for every k, of a matrix; all k are known to be in range."""
+    """``target[index[k]] += values[k]`` for every k, of a matrix; all are known to be in range."""
     if type(target) is np.ndarray:
         host.add_rows(target, index, values)
     else:
@@ -71,24 +76,28 @@ def scatter_add(target: Array, index: Array, values: Array) -> None:
 def pick_rows(array: Array, index: Array) -> Array:
     """``array[index]`` along the first of any number of axes."""
     if type(array) is np.ndarray:
-        return array[index]
-    width = int(np.prod(array.shape[1:]))
-    taken = _cuda().take_rows(array.reshape(len(array), width), index)
-    return taken.reshape((len(index), *array.shape[1:]))
+        found: Array = array[index]
+    else:
+        width = int(np.prod(array.shape[1:]))
+        found = _cuda().take_rows(array.reshape(len(array), width), index)
+        found = found.reshape((len(index), *array.shape[1:]))
+    return found
 
 
 def segment_sum(values: Array, offsets: Array) -> Array:
     """Sum of the rows of each segment, ``(segments, ...)``; zero for an empty one."""
     if type(values) is np.ndarray:
         return host.segment_sum(values, offsets)
-    return _cuda().segment_sum(values, offsets)
+    found: Array = _cuda().segment_sum(values, offsets)
+    return found
 
 
 def segment_max(values: Array, offsets: Array) -> Array:
     """Maximum of the rows of each segment, ``(segments, ...)``; -inf for an empty one."""
     if type(values) is np.ndarray:
         return host.segment_max(values, offsets)
-    return _cuda().segment_max(values, offsets)
+    found: Array = _cuda().segment_max(values, offsets)
+    return found
 
 
 __all__ = [

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazynet.backend.devices import module_of
+
 _FEW = 1 << 13
 """Elements below which the sums of `coalesce` are quicker by `reduceat` than set up otherwise."""
 
@@ -22,6 +24,8 @@ def coalesce(rows: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], ND
         The distinct rows, ascending, and the sum of the values of each, in the order of mention.
     """
     order = _stable_order(rows)
+    if type(values) is not np.ndarray:
+        return _coalesce_on_device(rows[order], order, values)
     ordered = rows[order]
     changes = np.empty(len(rows), bool)
     changes[:1] = True
@@ -37,6 +41,19 @@ def coalesce(rows: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], ND
     ends = np.append(first, len(rows))
     ones = np.ones(len(rows), values.dtype)
     return ordered[first], csr_array((ones, order, ends), (len(first), len(rows))) @ values
+
+
+def _coalesce_on_device(
+    ordered: NDArray[Any], order: NDArray[Any], values: Any
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The same for values on a GPU: rows stay on the host, where they are sorted."""
+    from lazynet.backend.rows import pick_rows, segment_sum
+
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
+    picked = pick_rows(values, order)
+    if len(first) == len(ordered):
+        return ordered, picked
+    return ordered[first], segment_sum(picked, np.append(first, len(ordered)))
 
 
 def _stable_order(rows: NDArray[Any]) -> NDArray[Any]:
@@ -81,9 +98,13 @@ class SparseRows:
 
     def dense(self, shape: tuple[int, ...]) -> NDArray[Any]:
         """The gradient of the whole table."""
-        result = np.zeros((shape[0], self.values.shape[1]), self.values.dtype)
+        from lazynet.backend.rows import put_rows
+
+        result: NDArray[Any] = module_of(self.values).zeros(
+            (shape[0], self.values.shape[1]), self.values.dtype
+        )
         rows, values = coalesce(self.rows, self.values)
-        result[rows] = values
+        put_rows(result, rows, values)
         if self.rest is not None:
             result += self.rest.reshape(result.shape)
         return result.reshape(shape)
