@@ -19,6 +19,8 @@ from lazynet.errors import DeviceError, OutOfMemoryError, SettingError
 
 CPU = "cpu"
 
+_HOST = (np.ndarray, np.generic)
+
 
 def device_name(device: Any) -> str:
     """The full name of a device that can be used: "cpu", or "cuda:0" and the like.
@@ -70,12 +72,12 @@ def _cupy() -> Any:
 
 def device_of(array: Any) -> str:
     """The device that an array lies on."""
-    return CPU if isinstance(array, np.ndarray) else f"cuda:{array.device.id}"
+    return CPU if isinstance(array, _HOST) else f"cuda:{array.device.id}"
 
 
 def is_device_array(x: Any) -> bool:
     """Whether something is an array on a GPU, of CuPy or of another library."""
-    return not isinstance(x, np.ndarray) and hasattr(x, "__cuda_array_interface__")
+    return not isinstance(x, _HOST) and hasattr(x, "__cuda_array_interface__")
 
 
 def as_device_array(x: Any) -> Any:
@@ -95,8 +97,8 @@ def gpu_in_use() -> bool:
 
 def to_host(array: Any) -> NDArray[Any]:
     """An array as NumPy's: itself, or a copy."""
-    if isinstance(array, np.ndarray):
-        return array
+    if isinstance(array, _HOST):
+        return np.asarray(array)
     return array.get()  # type: ignore[no-any-return]
 
 
@@ -120,7 +122,7 @@ def to_device(array: Any, device: str) -> NDArray[Any]:
 
 def module_of(array: Any) -> Any:
     """NumPy, or CuPy, for functions that make arrays."""
-    return np if isinstance(array, np.ndarray) else _cupy()
+    return np if isinstance(array, _HOST) else _cupy()
 
 
 def out_of_memory(what: str, size: int) -> OutOfMemoryError:
