@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows
+from lazynet.backend import SparseRows, is_device_array
 from lazynet.graph import Leaf
 from lazynet.kinds import Array
 
@@ -54,7 +54,7 @@ def _owned(new: list[Any]) -> Array:
     product returned, one of it to that. (No local names below: each would be one more.)
     """
     if type(new[0]) is not np.ndarray:
-        return new[0].copy()  # type: ignore[no-any-return]
+        return new[0].copy() if is_device_array(new[0]) else np.array(new[0])
     alone = getrefcount(new[0]) <= 2 and (
         new[0].base is None or (getrefcount(new[0].base) <= 2 and _same_memory(new[0].base, new[0]))
     )
