@@ -10,6 +10,7 @@ import numpy as np
 
 from lazynet.backend import (
     CPU,
+    device_of,
     fill,
     gpu_in_use,
     module_of,
@@ -384,7 +385,10 @@ def value(x: Expression) -> Any:
 def device_value(x: Expression) -> Any:
     """The value as an array that stays on its device: see `Expression.value`."""
     if isinstance(x, Leaf):
-        return x.values.copy()
+        if LOCAL.tape.trace is not None:
+            raise LOCAL.tape.trace.refuse_value(x)
+        with on_device(device_of(x.values)):
+            return x.values.copy()
     evaluate([x])
     evaluation, number = x.tape.location(x.index)
     with on_device(evaluation.device, evaluation.mirror):
@@ -427,5 +431,6 @@ def detach(x: Expression) -> Expression:
 
 
 HOOKS.value = value
+HOOKS.device_value = device_value
 HOOKS.evaluated = evaluated
 HOOKS.detach = detach
