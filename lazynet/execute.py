@@ -10,6 +10,7 @@ import numpy as np
 
 from lazynet.backend import (
     CPU,
+    beside,
     device_of,
     fill,
     gpu_in_use,
@@ -114,11 +115,17 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     layout = evaluation.layout
     for number, leaf in graph.leaves.items():
         evaluation.shared[number] = leaf.values
-    if graph.externals:
+    locate = payloads_of(graph) if evaluation.routine is None else None
+    prepared = None
+    if evaluation.mirror is not None:
+        rows = _find_externals(evaluation, graph)
+        prepared = prepare(evaluation, graph, locate, rows)
+        _copy_externals(evaluation, rows)
+    elif graph.externals:
         if evaluation.routine is not None:
             _copy_few(evaluation, graph)
         else:
-            _copy_externals(evaluation, graph)
+            _copy_externals(evaluation, _find_externals(evaluation, graph))
     for number, kind, args in layout.shared:
         rows = [evaluation.shared[a][None] for a in args]
         out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.dtype)
@@ -134,8 +141,6 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     if evaluation.routine is not None:
         _run_routine(evaluation, evaluation.routine, graph)
         return
-    locate = payloads_of(graph)
-    prepared = None if evaluation.mirror is None else prepare(evaluation, graph, locate)
     frozen = np.array(sorted(graph.frozen), np.int64)
     history = (
         not graph.frozen
@@ -252,7 +257,7 @@ def _run(
     elif op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
     if op.pieces:
-        cut = pieces_of(step, payload, None)
+        cut = pieces_of(step, payload, None) if prepared is None else evaluation.cuts.get(k)
         if cut is not None:
             gather(arenas[step.args[0].arena], *cut, out)
             return Call(step.rows, payload, step.shared, (), None), []
@@ -271,25 +276,45 @@ def _run(
     return call, args
 
 
-def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:
-    """Rows that earlier evaluations computed: once each, one gather per source and arena."""
+def _find_externals(evaluation: Evaluation, graph: Graph) -> list[Array | None]:
+    """Find the rows that earlier evaluations computed, and make links of them.
+
+    Returns:
+        For each link its rows, where they come from another device; None where they lie on this
+        one. Shared values are taken over at once.
+    """
     layout = evaluation.layout
+    device = evaluation.device
     groups: dict[tuple[Any, int, int], tuple[list[Array], list[Array]]] = {}
     for number, (source, there) in enumerate(graph.externals):
         arena = int(layout.arena[number])
         if arena < 0:
-            evaluation.shared[number] = to_device(source.shared[there], evaluation.device)
+            evaluation.shared[number] = to_device(source.shared[there], device)
             evaluation.borrowed.append((number, source, there))
             continue
         key = (source, int(source.layout.arena[there]), arena)
         theirs, ours = groups.setdefault(key, ([], []))
         theirs.append(source.layout.node_rows(there))
         ours.append(layout.node_rows(number))
+    found: list[Array | None] = []
     for (source, their_arena, our_arena), (theirs, ours) in groups.items():
         link = Link(source, their_arena, np.concatenate(theirs), our_arena, np.concatenate(ours))
         evaluation.links.append(link)
-        rows = take_rows(source.arenas[their_arena], link.theirs)
-        put_rows(evaluation.arenas[our_arena], link.ours, to_device(rows, evaluation.device))
+        if source.device == device:
+            found.append(None)
+        else:
+            with on_device(source.device, source.mirror):
+                found.append(to_host(take_rows(source.arenas[their_arena], link.theirs)))
+    return found
+
+
+def _copy_externals(evaluation: Evaluation, found: list[Array | None]) -> None:
+    """Rows that earlier evaluations computed: once each, one gather per source and arena."""
+    for link, rows in zip(evaluation.links, found):
+        target = evaluation.arenas[link.arena]
+        if rows is None:
+            rows = take_rows(link.source.arenas[link.their_arena], link.theirs)
+        put_rows(target, link.ours, beside(target, rows))
 
 
 def _copy_few(evaluation: Evaluation, graph: Graph) -> None:
@@ -357,10 +382,10 @@ def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -
                 if number == node and int(i) in tape.lines:
                     line = tape.lines[int(i)]
     text = f"{kind} x {rows} rows, recorded at {line}: {error}"
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
     if isinstance(error, LazynetError):
         return type(error)(text)
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
     return EvaluationError(text)
 
 
