@@ -11,6 +11,7 @@ import numpy as np
 from lazynet.backend import (
     CPU,
     beside,
+    device_is_full,
     device_of,
     fill,
     gpu_in_use,
@@ -385,6 +386,9 @@ def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -
     if isinstance(error, LazynetError):
         return type(error)(text)
     if isinstance(error, MemoryError):
+        if hasattr(error, "_size"):  # CuPy's
+            text = f"{kind} x {rows} rows, recorded at {line}: {device_is_full(error)}"
+            return OutOfMemoryError(text)
         return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
     return EvaluationError(text)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
 from lazynet.backend import (
+    CPU,
     SparseRows,
     coalesce,
     device_name,
@@ -26,6 +28,9 @@ from lazynet.init import resolve
 from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of
 from lazynet.modes import MODES
 from lazynet.tape import NO_TAPE
+
+
+_HOST = nullcontext()
 
 
 class ParameterLeaf(Op):
@@ -367,6 +372,10 @@ class Model:
         """Stop training all parameters of this (sub-)model, or with False go on."""
         for p in self.parameters():
             p.trainable = not frozen
+
+    def place(self) -> Any:
+        """A context in which the device of the parameters is the current one."""
+        return _HOST if self.device == CPU else on_device(self.device)
 
     def zero_gradients(self) -> None:
         """Drop all accumulated gradients."""
