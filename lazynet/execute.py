@@ -451,7 +451,36 @@ def values(expressions: Iterable[Any]) -> list[Any]:
         )
     entries = [as_expression(x, "values") for x in expressions]
     evaluate(entries)
-    return [value(x) for x in entries]
+    found = _from_gpu(entries) if gpu_in_use() else {}
+    return [found[k] if k in found else value(x) for k, x in enumerate(entries)]
+
+
+def _from_gpu(entries: list[Expression]) -> dict[int, Any]:
+    """Values of evaluated expressions that lie on a GPU, in one copy for each arena.
+
+    Returns:
+        By position; those of parameters, and of what is computed from them alone, are left out.
+    """
+    groups: dict[tuple[Any, int], list[tuple[int, int]]] = {}
+    for k, x in enumerate(entries):
+        if not isinstance(x, Leaf):
+            evaluation, number = x.tape.location(x.index)
+            arena = int(evaluation.layout.arena[number])
+            if evaluation.mirror is not None and arena >= 0:
+                groups.setdefault((evaluation, arena), []).append((k, number))
+    found: dict[int, Any] = {}
+    for (evaluation, arena), members in groups.items():
+        rows = [evaluation.layout.node_rows(number) for _, number in members]
+        with on_device(evaluation.device):
+            taken = to_host(take_rows(evaluation.arenas[arena], np.concatenate(rows)))
+        start = 0
+        for (k, _), own in zip(members, rows):
+            x = entries[k]
+            shape = x.shape if x.batch is None else (len(own), *x.shape)
+            stop = start + len(own)
+            found[k] = _own(taken[start:stop].reshape(shape).copy(), x.batch)
+            start = stop
+    return found
 
 
 def detach(x: Expression) -> Expression:

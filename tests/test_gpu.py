@@ -372,8 +372,11 @@ def test_an_array_on_the_gpu_where_one_on_the_host_belongs() -> None:
     import cupy
 
     model = ln.Model(device="cuda")
+    table = model.lookup(3, 2)
+    with pytest.raises(ln.ArgumentError):
+        table[cupy.array([0, 1])]
     with pytest.raises(ln.ArgumentError, match=r"\.get\(\)"):
-        model.parameter(3, init=cupy.ones(3))
+        ln.gradcheck(ln.tanh, [cupy.ones(3)])
 
 
 # What is copied when
