@@ -72,8 +72,9 @@ def prepare(
             parts = locate(step.nodes)
             prepared[k] = np.concatenate(parts) if step.op.device == CPU else list(parts)
         elif step.op.staged:
-            op: Any = step.op
-            prepared[k] = op.assemble(locate(step.nodes), step.counts)
+            op: Any = step.op.on_device()
+            payload = op.assemble(locate(step.nodes), step.counts)
+            prepared[k] = op.ahead(payload, step.segments, step.rows)
         elif step.op.payload is not None:
             payload = prepared[k] = assemble(step.op.payload, locate(step.nodes), step)
             if step.op.pieces:

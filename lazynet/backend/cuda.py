@@ -41,6 +41,13 @@ class Mirror:
             for host, device in zip(fresh, uploaded(fresh)):
                 self._known[id(host)] = (host, device)
 
+    def part(
+        self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]
+    ) -> NDArray[Any]:
+        """Note that `rows` are rows start:stop of an array, so that they need no upload."""
+        self._known[id(rows)] = (rows, self[host][start:stop])
+        return rows
+
     def __getitem__(self, host: NDArray[Any]) -> Array:
         found = self._known.get(id(host))
         if found is None:
@@ -84,6 +91,13 @@ def mirrored(hosts: list[NDArray[Any]]) -> None:
     """See `rows.mirrored`."""
     if _current.mirror is not None:
         _current.mirror.upload(hosts)
+
+
+def part(host: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    """Rows of a host array; their copy on the GPU is a part of that of the array."""
+    rows = host[start:stop]
+    mirror = _current.mirror
+    return rows if mirror is None else mirror.part(host, start, stop, rows)
 
 
 # Pinned memory must not be used again before the copy from it is done.
