@@ -40,6 +40,13 @@ class Mirror:
             for host, device in zip(fresh, uploaded(fresh)):
                 self._known[id(host)] = (host, device)
 
+    def part(
+        self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]
+    ) -> NDArray[Any]:
+        """Note that `rows` are rows start:stop of an array, so that they need no upload."""
+        self._known[id(rows)] = (rows, self[host][start:stop])
+        return rows
+
     def __getitem__(self, host: NDArray[Any]) -> Array:
         found = self._known.get(id(host))
         if found is None:
@@ -77,6 +84,13 @@ def on_device(host: NDArray[Any] | Array) -> Array:
     if _current.mirror is None:
         return uploaded([host])[0]
     return _current.mirror[host]
+
+
+def part(host: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    """Rows of a host array; their copy on the GPU is a part of that of the array."""
+    rows = host[start:stop]
+    mirror = _current.mirror
+    return rows if mirror is None else mirror.part(host, start, stop, rows)
 
 
 # Pinned memory must not be used again before the copy from it is done.

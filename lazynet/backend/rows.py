@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazynet.backend import host
-from lazynet.backend.devices import module_of
+from lazynet.backend.devices import gpu_in_use, module_of
 from lazynet.backend.host import segment_ids
 
 Array: TypeAlias = NDArray[Any]
@@ -30,6 +30,14 @@ def beside(like: Array, array: Array) -> Array:
     if type(like) is np.ndarray:
         return array
     found: Array = _cuda().on_device(array)
+    return found
+
+
+def part(array: Array, start: int, stop: int) -> Array:
+    """Rows of a host array; their copy on the GPU is a part of that of the array."""
+    if not gpu_in_use():
+        return array[start:stop]
+    found: Array = _cuda().part(array, start, stop)
     return found
 
 
@@ -104,6 +112,7 @@ __all__ = [
     "add_rows",
     "beside",
     "fill",
+    "part",
     "pick_rows",
     "put_rows",
     "scatter_add",
