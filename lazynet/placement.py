@@ -63,8 +63,9 @@ def prepare(evaluation: Evaluation, graph: Graph, locate: Any) -> dict[int, Any]
             parts = locate(step.nodes)
             prepared[k] = np.concatenate(parts) if step.op.device == CPU else list(parts)
         elif step.op.staged:
-            op: Any = step.op
-            prepared[k] = op.assemble(locate(step.nodes), step.counts)
+            op: Any = step.op.on_device()
+            payload = op.assemble(locate(step.nodes), step.counts)
+            prepared[k] = op.ahead(payload, step.segments, step.rows)
         elif step.op.payload is not None:
             prepared[k] = assemble(step.op.payload, locate(step.nodes), step)
     evaluation.mirror.upload([*_arrays(list(prepared.values())), *_indices(layout)])

@@ -376,7 +376,7 @@ class Walk:
     ) -> None:
         """A batch of a staged kind: gradients of rows now, of shared values in `_shared`."""
         evaluation = sheet.evaluation
-        op: Any = step.op
+        op: Any = step.op if evaluation.mirror is None else step.op.on_device()
         self._values(sheet, step)
         key = stage_key(step)
         stage = evaluation.stages[key]
@@ -438,6 +438,8 @@ class Walk:
         for key, back in sheet.stages.items():
             began = TIMING.now()
             op: Any = key[0].op
+            if evaluation.mirror is not None:
+                op = op.on_device()
             stage = evaluation.stages[key]
             for number, gradient in zip(stage.shared, op.finish(back)):
                 if gradient is not None:

@@ -33,6 +33,7 @@ from lazynet.fuse.program import Value
 from lazynet.fuse.runtime import pick_call
 from lazynet.kinds import Array
 from lazynet.randomness import KEY_STEP, ROW_STEP
+from lazynet.staged import Staged
 
 _MASK = (1 << 64) - 1
 
@@ -81,6 +82,14 @@ class FusedRows(Fused):
 
     def print_backward(self, needs: Needs) -> CompiledBack:
         return print_backward(self.lowered, self.code(), needs)
+
+    def on_device(self) -> Staged:
+        found = self.compiled.get("device")
+        if found is None:
+            from lazynet.fuse.device import DeviceRows
+
+            found = self.compiled["device"] = DeviceRows(self)
+        return found  # type: ignore[no-any-return]
 
     def assemble(self, parts: list[Any], counts: Array | None) -> Any:
         slots, keys = self.trace.slots, self.trace.keys

@@ -24,6 +24,7 @@ from lazynet.fuse.program import Value
 from lazynet.fuse.trace import Trace
 from lazynet.kinds import Array
 from lazynet.randomness import KEY_STEP
+from lazynet.staged import Staged
 
 _MASK = (1 << 64) - 1
 
@@ -83,6 +84,14 @@ class FusedScan(Fused):
 
     def print_backward(self, needs: Needs) -> CompiledBack:
         return print_scan_back(self.lowered, self.code(), needs)
+
+    def on_device(self) -> Staged:
+        found = self.compiled.get("device")
+        if found is None:
+            from lazynet.fuse.device import DeviceScan
+
+            found = self.compiled["device"] = DeviceScan(self)
+        return found  # type: ignore[no-any-return]
 
     def assemble(self, parts: list[Any], counts: Array | None) -> Any:
         return [part[-1] for part in parts] if self.trace.keys else None
