@@ -10,6 +10,9 @@ import numpy as np
 
 from lazynet.backend import (
     CPU,
+    beside,
+    device_is_full,
+    device_of,
     fill,
     gpu_in_use,
     module_of,
@@ -113,11 +116,17 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     layout = evaluation.layout
     for number, leaf in graph.leaves.items():
         evaluation.shared[number] = leaf.values
-    if graph.externals:
+    locate = payloads_of(graph) if evaluation.routine is None else None
+    prepared = None
+    if evaluation.mirror is not None:
+        rows = _find_externals(evaluation, graph)
+        prepared = prepare(evaluation, graph, locate, rows)
+        _copy_externals(evaluation, rows)
+    elif graph.externals:
         if evaluation.routine is not None:
             _copy_few(evaluation, graph)
         else:
-            _copy_externals(evaluation, graph)
+            _copy_externals(evaluation, _find_externals(evaluation, graph))
     for number, kind, args in layout.shared:
         rows = [evaluation.shared[a][None] for a in args]
         out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.dtype)
@@ -133,8 +142,6 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     if evaluation.routine is not None:
         _run_routine(evaluation, evaluation.routine, graph)
         return
-    locate = payloads_of(graph)
-    prepared = None if evaluation.mirror is None else prepare(evaluation, graph, locate)
     frozen = np.array(sorted(graph.frozen), np.int64)
     history = (
         not graph.frozen
@@ -251,7 +258,7 @@ def _run(
     elif op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
     if op.pieces:
-        cut = pieces_of(step, payload, None)
+        cut = pieces_of(step, payload, None) if prepared is None else evaluation.cuts.get(k)
         if cut is not None:
             gather(arenas[step.args[0].arena], *cut, out)
             return Call(step.rows, payload, step.shared, (), None), []
@@ -270,25 +277,45 @@ def _run(
     return call, args
 
 
-def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:
-    """Rows that earlier evaluations computed: once each, one gather per source and arena."""
+def _find_externals(evaluation: Evaluation, graph: Graph) -> list[Array | None]:
+    """Find the rows that earlier evaluations computed, and make links of them.
+
+    Returns:
+        For each link its rows, where they come from another device; None where they lie on this
+        one. Shared values are taken over at once.
+    """
     layout = evaluation.layout
+    device = evaluation.device
     groups: dict[tuple[Any, int, int], tuple[list[Array], list[Array]]] = {}
     for number, (source, there) in enumerate(graph.externals):
         arena = int(layout.arena[number])
         if arena < 0:
-            evaluation.shared[number] = to_device(source.shared[there], evaluation.device)
+            evaluation.shared[number] = to_device(source.shared[there], device)
             evaluation.borrowed.append((number, source, there))
             continue
         key = (source, int(source.layout.arena[there]), arena)
         theirs, ours = groups.setdefault(key, ([], []))
         theirs.append(source.layout.node_rows(there))
         ours.append(layout.node_rows(number))
+    found: list[Array | None] = []
     for (source, their_arena, our_arena), (theirs, ours) in groups.items():
         link = Link(source, their_arena, np.concatenate(theirs), our_arena, np.concatenate(ours))
         evaluation.links.append(link)
-        rows = take_rows(source.arenas[their_arena], link.theirs)
-        put_rows(evaluation.arenas[our_arena], link.ours, to_device(rows, evaluation.device))
+        if source.device == device:
+            found.append(None)
+        else:
+            with on_device(source.device, source.mirror):
+                found.append(to_host(take_rows(source.arenas[their_arena], link.theirs)))
+    return found
+
+
+def _copy_externals(evaluation: Evaluation, found: list[Array | None]) -> None:
+    """Rows that earlier evaluations computed: once each, one gather per source and arena."""
+    for link, rows in zip(evaluation.links, found):
+        target = evaluation.arenas[link.arena]
+        if rows is None:
+            rows = take_rows(link.source.arenas[link.their_arena], link.theirs)
+        put_rows(target, link.ours, beside(target, rows))
 
 
 def _copy_few(evaluation: Evaluation, graph: Graph) -> None:
@@ -356,10 +383,13 @@ def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -
                 if number == node and int(i) in tape.lines:
                     line = tape.lines[int(i)]
     text = f"{kind} x {rows} rows, recorded at {line}: {error}"
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
     if isinstance(error, LazynetError):
         return type(error)(text)
+    if isinstance(error, MemoryError):
+        if hasattr(error, "_size"):  # CuPy's
+            text = f"{kind} x {rows} rows, recorded at {line}: {device_is_full(error)}"
+            return OutOfMemoryError(text)
+        return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
     return EvaluationError(text)
 
 
@@ -384,7 +414,10 @@ def value(x: Expression) -> Any:
 def device_value(x: Expression) -> Any:
     """The value as an array that stays on its device: see `Expression.value`."""
     if isinstance(x, Leaf):
-        return x.values.copy()
+        if LOCAL.tape.trace is not None:
+            raise LOCAL.tape.trace.refuse_value(x)
+        with on_device(device_of(x.values)):
+            return x.values.copy()
     evaluate([x])
     evaluation, number = x.tape.location(x.index)
     with on_device(evaluation.device, evaluation.mirror):
@@ -418,7 +451,36 @@ def values(expressions: Iterable[Any]) -> list[Any]:
         )
     entries = [as_expression(x, "values") for x in expressions]
     evaluate(entries)
-    return [value(x) for x in entries]
+    found = _from_gpu(entries) if gpu_in_use() else {}
+    return [found[k] if k in found else value(x) for k, x in enumerate(entries)]
+
+
+def _from_gpu(entries: list[Expression]) -> dict[int, Any]:
+    """Values of evaluated expressions that lie on a GPU, in one copy for each arena.
+
+    Returns:
+        By position; those of parameters, and of what is computed from them alone, are left out.
+    """
+    groups: dict[tuple[Any, int], list[tuple[int, int]]] = {}
+    for k, x in enumerate(entries):
+        if not isinstance(x, Leaf):
+            evaluation, number = x.tape.location(x.index)
+            arena = int(evaluation.layout.arena[number])
+            if evaluation.mirror is not None and arena >= 0:
+                groups.setdefault((evaluation, arena), []).append((k, number))
+    found: dict[int, Any] = {}
+    for (evaluation, arena), members in groups.items():
+        rows = [evaluation.layout.node_rows(number) for _, number in members]
+        with on_device(evaluation.device):
+            taken = to_host(take_rows(evaluation.arenas[arena], np.concatenate(rows)))
+        start = 0
+        for (k, _), own in zip(members, rows):
+            x = entries[k]
+            shape = x.shape if x.batch is None else (len(own), *x.shape)
+            stop = start + len(own)
+            found[k] = _own(taken[start:stop].reshape(shape).copy(), x.batch)
+            start = stop
+    return found
 
 
 def detach(x: Expression) -> Expression:
@@ -427,5 +489,6 @@ def detach(x: Expression) -> Expression:
 
 
 HOOKS.value = value
+HOOKS.device_value = device_value
 HOOKS.evaluated = evaluated
 HOOKS.detach = detach

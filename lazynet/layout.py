@@ -108,6 +108,8 @@ class Layout:
         kinds, code, rows: As in the graph.
         runs: Batches that run together, in order (see `chains`); None: not looked for yet.
         stages: Its staged kinds (see `stages`); None: likewise.
+        gathers: For ops with shared arguments, the rows of their other arguments in all batches
+            of a kind: by the numbers of the batches and the position; None: not looked for yet.
         lower_bound: Function that computes the least possible number of batches.
     """
 
@@ -116,6 +118,7 @@ class Layout:
         "arenas",
         "code",
         "first",
+        "gathers",
         "kinds",
         "lower_bound",
         "rebatched",
@@ -139,6 +142,7 @@ class Layout:
         self.rebatched: dict[int, Array] = {}
         self.runs: list[Any] | None = None
         self.stages: dict[Any, Any] | None = None
+        self.gathers: dict[Any, Array] | None = None
 
     def node_rows(self, i: int) -> Array:
         """Rows of node i in its arena."""
@@ -152,6 +156,34 @@ class Layout:
     def type(self, i: int) -> Type:
         """Type of node i."""
         return self.kinds[int(self.code[i])].type
+
+
+def gathered_rows(steps: list[Step], position: int) -> Array:
+    """The rows of one argument in several batches of a kind, behind one another."""
+    parts = []
+    for step in steps:
+        argument = step.args[position]
+        if argument.mode == SAME:
+            parts.append(np.full(step.rows, argument.start))
+        else:
+            parts.append(argument.indices())
+    return np.concatenate(parts)
+
+
+def gathers_of(layout: Layout) -> dict[Any, Array]:
+    """The index arrays by which backward collects arguments, where all batches take part."""
+    together: dict[Any, list[int]] = {}
+    for k, step in enumerate(layout.steps):
+        shared = tuple([a.start for a in step.args if a.mode == SHARED])
+        if shared and step.op.reads_args and not step.op.staged:
+            together.setdefault((step.kind, shared), []).append(k)
+    found = {}
+    for numbers in together.values():
+        steps = [layout.steps[k] for k in numbers]
+        for position, argument in enumerate(steps[0].args):
+            if len(numbers) > 1 and argument.mode != SHARED:
+                found[tuple(numbers), position] = gathered_rows(steps, position)
+    return found
 
 
 def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:

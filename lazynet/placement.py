@@ -17,10 +17,11 @@ from lazynet.collect import Graph
 from lazynet.errors import DeviceError
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import Array
-from lazynet.layout import TAKE, Layout, Step
+from lazynet.layout import TAKE, Layout, Step, gathers_of
 from lazynet.leaves import Input
 from lazynet.modes import MODES
 from lazynet.payloads import assemble
+from lazynet.pieces import pieces_of
 
 
 def device_for(graph: Graph) -> str:
@@ -50,8 +51,16 @@ def device_for(graph: Graph) -> str:
     return next(iter(found), MODES.get().device)
 
 
-def prepare(evaluation: Evaluation, graph: Graph, locate: Any) -> dict[int, Any]:
-    """Copy to the GPU, at once, what forward of this evaluation will refer to.
+def prepare(
+    evaluation: Evaluation, graph: Graph, locate: Any, rows: list[Array | None]
+) -> dict[int, Any]:
+    """Copy to the GPU, at once, what forward and backward of an evaluation will refer to.
+
+    Args:
+        evaluation: The evaluation.
+        graph: Its graph.
+        locate: What nodes carry (`payloads_of`).
+        rows: Per link, the rows of earlier evaluations that come from the host, or None.
 
     Returns:
         The payload of each batch that has one, and the numbers of each batch of inputs.
@@ -67,8 +76,15 @@ def prepare(evaluation: Evaluation, graph: Graph, locate: Any) -> dict[int, Any]
             payload = op.assemble(locate(step.nodes), step.counts)
             prepared[k] = op.ahead(payload, step.segments, step.rows)
         elif step.op.payload is not None:
-            prepared[k] = assemble(step.op.payload, locate(step.nodes), step)
-    evaluation.mirror.upload([*_arrays(list(prepared.values())), *_indices(layout)])
+            payload = prepared[k] = assemble(step.op.payload, locate(step.nodes), step)
+            if step.op.pieces:
+                cut = pieces_of(step, payload, None)
+                if cut is not None:
+                    evaluation.cuts[k] = cut
+    sent = [*_arrays(list(prepared.values())), *_arrays(list(evaluation.cuts.values()))]
+    for link, theirs in zip(evaluation.links, rows):
+        sent += [link.ours, link.theirs] if theirs is None else [link.ours, theirs]
+    evaluation.mirror.upload([*sent, *_indices(layout)])
     return prepared
 
 
@@ -76,6 +92,9 @@ def _indices(layout: Layout) -> Iterator[Array]:
     for step in layout.steps:
         yield from _of_step(step)
     yield from layout.rebatched.values()
+    if layout.gathers is None:
+        layout.gathers = gathers_of(layout)
+    yield from layout.gathers.values()
 
 
 def _of_step(step: Step) -> Iterator[Array]:

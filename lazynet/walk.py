@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.accumulate import accumulate, add_leaf
-from lazynet.backend import SparseRows, take_rows, to_device
+from lazynet.backend import SparseRows, module_of, take_rows, to_device
 from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
 from lazynet.evaluation import Evaluation
@@ -92,11 +92,14 @@ class Walk:
             sheet = self.sheets[evaluation.serial]
             self._open(sheet, agenda)
             t = evaluation.layout.type(number)
-            if t.shared:
-                one = to_device(np.ones(t.shape, t.dtype), evaluation.device)
-                _add(sheet.shared_gradients, number, one)
-            else:
-                self._give(sheet, number, np.ones((1, 1), t.dtype))
+            with sheet.on_device():
+                if t.shared:
+                    one = module_of(evaluation.shared[number]).ones(t.shape, t.dtype)
+                    _add(sheet.shared_gradients, number, one)
+                else:
+                    layout = evaluation.layout
+                    row = int(layout.node_rows(number)[0])
+                    sheet.seed(int(layout.arena[number]), row)
         return agenda
 
     def commit(self, parameters: bool = True) -> None:
@@ -123,11 +126,6 @@ class Walk:
             with sheet.on_device():
                 sheet.open()
             heapq.heappush(agenda, -sheet.evaluation.serial)
-
-    def _give(self, sheet: Sheet, number: int, rows: Array) -> None:
-        """Add to the gradient of a node."""
-        layout = sheet.evaluation.layout
-        self._hand(sheet, int(layout.arena[number]), layout.node_rows(number), rows)
 
     @staticmethod
     def _hand(sheet: Sheet, arena: int, index: Array, rows: Array) -> None:
@@ -352,7 +350,9 @@ class Walk:
         if True not in now:
             return
         if step.op.pieces:
-            cut = pieces_of(step, sheet.evaluation.call(k).payload, selected)
+            cut = sheet.evaluation.cuts.get(k) if selected is None else None
+            if cut is None:
+                cut = pieces_of(step, sheet.evaluation.call(k).payload, selected)
             if cut is not None:
                 put_pieces(sheet, k, step, selected, *cut)
                 return

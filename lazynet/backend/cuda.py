@@ -5,6 +5,7 @@ Imported when the first array on a GPU is met.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -40,9 +41,7 @@ class Mirror:
             for host, device in zip(fresh, uploaded(fresh)):
                 self._known[id(host)] = (host, device)
 
-    def part(
-        self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]
-    ) -> NDArray[Any]:
+    def part(self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]) -> NDArray[Any]:
         """Note that `rows` are rows start:stop of an array, so that they need no upload."""
         self._known[id(rows)] = (rows, self[host][start:stop])
         return rows
@@ -91,6 +90,12 @@ def part(host: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
     rows = host[start:stop]
     mirror = _current.mirror
     return rows if mirror is None else mirror.part(host, start, stop, rows)
+
+
+def mirrored(hosts: list[NDArray[Any]]) -> None:
+    """See `rows.mirrored`."""
+    if _current.mirror is not None:
+        _current.mirror.upload(hosts)
 
 
 # Pinned memory must not be used again before the copy from it is done.
@@ -180,6 +185,59 @@ def _write(kernel: Any, target: Array, index: Any, values: Any) -> None:
     if len(index) * width:
         values = cupy.broadcast_to(values, (len(index), width))
         kernel(values, index, width, target)
+
+
+_join = cupy.ElementwiseKernel(
+    "raw int64 pointers, raw int64 offsets, int64 count", "T out",
+    """
+    long long low = 0, high = count;
+    while (high - low > 1) {
+        const long long middle = (low + high) / 2;
+        if (offsets[middle] <= i) { low = middle; } else { high = middle; }
+    }
+    out = reinterpret_cast<const T*>(pointers[low])[i - offsets[low]]
+    """,
+    "lazynet_join",
+)  # fmt: skip
+
+
+def join(arrays: Sequence[Array], out: Array) -> None:
+    """See `rows.join`: one launch, and one small upload where there are several arrays."""
+    if len(arrays) == 1:
+        out[...] = arrays[0].reshape(-1)
+        return
+    parts = [cupy.ascontiguousarray(a, out.dtype) for a in arrays if a.size]
+    if parts:
+        table = np.zeros((2, len(parts)), np.int64)
+        table[0] = [part.data.ptr for part in parts]
+        table[1, 1:] = np.cumsum([part.size for part in parts[:-1]])
+        (there,) = uploaded([table])
+        _join(there[0], there[1], len(parts), out)
+
+
+_square_sum = cupy.ReductionKernel(
+    "T x", "float64 y", "(double)x * (double)x", "a + b", "y = a", "0", "lazynet_square_sum"
+)
+
+
+def norms(arrays: Sequence[Array]) -> list[float]:
+    """See `rows.norms`: one launch each, one copy to the host in all."""
+    squares = empty((len(arrays),), np.dtype(np.float64))
+    for k, array in enumerate(arrays):
+        _square_sum(array, out=squares[k : k + 1].reshape(()))
+    results = []
+    for array, square in zip(arrays, squares.get().tolist()):
+        if square < 1e-280 or not square < 1e280:  # squares may have left the range of float64
+            largest = float(abs(array).max()) if array.size else 0.0
+            if largest and math.isfinite(largest):
+                scaled = array.astype(np.float64) / largest
+                square = float(_square_sum(scaled))
+                results.append(largest * math.sqrt(square))
+                continue
+            results.append(largest)
+            continue
+        results.append(math.sqrt(square))
+    return results
 
 
 _SEGMENTS = """

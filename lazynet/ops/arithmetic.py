@@ -126,7 +126,7 @@ class PowerNumber(Elementwise):
         return super().forward(call, *args)
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
-        if _is_two(call):
+        if _is_two(call) and type(dy) is np.ndarray:
             dx = args[0] * 2
             return np.multiply(dx, dy, out=dx)
         return super().backward(call, dy, y, *args)

@@ -14,7 +14,10 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from lazynet.backend import beside
+from lazynet.backend.kernels import empty
 from lazynet.kinds import Array, Call, Op, RowRule, Shape
+from lazynet.ops.cuda_formula import compute, compute_all, fields_of, total
 from lazynet.ops.formula import numpy_function
 
 AnyOp = TypeVar("AnyOp", bound=Op)
@@ -62,13 +65,31 @@ class Elementwise(Op):
         return RowRule(run, derivatives)
 
     def forward(self, call: Call, *args: Array) -> Array:
+        if type(call.out) is not np.ndarray:
+            return compute(self.formula, self._given(call, call.out, *args), call.out)
         run, _ = self._compiled()
         return run(self, factor(call, call.out.ndim - 1), call.out, *args)
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
+        if type(dy) is not np.ndarray:
+            (formula,) = self.gradient_formulas()
+            assert formula is not None
+            if formula == "dy":
+                return dy
+            given = {**self._given(call, dy, *args), "dy": dy, "y": y}
+            return compute(formula, given, empty(dy.shape, dy.dtype))
         _, (run,) = self._compiled()
         assert run is not None
         return run(self, factor(call, dy.ndim - 1), dy, y, *args)
+
+    def _given(self, call: Call, like: Array, *args: Array) -> dict[str, Any]:
+        """What the names in formulas stand for, on a GPU."""
+        given: dict[str, Any] = dict(zip(self.arguments, args))
+        if call.payload is not None:
+            given["c"] = factor(call, like.ndim - 1, like)
+        if self.__dataclass_fields__:
+            given.update(fields_of(self, like.dtype))
+        return given
 
 
 class Broadcasting(Elementwise):
@@ -96,6 +117,8 @@ class Broadcasting(Elementwise):
                     _keep_shapes(call, args)
                 args = _aligned(call, out.ndim, args)
                 break
+        if type(out) is not np.ndarray:
+            return compute(self.formula, self._given(call, out, *args), out)
         return run(self, None, out, *args)
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
@@ -105,6 +128,8 @@ class Broadcasting(Elementwise):
             args = _aligned(call, dy.ndim, args)
         else:
             shapes = _kept_shapes(call, dy.shape[1:])
+        if type(dy) is not np.ndarray:
+            return self._gradients_on_device(call, dy, y, args, shapes)
         return tuple(
             None
             if not needed
@@ -113,6 +138,34 @@ class Broadcasting(Elementwise):
             else _unbroadcast(run(self, None, dy, y, *args), shape, shared)
             for run, shape, shared, needed in zip(runs, shapes, call.shared, call.needs)
         )
+
+    def _gradients_on_device(
+        self, call: Call, dy: Array, y: Array, args: tuple[Array, ...], shapes: list[Shape]
+    ) -> tuple[Any, ...]:
+        """One launch for all gradients of the full shape, and one for each that is summed."""
+        given = {**self._given(call, dy, *args), "dy": dy, "y": y}
+        gradients: list[Any] = [None] * len(shapes)
+        full = []
+        for k, formula in enumerate(self.gradient_formulas()):
+            if not call.needs[k]:
+                continue
+            shape, shared = shapes[k], call.shared[k]
+            if formula is None:
+                rows = () if shared else (call.rows,)
+                gradients[k] = np.zeros_like(dy, shape=(*rows, *shape))
+            elif shape == dy.shape[1:] and not shared:
+                gradients[k] = dy
+                if formula != "dy":
+                    full.append((k, formula))
+            else:
+                axes = _repeated(dy.shape[1:], shape, shared)
+                rows = () if shared else dy.shape[:1]
+                gradients[k] = total(formula, given, axes, rows + shape)
+        if full:
+            outs = [empty(dy.shape, dy.dtype) for _ in full]
+            for (k, _), dx in zip(full, compute_all([f for _, f in full], given, outs)):
+                gradients[k] = dx
+        return tuple(gradients)
 
 
 _BY_FORMULA = (
@@ -134,13 +187,21 @@ def _compile(
     )
 
 
-def factor(call: Call, ndim: int) -> Any:
-    """The payload as one number where all entries are equal, else as a column; None without."""
+def factor(call: Call, ndim: int, like: Array | None = None) -> Any:
+    """The payload as one number where all entries are equal, else as a column; None without.
+
+    Args:
+        call: The batch.
+        ndim: Axes of an example.
+        like: An array that lies where the column should.
+    """
     payload = call.payload
     if payload is None:
         return None
     if len(payload) and (payload == payload[0]).all():
         return payload[0]
+    if like is not None:
+        return beside(like, payload).reshape((-1,) + (1,) * ndim)
     return call.column(ndim)
 
 
@@ -185,14 +246,19 @@ def _unbroadcast(gradient: Array, shape: Shape, shared: bool) -> Array:
     example = gradient.shape[1:]
     if shape == example:
         return gradient.sum(axis=0) if shared else gradient
+    rows = () if shared else gradient.shape[:1]
+    summed: Array = gradient.sum(axis=_repeated(example, shape, shared)).reshape(rows + shape)
+    return summed
+
+
+def _repeated(example: Shape, shape: Shape, shared: bool) -> tuple[int, ...]:
+    """The axes of rows along which an argument of this shape was repeated."""
     missing = len(example) - len(shape)
     axes = [0] if shared else []
     for i, n in enumerate(example):
         if i < missing or (shape[i - missing] == 1 and n != 1):
             axes.append(i + 1)
-    rows = () if shared else gradient.shape[:1]
-    total: Array = gradient.sum(axis=tuple(axes)).reshape(rows + shape)
-    return total
+    return tuple(axes)
 
 
 def is_number(x: Any) -> bool:

@@ -35,6 +35,8 @@ def last_sum(x: Array) -> Array:
     n = x.shape[-1]
     if n == 1:
         return x[..., 0]
+    if type(x) is not np.ndarray:
+        return x.sum(axis=-1)  # type: ignore[no-any-return]
     if n > _LONGEST_PRODUCT:
         return x.sum(axis=-1)  # type: ignore[no-any-return]
     total: Array = np.dot(x, _ones(n, x.dtype)) if x.ndim == 2 else x @ _ones(n, x.dtype)
@@ -45,6 +47,8 @@ def last_max(x: Array) -> Array:
     """Maximum over the last axis."""
     if x.shape[-1] == 1:
         return x[..., 0]
+    if type(x) is not np.ndarray:
+        return x.max(axis=-1)  # type: ignore[no-any-return]
     return select_last(x, x.argmax(axis=-1))
 
 

@@ -17,6 +17,7 @@ from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression, expression_list
 from lazynet.kinds import HOOKS, INT64, Array, Call, Op, Shape
+from lazynet.ops import cuda_lines
 from lazynet.ops.elementwise import ready
 from lazynet.ops.numeric import (
     exp_difference,
@@ -96,8 +97,12 @@ class Sum(_Reduction):
     nothing = True
     reads_args = False
     reads_y = False
+    divides: ClassVar[bool] = False
+    """Whether the sum is divided by the number of elements."""
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduce_axes(cuda_lines.SUM, call, x, self.axes, self.divides)
         first = x.ndim - 1 - len(self.axes)
         if all(axis >= first for axis in self.axes):
             return last_sum(_flat(x, self.axes))
@@ -121,9 +126,11 @@ class Mean(Sum):
     """y = 1/n sum_i x_i"""
 
     nothing = False
+    divides = True
 
     def forward(self, call: Call, x: Array) -> Array:
-        return self._share(super().forward(call, x))
+        y: Array = super().forward(call, x)
+        return self._share(y) if type(y) is np.ndarray else y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         return super().backward(call, self._share(dy), y, x)
@@ -138,10 +145,22 @@ class Max(_Reduction):
 
     reads_y = False
 
+    sign: ClassVar[float] = 1.0
+    """-1 for the minimum, on a GPU."""
+
     def forward(self, call: Call, x: Array) -> Array:
-        return last_max(_flat(x, self.axes))
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduce_axes(cuda_lines.EXTREME, call, x, self.axes, self.sign)
+        return self.extreme(_flat(x, self.axes))
+
+    def extreme(self, flat: Array) -> Array:
+        """The result, of what is reduced over the last axis."""
+        return last_max(flat)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            back = cuda_lines.EXTREME_BACK
+            return cuda_lines.axes_gradient(back, x, self.axes, (dy,), self.sign)
         flat = _flat(x, self.axes)
         dx = np.zeros(flat.shape, x.dtype)
         np.put_along_axis(dx, self.choose(flat)[..., None], dy[..., None], -1)
@@ -156,8 +175,9 @@ class Max(_Reduction):
 class Min(Max):
     """y = min_i x_i; the gradient goes to the first i that has it."""
 
-    def forward(self, call: Call, x: Array) -> Array:
-        flat = _flat(x, self.axes)
+    sign = -1.0
+
+    def extreme(self, flat: Array) -> Array:
         return select_last(flat, self.choose(flat))
 
     def choose(self, flat: Array) -> Any:
@@ -174,6 +194,8 @@ class Argmax(_Reduction):
         return INT64
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            return cuda_lines.first_of(call, x, self.axes)
         return _flat(x, self.axes).argmax(axis=-1)
 
 
@@ -182,6 +204,8 @@ class Logsumexp(_Reduction):
     """y = log sum_i exp(x_i), dx_i = exp(x_i - y) dy"""
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduce_axes(cuda_lines.LOGSUMEXP, call, x, self.axes)
         flat = _flat(x, self.axes)
         top = finite(last_max(flat))
         z = flat - top[..., None]
@@ -189,6 +213,8 @@ class Logsumexp(_Reduction):
         return np.log(last_sum(z)) + top
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.axes_gradient(cuda_lines.LOGSUMEXP_BACK, x, self.axes, (y, dy))
         y = _kept(y, x.ndim - 1, self.axes)
         dx = exp_difference(x, y)
         dx *= _kept(dy, x.ndim - 1, self.axes)
@@ -200,8 +226,12 @@ class Var(_Reduction):
     """y = 1/n sum_i (x_i - mean)^2, dx_i = 2/n (x_i - mean) dy"""
 
     reads_y = False
+    root: ClassVar[bool] = False
+    """Whether the square root is taken."""
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduce_axes(cuda_lines.VAR, call, x, self.axes, self.root)
         centred = self.centre(x)
         np.multiply(centred, centred, out=centred)
         return np.divide(last_sum(centred), centred.shape[-1], dtype=x.dtype)
@@ -213,6 +243,9 @@ class Var(_Reduction):
         return flat - mean[..., None]
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            back = cuda_lines.VAR_BACK
+            return cuda_lines.axes_gradient(back, x, self.axes, (y, dy), self.root)
         dx = self.centre(x)
         dx *= np.multiply(dy, 2 / dx.shape[-1], dtype=x.dtype)[..., None]
         return _unflat(dx, x.shape[1:], self.axes)
@@ -223,12 +256,16 @@ class Std(Var):
     """y = sqrt(1/n sum_i (x_i - mean)^2), dx_i = (x_i - mean) / (n y) dy, 0 for y = 0"""
 
     reads_y = True
+    root = True
 
     def forward(self, call: Call, x: Array) -> Array:
-        return np.sqrt(super().forward(call, x))
+        y: Array = super().forward(call, x)
+        return np.sqrt(y) if type(y) is np.ndarray else y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        return super().backward(call, quotient(dy, 2 * y), y, x)
+        if type(dy) is np.ndarray:
+            dy = quotient(dy, 2 * y)
+        return super().backward(call, dy, y, x)
 
 
 @dataclass(frozen=True)
@@ -237,12 +274,19 @@ class SquaredNorm(_Reduction):
 
     nothing = True
     reads_y = False
+    root: ClassVar[bool] = False
+    """Whether the square root is taken."""
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduce_axes(cuda_lines.NORM, call, x, self.axes, self.root)
         flat = _flat(x, self.axes)
         return last_sum(flat * flat)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            back = cuda_lines.NORM_BACK
+            return cuda_lines.axes_gradient(back, x, self.axes, (y, dy), self.root)
         return x * _kept(2 * dy, x.ndim - 1, self.axes)
 
 
@@ -251,12 +295,16 @@ class Norm(SquaredNorm):
     """y = sqrt(sum_i x_i^2), dx_i = x_i / y dy, 0 for y = 0"""
 
     reads_y = True
+    root = True
 
     def forward(self, call: Call, x: Array) -> Array:
-        return np.sqrt(super().forward(call, x))
+        y: Array = super().forward(call, x)
+        return np.sqrt(y) if type(y) is np.ndarray else y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        return super().backward(call, quotient(dy, 2 * y), y, x)
+        if type(dy) is np.ndarray:
+            dy = quotient(dy, 2 * y)
+        return super().backward(call, dy, y, x)
 
 
 @dataclass(frozen=True)
@@ -273,10 +321,15 @@ class Cumsum(Op):
         return x
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            lines = cuda_lines.along(x.shape, self.axis + 1)
+            return cuda_lines.running_sum(lines, x, call.out, False)
         return x.cumsum(axis=self.axis + 1, out=call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         axis = self.axis + 1
+        if type(dy) is not np.ndarray:
+            return cuda_lines.running_sum(cuda_lines.along(dy.shape, axis), dy, None, True)
         return np.flip(np.flip(dy, axis).cumsum(axis=axis), axis)
 
 
@@ -291,10 +344,17 @@ class SumList(Op):
     def shape(self, x: Shape) -> Shape:
         return x
 
+    divides: ClassVar[bool] = False
+    """Whether the sum is divided by the number of entries."""
+
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduced(cuda_lines.SUM, call, x, segments_of(call), self.divides)
         return sum_segments(x, segments_of(call))
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(dy) is not np.ndarray:
+            return cuda_lines.spread_segments(dy, segments_of(call), self.divides)
         return spread(dy, segments_of(call))
 
 
@@ -302,11 +362,14 @@ class SumList(Op):
 class MeanList(SumList):
     """y = 1/n sum_{k=1}^n x_k"""
 
+    divides = True
+
     def forward(self, call: Call, x: Array) -> Array:
-        return _per_length(super().forward(call, x), call)
+        y = super().forward(call, x)
+        return _per_length(y, call) if type(y) is np.ndarray else y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        return spread(_per_length(dy, call), segments_of(call))
+        return super().backward(call, _per_length(dy, call) if type(dy) is np.ndarray else dy, y, x)
 
 
 @dataclass(frozen=True)
@@ -318,11 +381,19 @@ class MaxList(Op):
     def shape(self, x: Shape) -> Shape:
         return x
 
+    sign: ClassVar[float] = 1.0
+    """-1 for the minimum, on a GPU."""
+
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduced(cuda_lines.EXTREME, call, x, segments_of(call), self.sign)
         return max_segments(x, segments_of(call))
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            back = cuda_lines.EXTREME_BACK
+            return cuda_lines.segments_gradient(back, x, offsets, (x, dy), self.sign)
         dx = np.zeros_like(x)
         np.put_along_axis(dx, winners(x, y, offsets), dy, 0)
         return dx
@@ -332,7 +403,11 @@ class MaxList(Op):
 class MinList(MaxList):
     """y = min_k x_k elementwise; the gradient goes to the first k that has it."""
 
+    sign = -1.0
+
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return super().forward(call, x)
         return -max_segments(-x, segments_of(call))
 
 
@@ -341,6 +416,8 @@ class LogsumexpList(MaxList):
 
     def forward(self, call: Call, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduced(cuda_lines.LOGSUMEXP, call, x, offsets)
         top = finite(max_segments(x, offsets))
         z = np.subtract(x, spread(top, offsets))
         np.exp(z, out=z)
@@ -348,6 +425,9 @@ class LogsumexpList(MaxList):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            back = cuda_lines.LOGSUMEXP_BACK
+            return cuda_lines.segments_gradient(back, x, offsets, (x, y, dy))
         dx = exp_difference(x, spread(y, offsets))
         dx *= spread(dy, offsets)
         return dx

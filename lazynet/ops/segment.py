@@ -17,6 +17,7 @@ from lazynet.errors import ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import INT64, Array, Call, Op, Shape
+from lazynet.ops import cuda_lines
 from lazynet.ops.numeric import (
     exp_difference,
     finite,
@@ -63,10 +64,17 @@ class SumBatch(_BatchReduction):
     reads_args = False
     reads_y = False
 
+    divides: ClassVar[bool] = False
+    """Whether the sum is divided by the number of rows."""
+
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduced(cuda_lines.SUM, call, x, segments_of(call), self.divides)
         return sum_segments(x, segments_of(call))
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(dy) is not np.ndarray:
+            return cuda_lines.spread_segments(dy, segments_of(call), self.divides)
         return spread(dy, segments_of(call))
 
 
@@ -75,12 +83,16 @@ class MeanBatch(SumBatch):
     """y = 1/n sum_{b=1}^n x_b"""
 
     nothing = False
+    divides = True
 
     def forward(self, call: Call, x: Array) -> Array:
-        return per_row(super().forward(call, x), segments_of(call))
+        y = super().forward(call, x)
+        return per_row(y, segments_of(call)) if type(y) is np.ndarray else y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        return super().backward(call, per_row(dy, segments_of(call)), y, x)
+        if type(dy) is np.ndarray:
+            dy = per_row(dy, segments_of(call))
+        return super().backward(call, dy, y, x)
 
 
 def per_row(y: Array, offsets: Array) -> Array:
@@ -93,10 +105,18 @@ def per_row(y: Array, offsets: Array) -> Array:
 class MaxBatch(_BatchReduction):
     """y = max_b x_b elementwise; the gradient goes to the first b that has it."""
 
+    sign: ClassVar[float] = 1.0
+    """-1 for the minimum, on a GPU."""
+
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduced(cuda_lines.EXTREME, call, x, segments_of(call), self.sign)
         return max_segments(x, segments_of(call))
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            back = cuda_lines.EXTREME_BACK
+            return cuda_lines.segments_gradient(back, x, segments_of(call), (x, dy), self.sign)
         dx = np.zeros_like(x)
         np.put_along_axis(dx, winners(x, y, segments_of(call)), dy, 0)
         return dx
@@ -106,7 +126,11 @@ class MaxBatch(_BatchReduction):
 class MinBatch(MaxBatch):
     """y = min_b x_b elementwise; the gradient goes to the first b that has it."""
 
+    sign = -1.0
+
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return super().forward(call, x)
         return np.negative(super().forward(call, -x))
 
 
@@ -121,6 +145,8 @@ class ArgmaxBatch(_BatchReduction):
 
     def forward(self, call: Call, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            return cuda_lines.first_rows(call, x, offsets)
         rows = winners(x, max_segments(x, offsets), offsets)
         return rows - offsets[:-1].reshape((-1,) + (1,) * (x.ndim - 1))
 
@@ -131,6 +157,8 @@ class LogsumexpBatch(_BatchReduction):
 
     def forward(self, call: Call, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduced(cuda_lines.LOGSUMEXP, call, x, offsets)
         top = finite(max_segments(x, offsets))
         z = np.subtract(x, spread(top, offsets))
         np.exp(z, out=z)
@@ -138,6 +166,9 @@ class LogsumexpBatch(_BatchReduction):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            back = cuda_lines.LOGSUMEXP_BACK
+            return cuda_lines.segments_gradient(back, x, offsets, (x, y, dy))
         dx = exp_difference(x, spread(y, offsets))
         dx *= spread(dy, offsets)
         return dx
@@ -148,9 +179,13 @@ class VarBatch(_BatchReduction):
     """y = 1/n sum_b (x_b - mean)^2, dx_b = 2/n (x_b - mean) dy"""
 
     reads_y = False
+    root: ClassVar[bool] = False
+    """Whether the square root is taken."""
 
     def forward(self, call: Call, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduced(cuda_lines.VAR, call, x, offsets, self.root)
         centred = self.centre(x, offsets)
         np.multiply(centred, centred, out=centred)
         return per_row(sum_segments(centred, offsets), offsets)
@@ -161,6 +196,9 @@ class VarBatch(_BatchReduction):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            back = cuda_lines.VAR_BACK
+            return cuda_lines.segments_gradient(back, x, offsets, (x, y, dy), self.root)
         dx = self.centre(x, offsets)
         dx *= spread(per_row(2 * dy, offsets), offsets)
         return dx
@@ -171,12 +209,16 @@ class StdBatch(VarBatch):
     """y = sqrt(1/n sum_b (x_b - mean)^2), dx_b = (x_b - mean) / (n y) dy, 0 for y = 0"""
 
     reads_y = True
+    root = True
 
     def forward(self, call: Call, x: Array) -> Array:
-        return np.sqrt(super().forward(call, x))
+        y: Array = super().forward(call, x)
+        return np.sqrt(y) if type(y) is np.ndarray else y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        return super().backward(call, quotient(dy, 2 * y), y, x)
+        if type(dy) is np.ndarray:
+            dy = quotient(dy, 2 * y)
+        return super().backward(call, dy, y, x)
 
 
 @dataclass(frozen=True)
@@ -185,11 +227,18 @@ class SquaredNormBatch(_BatchReduction):
 
     nothing = True
     reads_y = False
+    root: ClassVar[bool] = False
+    """Whether the square root is taken."""
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_lines.reduced(cuda_lines.NORM, call, x, segments_of(call), self.root)
         return sum_segments(x * x, segments_of(call))
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            back = cuda_lines.NORM_BACK
+            return cuda_lines.segments_gradient(back, x, segments_of(call), (x, y, dy), self.root)
         return np.multiply(x, spread(2 * dy, segments_of(call)))
 
 
@@ -198,12 +247,16 @@ class NormBatch(SquaredNormBatch):
     """y = sqrt(sum_b x_b^2), dx_b = x_b / y dy, 0 for y = 0"""
 
     reads_y = True
+    root = True
 
     def forward(self, call: Call, x: Array) -> Array:
-        return np.sqrt(super().forward(call, x))
+        y: Array = super().forward(call, x)
+        return np.sqrt(y) if type(y) is np.ndarray else y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        return super().backward(call, quotient(dy, 2 * y), y, x)
+        if type(dy) is np.ndarray:
+            dy = quotient(dy, 2 * y)
+        return super().backward(call, dy, y, x)
 
 
 @dataclass(frozen=True)
@@ -214,6 +267,9 @@ class CumsumBatch(_BatchMap):
     reads_y = False
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            lines = cuda_lines.segment_lines(x, segments_of(call))
+            return cuda_lines.running_sum(lines, x, call.out, False)
         y = np.empty_like(x)
         # One running sum over all rows, less its value where each segment begins, would carry the
         # rounding (and any infinity) of one segment into the next
@@ -223,6 +279,9 @@ class CumsumBatch(_BatchMap):
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(dy) is not np.ndarray:
+            lines = cuda_lines.segment_lines(dy, segments_of(call))
+            return cuda_lines.running_sum(lines, dy, None, True)
         dx = np.empty_like(dy)
         bounds = segments_of(call).tolist()
         for begin, end in pairwise(bounds):
@@ -238,6 +297,9 @@ class SoftmaxBatch(_BatchMap):
 
     def forward(self, call: Call, x: Array) -> Any:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            lines = cuda_lines.segment_lines(x, offsets)
+            return cuda_lines.mapped(cuda_lines.SOFTMAX, lines, call.out, x)
         y = np.subtract(x, spread(max_segments(x, offsets), offsets), out=call.out)
         np.exp(y, out=y)
         y /= spread(sum_segments(y, offsets), offsets)
@@ -245,6 +307,8 @@ class SoftmaxBatch(_BatchMap):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(dy) is not np.ndarray:
+            return cuda_lines.segments_gradient(cuda_lines.SOFTMAX_BACK, y, offsets, (y, dy))
         dx = np.multiply(dy, y)
         total = spread(sum_segments(dx, offsets), offsets)
         np.subtract(dy, total, out=dx)
@@ -260,12 +324,17 @@ class LogSoftmaxBatch(_BatchMap):
 
     def forward(self, call: Call, x: Array) -> Any:
         offsets = segments_of(call)
+        if type(x) is not np.ndarray:
+            lines = cuda_lines.segment_lines(x, offsets)
+            return cuda_lines.mapped(cuda_lines.LOG_SOFTMAX, lines, call.out, x)
         y = np.subtract(x, spread(max_segments(x, offsets), offsets), out=call.out)
         y -= spread(np.log(sum_segments(np.exp(y), offsets)), offsets)
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         offsets = segments_of(call)
+        if type(dy) is not np.ndarray:
+            return cuda_lines.segments_gradient(cuda_lines.LOG_SOFTMAX_BACK, y, offsets, (y, dy))
         dx = np.exp(y)
         dx *= spread(sum_segments(dy, offsets), offsets)
         np.subtract(dy, dx, out=dx)

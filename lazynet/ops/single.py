@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend.kernels import same_memory
 from lazynet.graph import Expression, unary
 from lazynet.kinds import Array, Call, Op, Shape
 from lazynet.ops.elementwise import ready
@@ -35,7 +36,10 @@ class _Single(_Reduction):
         return (1,)
 
     def forward(self, call: Call, *args: Array) -> Array:
-        return np.reshape(super().forward(call, *args), (-1, 1))
+        y = super().forward(call, *args)
+        if type(y) is not np.ndarray and same_memory(y, call.out):
+            return call.out  # type: ignore[no-any-return]
+        return np.reshape(y, (-1, 1))
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Array:
         y = y if y is None else y.reshape(-1)

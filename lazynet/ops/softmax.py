@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from lazynet.backend import beside
+from lazynet.backend.kernels import LineKernel, along, contiguous, empty, into
 from lazynet.errors import SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import INT64, Array, Call, Op, Shape
+from lazynet.ops import cuda_lines
 from lazynet.ops.index import all_in_range
 from lazynet.ops.numeric import last_max, last_sum
 from lazynet.ops.reduce import axis_of
@@ -23,6 +26,8 @@ class Softmax(Op):
 
     axis: int
     reads_args = False
+    kernel: ClassVar[LineKernel] = cuda_lines.SOFTMAX
+    kernel_back: ClassVar[LineKernel] = cuda_lines.SOFTMAX_BACK
 
     def shape(self, x: Shape) -> Shape:
         if not 0 <= self.axis < len(x):
@@ -31,7 +36,18 @@ class Softmax(Op):
             raise self.fail(f"axis {self.axis} has no elements", "leave such examples out", x=x)
         return x
 
+    def on_device(self, call: Call, x: Array) -> Array:
+        """The result on a GPU."""
+        return cuda_lines.mapped(self.kernel, along(x.shape, self.axis + 1), call.out, x)
+
+    def back_on_device(self, dy: Array, y: Array) -> Array:
+        """The gradient on a GPU."""
+        lines = along(dy.shape, self.axis + 1)
+        return cuda_lines.gradient(self.kernel_back, lines, dy.shape, (y, dy))
+
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            return self.on_device(call, x)
         y = np.subtract(x, self.along(last_max, x), out=call.out)
         np.exp(y, out=y)
         y /= self.along(last_sum, y)
@@ -45,6 +61,8 @@ class Softmax(Op):
         return np.expand_dims(reduce(np.moveaxis(x, axis, -1)), axis)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(dy) is not np.ndarray:
+            return self.back_on_device(dy, y)
         dx = np.multiply(dy, y)
         np.subtract(dy, self.along(last_sum, dx), out=dx)
         dx *= y
@@ -55,12 +73,19 @@ class Softmax(Op):
 class LogSoftmax(Softmax):
     """y_i = x_i - log sum_j exp(x_j), dx_i = dy_i - exp(y_i) sum_j dy_j"""
 
+    kernel = cuda_lines.LOG_SOFTMAX
+    kernel_back = cuda_lines.LOG_SOFTMAX_BACK
+
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            return self.on_device(call, x)
         y = np.subtract(x, self.along(last_max, x), out=call.out)
         y -= np.log(self.along(last_sum, np.exp(y)))
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(dy) is not np.ndarray:
+            return self.back_on_device(dy, y)
         dx = np.exp(y)
         dx *= self.along(last_sum, dy)
         np.subtract(dy, dx, out=dx)
@@ -71,7 +96,12 @@ class LogSoftmax(Softmax):
 class Sparsemax(Softmax):
     """y = the point of the simplex nearest x; dx_i = dy_i - mean of dy over the support, on it"""
 
+    kernel = cuda_lines.SPARSEMAX
+    kernel_back = cuda_lines.SPARSEMAX_BACK
+
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            return self.on_device(call, x)
         axis = self.axis + 1
         # the threshold tau: k is the largest with 1 + k x_(k) > x_(1) + ... + x_(k), for the
         # entries in descending order, and tau = (x_(1) + ... + x_(k) - 1) / k
@@ -85,6 +115,8 @@ class Sparsemax(Softmax):
         return np.maximum(centred - tau, 0, out=call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Any:
+        if type(dy) is not np.ndarray:
+            return self.back_on_device(dy, y)
         support = (y > 0).astype(y.dtype)
         dx = np.multiply(dy, support)
         dx -= support * (self.along(last_sum, dx) / self.along(last_sum, support))
@@ -98,6 +130,11 @@ class Hardmax(Softmax):
     gradient: str
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            y = into(call.out, x.shape, x.dtype)
+            lines = along(x.shape, self.axis + 1)
+            cuda_lines.HARDMAX(lines, x.dtype, contiguous(x), y, 1.0)
+            return y
         axis = self.axis + 1
         y = call.out
         y[...] = 0
@@ -125,12 +162,20 @@ class RestrictedLogSoftmax(Op):
         return x
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            allowed = beside(x, call.payload)
+            lines = along(x.shape, 1)
+            return cuda_lines.mapped(cuda_lines.RESTRICTED, lines, call.out, x, allowed)
         y = np.where(call.payload != 0, x, x.dtype.type(-np.inf))
         y -= last_max(y)[..., None]
         y -= np.log(last_sum(np.exp(y)))[..., None]
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(dy) is not np.ndarray:
+            given = (y, beside(dy, call.payload), dy)
+            lines = along(dy.shape, 1)
+            return cuda_lines.gradient(cuda_lines.RESTRICTED_BACK, lines, dy.shape, given)
         allowed = np.where(call.payload != 0, dy, dy.dtype.type(0))
         allowed -= np.exp(y) * last_sum(allowed)[..., None]
         return allowed
@@ -172,12 +217,24 @@ class ConstrainedSoftmax(Op):
         return free, np.take_along_axis(share, last, -1), np.take_along_axis(log_sums, last, -1)
 
     def forward(self, call: Call, x: Array, u: Array) -> Any:
+        if type(x) is not np.ndarray:
+            call.keep = empty(x.shape, np.bool_)
+            y = into(call.out, x.shape, x.dtype)
+            given = (contiguous(x), contiguous(u), call.keep)
+            cuda_lines.CONSTRAINED(along(x.shape, 1), x.dtype, *given, y)
+            return y
         free, share, log_sum = self._free(x, u)
         call.keep = free
         return np.where(free, np.exp(x - log_sum) * share, u)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array, u: Array) -> Any:
         free = call.keep
+        if type(dy) is not np.ndarray:
+            du = empty(dy.shape, dy.dtype)
+            given = (contiguous(y), free, contiguous(dy))
+            dx = empty(dy.shape, dy.dtype)
+            cuda_lines.CONSTRAINED_BACK(along(dy.shape, 1), dy.dtype, *given, dx, du)
+            return dx, du
         inside = np.where(free, y, y.dtype.type(0))
         total = last_sum(inside)
         mean = last_sum(inside * dy) / np.where(total == 0, y.dtype.type(1), total)
