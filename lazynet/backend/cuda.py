@@ -183,6 +183,10 @@ def _write(kernel: Any, target: Array, index: Any, values: Any) -> None:
     width = target.shape[1]
     index = on_device(index)
     if len(index) * width:
+        if isinstance(values, (int, float)):
+            number = target.dtype.type(values)
+            kernel(number, index, width, target, size=len(index) * width)
+            return
         values = cupy.broadcast_to(values, (len(index), width))
         kernel(values, index, width, target)
 
