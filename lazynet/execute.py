@@ -250,7 +250,7 @@ def _run(
         payload = prepared.get(k)
     elif op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
-    if op.pieces:
+    if op.pieces and prepared is None:
         cut = pieces_of(step, payload, None)
         if cut is not None:
             gather(arenas[step.args[0].arena], *cut, out)
