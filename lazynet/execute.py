@@ -257,8 +257,8 @@ def _run(
         payload = prepared.get(k)
     elif op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
-    if op.pieces:
-        cut = pieces_of(step, payload, None) if prepared is None else evaluation.cuts.get(k)
+    if op.pieces and prepared is None:
+        cut = pieces_of(step, payload, None)
         if cut is not None:
             gather(arenas[step.args[0].arena], *cut, out)
             return Call(step.rows, payload, step.shared, (), None), []

@@ -21,7 +21,6 @@ from lazynet.layout import TAKE, Layout, Step, gathers_of
 from lazynet.leaves import Input
 from lazynet.modes import MODES
 from lazynet.payloads import assemble
-from lazynet.pieces import pieces_of
 
 
 def device_for(graph: Graph) -> str:
@@ -76,11 +75,7 @@ def prepare(
             payload = op.assemble(locate(step.nodes), step.counts)
             prepared[k] = op.ahead(payload, step.segments, step.rows)
         elif step.op.payload is not None:
-            payload = prepared[k] = assemble(step.op.payload, locate(step.nodes), step)
-            if step.op.pieces:
-                cut = pieces_of(step, payload, None)
-                if cut is not None:
-                    evaluation.cuts[k] = cut
+            prepared[k] = assemble(step.op.payload, locate(step.nodes), step)
     sent = [*_arrays(list(prepared.values())), *_arrays(list(evaluation.cuts.values()))]
     for link, theirs in zip(evaluation.links, rows):
         sent += [link.ours, link.theirs] if theirs is None else [link.ours, theirs]

@@ -349,10 +349,8 @@ class Walk:
         now = tuple([n and not d for n, d in zip(needs, deferred)])
         if True not in now:
             return
-        if step.op.pieces:
-            cut = sheet.evaluation.cuts.get(k) if selected is None else None
-            if cut is None:
-                cut = pieces_of(step, sheet.evaluation.call(k).payload, selected)
+        if step.op.pieces and sheet.evaluation.mirror is None:
+            cut = pieces_of(step, sheet.evaluation.call(k).payload, selected)
             if cut is not None:
                 put_pieces(sheet, k, step, selected, *cut)
                 return

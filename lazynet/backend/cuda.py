@@ -41,9 +41,7 @@ class Mirror:
             for host, device in zip(fresh, uploaded(fresh)):
                 self._known[id(host)] = (host, device)
 
-    def part(
-        self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]
-    ) -> NDArray[Any]:
+    def part(self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]) -> NDArray[Any]:
         """Note that `rows` are rows start:stop of an array, so that they need no upload."""
         self._known[id(rows)] = (rows, self[host][start:stop])
         return rows
@@ -87,17 +85,17 @@ def on_device(host: NDArray[Any] | Array) -> Array:
     return _current.mirror[host]
 
 
-def mirrored(hosts: list[NDArray[Any]]) -> None:
-    """See `rows.mirrored`."""
-    if _current.mirror is not None:
-        _current.mirror.upload(hosts)
-
-
 def part(host: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
     """Rows of a host array; their copy on the GPU is a part of that of the array."""
     rows = host[start:stop]
     mirror = _current.mirror
     return rows if mirror is None else mirror.part(host, start, stop, rows)
+
+
+def mirrored(hosts: list[NDArray[Any]]) -> None:
+    """See `rows.mirrored`."""
+    if _current.mirror is not None:
+        _current.mirror.upload(hosts)
 
 
 # Pinned memory must not be used again before the copy from it is done.
@@ -185,6 +183,10 @@ def _write(kernel: Any, target: Array, index: Any, values: Any) -> None:
     width = target.shape[1]
     index = on_device(index)
     if len(index) * width:
+        if isinstance(values, (int, float)):
+            number = target.dtype.type(values)
+            kernel(number, index, width, target, size=len(index) * width)
+            return
         values = cupy.broadcast_to(values, (len(index), width))
         kernel(values, index, width, target)
 

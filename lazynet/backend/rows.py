@@ -134,6 +134,7 @@ __all__ = [
     "add_rows",
     "beside",
     "fill",
+    "part",
     "join",
     "mirrored",
     "norms",

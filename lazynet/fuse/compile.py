@@ -63,9 +63,7 @@ class Lowered:
         """A half with equal steps on neighbouring planes as one."""
         return merge_elementwise(code, fixed)
 
-    def reused(
-        self, code: list[Instruction], needed: list[Value], fixed: Sequence[Value]
-    ) -> None:
+    def reused(self, code: list[Instruction], needed: list[Value], fixed: Sequence[Value]) -> None:
         """Have results take the memory of operands."""
         reuse_operands(code, needed, fixed)
 

@@ -60,9 +60,7 @@ class _ForDevice(Lowered):
     def merged(self, code: list[Instruction], fixed: Sequence[Value]) -> list[Instruction]:
         return expanded(code, fixed, Value, _elementwise)
 
-    def reused(
-        self, code: list[Instruction], needed: list[Value], fixed: Sequence[Value]
-    ) -> None:
+    def reused(self, code: list[Instruction], needed: list[Value], fixed: Sequence[Value]) -> None:
         return
 
 
@@ -300,9 +298,7 @@ def print_cell_back(lowered: DeviceLoweredScan, forward: Compiled, needs: Needs)
     return result
 
 
-def _handing_on(
-    form: Form, inputs: list[Value | None], names: DeviceNames
-) -> list[Instruction]:
+def _handing_on(form: Form, inputs: list[Value | None], names: DeviceNames) -> list[Instruction]:
     """Instructions that add cotangents of the states to those of the step before."""
     places = [(form.state(j), (f"e{j}", "p")) for j in range(form.states)]
     places += [(form.constant(j), (f"z{j}", "0")) for j in range(form.constants)]

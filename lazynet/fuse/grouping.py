@@ -101,9 +101,7 @@ def pieces(value: Value, strip: int) -> list[Span]:
     place = span(value)
     if place.size == 1:
         return [place]
-    return [
-        Span(place.owner, place.first + at, strip) for at in range(0, place.size, strip)
-    ]
+    return [Span(place.owner, place.first + at, strip) for at in range(0, place.size, strip)]
 
 
 def _apart(members: Sequence[Instruction], strip: int) -> bool:
@@ -128,9 +126,7 @@ def grouped(code: Sequence[Instruction]) -> list[Instruction | Group]:
     left = list(range(len(code)))
     result: list[Instruction | Group] = []
     while left:
-        single = [
-            at for at in left if code[at].op not in ELEMENTWISE and before[at] <= done
-        ]
+        single = [at for at in left if code[at].op not in ELEMENTWISE and before[at] <= done]
         if single:
             result += [code[at] for at in single]
             done.update(single)
@@ -237,9 +233,7 @@ def _with_biases(k: Instruction, value: Callable[[int, int, Any], Value]) -> lis
     return result
 
 
-def _planes(
-    x: Value, first: int, planes: int, value: Callable[[int, int, Any], Value]
-) -> Value:
+def _planes(x: Value, first: int, planes: int, value: Callable[[int, int, Any], Value]) -> Value:
     if planes == x.planes:
         return x
     part = value(planes, x.width, x.dtype)
@@ -247,9 +241,7 @@ def _planes(
     return part
 
 
-def summed_in_products(
-    code: Sequence[Instruction], needed: Sequence[Value]
-) -> list[Instruction]:
+def summed_in_products(code: Sequence[Instruction], needed: Sequence[Value]) -> list[Instruction]:
     """Sums with products of cotangents as products that add to what lies there already.
 
     Args:

@@ -13,7 +13,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from lazynet.errors import ArgumentError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
-from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.backend import module_of
+from lazynet.backend.kernels import LineKernel, along, contiguous, empty, into
+from lazynet.kinds import INT64, Array, Call, Op, Shape
+from lazynet.ops.cuda_windows import Sliding
 from lazynet.ops.numeric import integer
 from lazynet.ops.reduce import axis_of
 
@@ -48,6 +51,11 @@ class _Windows(Op):
                 lengths, size, self.stride, self.pads(lengths, size), strict=True
             )
         )
+
+    def sliding(self, shape: Shape, size: Shape) -> Sliding:
+        """The same for kernels on a GPU."""
+        pads = tuple([before for before, _ in self.pads(shape[:-1], size)])
+        return Sliding(shape, size, self.stride, pads, self.places(shape[:-1], size))
 
     def padded(self, x: Array, size: Shape, value: float) -> Array:
         """The rows with padding, x itself where there is none."""
@@ -120,6 +128,10 @@ class _Convolution(_Windows):
     def columns(self, x: Array, size: Shape) -> Array:
         """Every window as a vector: (rows, places, elements)."""
         spatial = len(size)
+        if type(x) is not np.ndarray:
+            count = math.prod(self.places(x.shape[1:-1], size))
+            out = empty((len(x), count, math.prod(size) * x.shape[-1]), x.dtype)
+            return self.sliding(x.shape[1:], size).columns(x, out)
         padded = self.padded(x, size, 0)
         elements = math.prod(size) * x.shape[-1]
         places = self.places(x.shape[1:-1], size)
@@ -178,12 +190,17 @@ class _Convolution(_Windows):
                 product = columns.transpose(0, 2, 1) @ dy
             gradients[1] = product.reshape(filters.shape)
         if bias and call.needs[2]:
+            if type(dy) is not np.ndarray:
+                gradients[2] = flat.sum(axis=0) if call.shared[2] else dy.sum(axis=1)
+                return tuple(gradients)
             ones = np.ones(len(flat) if call.shared[2] else dy.shape[1], dy.dtype)
             gradients[2] = ones @ (flat if call.shared[2] else dy)
         return tuple(gradients)
 
     def scatter(self, columns: Array, shape: Shape, size: Shape) -> Array:
         """The sum over windows of (rows, *places, window, channels) at their places in x."""
+        if type(columns) is not np.ndarray:
+            return self.sliding(shape[1:], size).scatter(columns, empty(shape, columns.dtype))
         pads = self.pads(shape[1:-1], size)
         lengths = [n + sum(pad) for n, pad in zip(shape[1:-1], pads, strict=True)]
         dx = np.zeros((shape[0], *lengths, shape[-1]), columns.dtype)
@@ -234,6 +251,10 @@ class MaxPool(_Windows):
         return (*self.places(x[:-1], self.size), x[-1])
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            shape = (len(x), *self.places(x.shape[1:-1], self.size), x.shape[-1])
+            y = into(call.out, shape, x.dtype)
+            return self.sliding(x.shape[1:], self.size).maxima(x, y)
         padded = self.padded(x, self.size, -np.inf)
         first, *others = self.offsets(self.places(x.shape[1:-1], self.size), self.size)
         y = padded[first].copy()
@@ -242,6 +263,8 @@ class MaxPool(_Windows):
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return self.sliding(x.shape[1:], self.size).maxima_back(x, dy)
         padded = self.padded(x, self.size, -np.inf)
         dx = np.zeros(padded.shape, x.dtype)
         waiting = np.ones(y.shape, np.bool_)
@@ -250,6 +273,41 @@ class MaxPool(_Windows):
             waiting &= ~chosen
             dx[place] += np.where(chosen, dy, dy.dtype.type(0))
         return dx[self.inside(x.shape[1:-1], self.size)]
+
+
+_GREATEST = LineKernel(
+    "k_max_pool", "const T* x, T* y, I* places, I count",
+    """// the least of the greatest, one after the other: what is no number comes last
+    #define BEFORE(a, i, b, j) \\
+        (a > b || (b != b && a == a) || ((a == b || (a != a && b != b)) && i < j))
+    T last = 0;
+    I last_at = -1;
+    for (I taken = 0; taken < count; ++taken) {
+        T best = 0;
+        I best_at = -1;
+        for (I k = 0; k < n; ++k) {
+            const T v = x[base + k * inner];
+            if (last_at >= 0 && !BEFORE(last, last_at, v, k)) continue;
+            if (best_at < 0 || BEFORE(v, k, best, best_at)) { best = v; best_at = k; }
+        }
+        last = best;
+        last_at = best_at;
+    }
+    I taken = 0;
+    for (I k = 0; k < n; ++k) {
+        const T v = x[base + k * inner];
+        if (k != last_at && !BEFORE(v, k, last, last_at)) continue;
+        const I to = (block * count + taken) * inner + line % inner;
+        y[to] = v;
+        places[to] = k;
+        ++taken;
+    }""",
+    alone=True,
+)  # fmt: skip
+_PLACE = LineKernel(
+    "k_max_pool_back", "const T* dy, const I* places, T* dx, I count",
+    "EACH dx[(block * count + places[at]) * inner + line % inner] = dy[at];",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -277,12 +335,23 @@ class KMaxPool(Op):
 
     def forward(self, call: Call, x: Array) -> Array:
         axis = self.axis + 1
+        if type(x) is not np.ndarray:
+            y = into(call.out, (*x.shape[:axis], self.k, *x.shape[axis + 1 :]), x.dtype)
+            call.keep = empty(y.shape, INT64)
+            lines = along(x.shape, axis)
+            _GREATEST(lines, x.dtype, contiguous(x), y, call.keep, self.k)
+            return y
         order = np.argsort(-x, axis=axis, kind="stable")  # of equal elements the first ones
         chosen = np.sort(order.take(range(self.k), axis=axis), axis=axis)
         call.keep = chosen
         return np.take_along_axis(x, chosen, axis)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(dy) is not np.ndarray:
+            dx = module_of(dy).zeros(x.shape, x.dtype)
+            lines = along(dy.shape, self.axis + 1)
+            _PLACE(lines, dy.dtype, contiguous(dy), contiguous(call.keep), dx, x.shape[self.axis + 1])
+            return dx
         dx = np.zeros(x.shape, x.dtype)
         np.put_along_axis(dx, call.keep, dy, self.axis + 1)
         return dx

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from lazynet.backend import scatter_add
+from lazynet.backend import module_of, scatter_add
 from lazynet.deferred import TRACED_ROWS, Deferred, Integer, is_deferred
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record, unary
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, INT64, Array, Call, Shape
+from lazynet.backend.kernels import into
+from lazynet.ops import cuda_windows
 from lazynet.ops.elementwise import ready
 from lazynet.ops.shape import Rearrangement, one_axis, reshape, whole_number
 
@@ -149,9 +151,26 @@ class Window(Rearrangement):
             steps.insert(0, x.strides[0])
         return as_strided(x, shape, steps)
 
+    def _axes(self) -> cuda_windows.Axes:
+        """Length of each axis of y, and the distance of its entries in x."""
+        axes = []
+        distance = prod(self.source)
+        for k, n in enumerate(self.source):
+            distance //= max(1, n)
+            count, step = self.spans[k] if k < len(self.spans) else (n, 1)
+            if count != -1:
+                axes.append((count, step * distance))
+        return tuple(axes)
+
     def forward(self, call: Call, x: Array) -> Array:
         at, rows, shared = call.payload, call.rows, call.shared[0]
         shape = (rows, *self.shape(self.source))
+        if type(x) is not np.ndarray:
+            y = into(call.out, shape, x.dtype)
+            if not shared and rows > 1 and x.strides[0] == 0:
+                x, shared = x[0], True
+            width = 0 if shared else prod(self.source)
+            return cuda_windows.window(x, at, width, self._axes(), y)
         if not prod(shape):
             return np.zeros(shape, x.dtype)
         if not shared and rows > 1 and x.strides[0] == 0:
@@ -174,6 +193,11 @@ class Window(Rearrangement):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         at, rows = call.payload, len(dy)
+        if type(dy) is not np.ndarray:
+            shared = call.shared[0]
+            dx = module_of(dy).zeros((*(() if shared else (rows,)), *self.source), dy.dtype)
+            width = 0 if shared else prod(self.source)
+            return cuda_windows.add_window(dy, at, width, self._axes(), dx)
         block, width = self._block(), prod(self.source)
         if call.shared[0]:
             dx = np.zeros(self.source, dy.dtype)
@@ -228,7 +252,7 @@ class FixedWindow(Rearrangement):
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        dx = np.zeros((len(dy), *self.source), dy.dtype)
+        dx: Array = module_of(dy).zeros((len(dy), *self.source), dy.dtype)
         dx[self._index()] = dy
         return dx
 
@@ -478,6 +502,10 @@ class PickRows(Rearrangement):
 
     def forward(self, call: Call, x: Array) -> Array:
         shape = (call.rows, *self.shape(self.source))
+        if type(x) is not np.ndarray:
+            y = into(call.out, shape, x.dtype)
+            given = (call.payload, call.shared[0], self.source, self.axis)
+            return cuda_windows.pick(x, *given, y)
         if not prod(shape):
             return np.zeros(shape, x.dtype)
         shared = call.shared[0]
@@ -489,6 +517,11 @@ class PickRows(Rearrangement):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         shared = call.shared[0]
+        if type(dy) is not np.ndarray:
+            lead = () if shared else (len(dy),)
+            dx = module_of(dy).zeros((*lead, *self.source), dy.dtype)
+            given = (call.payload, shared, self.source, self.axis)
+            return cuda_windows.add_picked(dy, *given, dx)
         dx = np.zeros(self.source if shared else (len(dy), *self.source), dy.dtype)
         if dy.size:
             after = prod(self.source[self.axis + 1 :])

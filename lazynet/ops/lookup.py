@@ -12,15 +12,24 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import module_of, take_rows
+from lazynet.backend.kernels import into
 from lazynet.backend.sparse import SparseRows
 from lazynet.deferred import TRACED_ROWS, Integers, is_deferred
 from lazynet.errors import ArgumentError, DtypeError, RangeError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.kinds import HOOKS, INT64, Array, Call, Op, Shape
+from lazynet.ops.cuda_windows import add_picked, checked_rows, pick
 from lazynet.ops.index import all_in_range, in_range
 
 
 def _take(table: Array, rows: Array, shared: bool, out: Array | None) -> Array:
+    if type(table) is not np.ndarray:
+        y = into(out, (len(rows), *table.shape[1 + (not shared) :]), table.dtype)
+        if not shared:
+            return pick(table, rows[:, None], False, table.shape[1:], 0, y)
+        take_rows(table.reshape(len(table), -1), rows, y.reshape(len(rows), -1))
+        return y
     if not shared:
         return table[np.arange(len(rows)), rows]
     # the rows are known to be in range: mode="clip" saves NumPy the check and a buffer
@@ -30,12 +39,21 @@ def _take(table: Array, rows: Array, shared: bool, out: Array | None) -> Array:
 def _gradient(
     dy: Array, table_shape: Shape, rows: Array, shared: bool, sparse: bool
 ) -> Array | SparseRows:
+    if type(dy) is not np.ndarray and not (shared and sparse and type(rows) is np.ndarray):
+        return _dense_gradient(dy, table_shape, rows, shared)
     if shared:
         found = SparseRows(rows, dy.reshape(len(dy), prod(dy.shape[1:])))
         return found if sparse else found.dense(table_shape)
     dense = np.zeros((len(dy), *table_shape), dy.dtype)
     dense[np.arange(len(dy)), rows] = dy
     return dense
+
+
+def _dense_gradient(dy: Array, table_shape: Shape, rows: Array, shared: bool) -> Array:
+    """The gradient on a GPU, as an array; the rows may be on either side."""
+    lead = () if shared else (len(dy),)
+    dense: Array = module_of(dy).zeros((*lead, *table_shape), dy.dtype)
+    return add_picked(dy, rows[:, None], shared, table_shape, 0, dense)
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,9 @@ class LookupAt(Op):
     def forward(self, call: Call, table: Array, index: Array) -> Array:
         rows = np.broadcast_to(index, (call.rows,)) if call.shared[1] else index
         n = self.source[0]
+        if type(rows) is not np.ndarray:
+            # on a GPU nobody can look without waiting; what is out of range has no number
+            return checked_rows(table, rows, call.shared[0], self.source, call.out)
         outside = (rows < 0) | (rows >= n)
         if outside.any():
             raise RangeError(

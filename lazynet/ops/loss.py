@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from lazynet.backend.kernels import along
 from lazynet.backend import uninitialised
 from lazynet.convert import as_array
 from lazynet.deferred import TRACED_ROWS, is_deferred
@@ -18,6 +19,7 @@ from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.ops import cuda_losses
 from lazynet.ops.elementwise import ready
 from lazynet.ops.numeric import finite_number, last_max, last_sum
 from lazynet.shortcuts import chosen
@@ -49,6 +51,8 @@ class CrossEntropy(_ClassLoss):
     reads_args = False
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_losses.cross_entropy(call, x, (len(x),))
         top = last_max(x)
         e = np.subtract(x, top[:, None], out=uninitialised(len(x), x.shape[1], x.dtype))
         np.exp(e, out=e)
@@ -61,6 +65,8 @@ class CrossEntropy(_ClassLoss):
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Any:
+        if type(dy) is not np.ndarray:
+            return cuda_losses.cross_entropy_back(call, dy)
         e, total = call.keep
         dx = call.into
         if dx is None:
@@ -75,9 +81,13 @@ class Nll(_ClassLoss):
     """y = -x_c, dx_c = -dy"""
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            return cuda_losses.nll(call, x)
         return np.negative(x[np.arange(len(x)), call.payload])
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(dy) is not np.ndarray:
+            return cuda_losses.nll_back(call, dy, x.shape)
         dx = np.zeros(x.shape, x.dtype)
         dx[np.arange(len(x)), call.payload] = -dy
         return dx
@@ -100,10 +110,15 @@ class Hinge(_ClassLoss):
         return z
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            lines = along(x.shape, 1)
+            return cuda_losses.hinge(call, x, lines, (len(x),), self.margin)
         z = self.violations(call, x)
         return last_sum(np.maximum(z, 0, out=z))
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_losses.hinge_back(call, dy, x, along(x.shape, 1), self.margin)
         active = (self.violations(call, x) > 0).astype(x.dtype)
         dx: Array = active * dy[:, None]
         dx[np.arange(len(x)), call.payload] = -dy * last_sum(active)
@@ -115,6 +130,10 @@ class _PairLoss(Op):
     """A loss of the elements of two arguments of one shape, or of one with a scalar, summed."""
 
     reads_y = False
+    term: ClassVar[str]
+    """The loss of an element as a formula of a, b and c, the payload (see `ops.formula`)."""
+    slopes: ClassVar[tuple[str, str]]
+    """Its derivatives by a and b."""
 
     def shape(self, a: Shape, b: Shape) -> Shape:
         if a != b and a and b:
@@ -135,9 +154,13 @@ class _PairLoss(Op):
         raise NotImplementedError
 
     def forward(self, call: Call, a: Array, b: Array) -> Array:
+        if type(a) is not np.ndarray:
+            return cuda_losses.pair_loss(call, self.term, self.slopes, a, b, (len(a),))
         return last_sum(self.terms(call, _columns(a), _columns(b)))
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> tuple[Any, ...]:
+        if type(a) is not np.ndarray:
+            return cuda_losses.pair_loss_back(call, self.term, self.slopes, dy, a, b)
         columns = [_columns(a), _columns(b)]
         n = max(c.shape[1] for c in columns) if all(c.shape[1] for c in columns) else 0
         gradients: list[Any] = [None, None]
@@ -166,6 +189,9 @@ class BinaryCrossEntropy(_PairLoss):
 
     That is -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)) without overflow.
     """
+
+    term = "maximum(a, 0) - a * b + log1p(exp(-abs(a)))"
+    slopes = ("tanh(a * 0.5) * 0.5 + 0.5 - b", "-a")
 
     def terms(self, call: Call, a: Array, b: Array) -> Any:
         z = np.absolute(a)
@@ -202,6 +228,9 @@ class _DifferenceLoss(_PairLoss):
 class SquaredError(_DifferenceLoss):
     """y = sum_i (a_i - b_i)^2"""
 
+    term = "d = a - b; d * d"
+    slopes = ("2 * (a - b)", "-2 * (a - b)")
+
     def terms(self, call: Call, a: Array, b: Array) -> Any:
         d = a - b
         return np.multiply(d, d, out=d)
@@ -213,6 +242,9 @@ class SquaredError(_DifferenceLoss):
 @dataclass(frozen=True)
 class L1(_DifferenceLoss):
     """y = sum_i |a_i - b_i|, with gradient 0 where a_i = b_i"""
+
+    term = "abs(a - b)"
+    slopes = ("sign(a - b)", "-sign(a - b)")
 
     def terms(self, call: Call, a: Array, b: Array) -> Any:
         d = a - b
@@ -228,6 +260,9 @@ class Huber(_DifferenceLoss):
 
     payload = "float"
 
+    term = "size = abs(a - b); inner = minimum(size, c); inner * (size - inner / 2)"
+    slopes = ("maximum(-c, minimum(a - b, c))", "-maximum(-c, minimum(a - b, c))")
+
     def terms(self, call: Call, a: Array, b: Array) -> Any:
         size = np.absolute(a - b)
         # with q = min(|d|, delta) both cases are q (|d| - q / 2)
@@ -242,6 +277,9 @@ class Huber(_DifferenceLoss):
 @dataclass(frozen=True)
 class PoissonNll(_PairLoss):
     """y = sum_i exp(x_i) - k_i x_i + log k_i!; dx = (exp(x) - k) dy, dk = (digamma(k+1) - x) dy"""
+
+    term = "exp(a) - a * b + lgamma(b + 1)"
+    slopes = ("exp(a) - b", "digamma(b + 1) - a")
 
     def terms(self, call: Call, a: Array, b: Array) -> Any:
         z = np.exp(a) - a * b
@@ -260,6 +298,9 @@ class PairwiseRank(_DifferenceLoss):
     """y = sum_i max(0, m - a_i + b_i), with gradient 0 at the kink"""
 
     payload = "float"
+
+    term = "maximum(c - (a - b), 0)"
+    slopes = ("where(a - b < c, -1, 0)", "where(a - b < c, 1, 0)")
 
     def terms(self, call: Call, a: Array, b: Array) -> Any:
         z = call.column(1) - (a - b)

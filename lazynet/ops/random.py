@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import beside
+from lazynet.backend import random as cuda_random
+from lazynet.backend.kernels import LineKernel, along, contiguous, into
 from lazynet.convert import as_array, as_dtype
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
@@ -46,14 +49,32 @@ class Dropout(Op):
         return x
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            return self._on_device(call, x, call.out)
         shape = tuple(1 if k in self.tied else n for k, n in enumerate(x.shape[1:]))
         bits = half_bits(call.payload, width_of(shape))
-        threshold = min(round(self.p * 2.0**32), 2**32 - 1)
-        call.keep = np.greater_equal(bits, np.uint32(threshold)).reshape(len(x), *shape)
+        call.keep = np.greater_equal(bits, np.uint32(self._threshold())).reshape(len(x), *shape)
         return self._apply(call, x, call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Any:
+        if type(dy) is not np.ndarray:
+            return self._on_device(call, dy, None)
         return self._apply(call, dy, None)
+
+    def _on_device(self, call: Call, x: Array, out: Any) -> Array:
+        """The same on a GPU, where drawing the mask again is cheaper than keeping it."""
+        shape = x.shape[1:]
+        length, inner = 1, max(1, width_of(shape))
+        if self.tied:
+            first, last = self.tied[0], self.tied[-1]
+            length, inner = width_of(shape[first : last + 1]), width_of(shape[last + 1 :])
+        keys = beside(x, call.payload)
+        out = into(out, x.shape, x.dtype)
+        scale = 1 / (1 - self.p)
+        return cuda_random.dropout(keys, x, self._threshold(), scale, length, inner, out)  # type: ignore[no-any-return]
+
+    def _threshold(self) -> int:
+        return min(round(self.p * 2.0**32), 2**32 - 1)
 
     def _apply(self, call: Call, x: Array, out: Any) -> Any:
         # Bits and not numbers are masked: 0 x infinity would be NaN, and a masked store is 10 times
@@ -79,6 +100,9 @@ class Noise(Op):
         return x
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            keys = beside(x, call.payload)
+            return cuda_random.noise(keys, x, self.std, into(call.out, x.shape, x.dtype))
         z = normal_numbers(call.payload, width_of(x.shape[1:]), x.dtype).reshape(x.shape)
         z *= x.dtype.type(self.std)
         return np.add(x, z, out=call.out)
@@ -108,6 +132,8 @@ class NormalSample(_Sample):
     """y ~ N(0, 1)"""
 
     def forward(self, call: Call) -> Array:
+        if type(call.out) is not np.ndarray:
+            return cuda_random.normal(beside(call.out, call.payload), call.out)  # type: ignore[no-any-return]
         z = normal_numbers(call.payload, width_of(self.example), self.precision)
         return z.reshape(call.rows, *self.example)
 
@@ -117,6 +143,8 @@ class UniformSample(_Sample):
     """y ~ U[0, 1)"""
 
     def forward(self, call: Call) -> Array:
+        if type(call.out) is not np.ndarray:
+            return cuda_random.uniform(beside(call.out, call.payload), call.out)  # type: ignore[no-any-return]
         u = uniform_numbers(call.payload, width_of(self.example), self.precision)
         return u.reshape(call.rows, *self.example)
 
@@ -126,6 +154,8 @@ class GumbelSample(_Sample):
     """y = -log(-log(u)), u ~ U(0, 1)"""
 
     def forward(self, call: Call) -> Array:
+        if type(call.out) is not np.ndarray:
+            return cuda_random.gumbel(beside(call.out, call.payload), call.out)  # type: ignore[no-any-return]
         g = gumbel_numbers(call.payload, width_of(self.example), self.precision)
         return g.reshape(call.rows, *self.example)
 
@@ -144,6 +174,10 @@ class BernoulliSample(_Sample):
         return self.example
 
     def forward(self, call: Call, p: Array) -> Array:
+        if type(p) is not np.ndarray:
+            ones = (1,) * (call.out.ndim - p.ndim)
+            given = (beside(p, call.payload), p.reshape(p.shape + ones), 1.0, call.out)
+            return cuda_random.bernoulli(*given)  # type: ignore[no-any-return]
         # float64 resolves small probabilities; u < p never holds for 0 and always does for 1
         u = uniform_numbers(call.payload, width_of(self.example), np.float64)
         u = u.reshape(call.rows, *self.example)
@@ -160,10 +194,28 @@ class MaskSample(_Sample):
     scale: float
 
     def forward(self, call: Call) -> Array:
+        if type(call.out) is not np.ndarray:
+            keys = beside(call.out, call.payload)
+            given = (keys, np.float64(self.p), self.scale, call.out)
+            return cuda_random.bernoulli(*given)  # type: ignore[no-any-return]
         u = uniform_numbers(call.payload, width_of(self.example), np.float64)
         mask = np.less(u, self.p).reshape(call.rows, *self.example)
         y: Array = np.multiply(mask, self.precision.type(self.scale), dtype=self.precision)
         return y
+
+
+_CHOOSE = LineKernel(
+    "categorical", "const T* x, const unsigned long long* keys, I* y",
+    """double top = -1.0 / 0.0;
+    I best = 0;
+    for (I k = 0; k < n; ++k) {
+        const double v = lazynet_gumbel(keys[line], k) + x[base + k];
+        if (v > top || (v != v && top == top)) { top = v; best = k; }
+    }
+    y[line] = best;""",
+    alone=True,
+    preamble=cuda_random.FUNCTIONS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -187,6 +239,11 @@ class Categorical(Op):
         return INT64
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            y = into(call.out, (len(x),), INT64)
+            given = (contiguous(x), beside(x, call.payload), y)
+            _CHOOSE(along(x.shape, 1), x.dtype, *given)
+            return y
         g = gumbel_numbers(call.payload, x.shape[1], np.dtype(np.float64))
         g += x
         return g.argmax(axis=1)

@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import beside
+from lazynet.backend.kernels import along, empty, same_memory
 from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.ops import cuda_losses
+from lazynet.ops.cuda_formula import compute, compute_all
+from lazynet.ops.elementwise import factor
 from lazynet.ops.loss import L1, CrossEntropy, Hinge, Huber, SquaredError, _PairLoss
 from lazynet.ops.numeric import last_sum
 
@@ -28,7 +33,10 @@ class _Single(Op):
         return (1,)
 
     def forward(self, call: Call, *args: Array) -> Any:
-        return super().forward(call, *args)[:, None]
+        y = super().forward(call, *args)
+        if type(y) is not np.ndarray and same_memory(y, call.out):
+            return call.out
+        return y[:, None]
 
     def backward(self, call: Call, dy: Array, y: Any, *args: Array) -> Any:
         return super().backward(call, dy[:, 0], y, *args)
@@ -67,6 +75,24 @@ class BinaryLogLoss(_Single, _PairLoss):
     is 0. Where p is 0 or 1 logarithms and quotients are those of the numbers nearest to them, and
     as in DyNet the loss is the greatest there is for all targets between 0 and 1.
     """
+
+    term = (
+        f"least = {_LEAST} + 0 * b; edge = where(a == 1, 1 + 0 * b, "
+        "where(a >= 0, where(a < least, 1 + 0 * b, 0 * b), 0 * b)); "
+        "p = where(a == 1, a, where(edge == 1, least, a)); q = where(a == 1, least, 1 - a); "
+        "y = -where(b == 0, 0 * b, b * log(p)) - where(b == 1, 0 * b, (1 - b) * log(q)); "
+        "soft = where(b > 0, where(b < 1, edge, 0 * b), 0 * b); "
+        "where(soft == 1, -log(least), y)"
+    )
+    slopes = (
+        f"least = {_LEAST} + 0 * b; "
+        "p = where(a >= 0, where(a < least, least, a), a); "
+        f"q = where(a == 1, {_BELOW_ONE} + 0 * b, 1 - a); "
+        "where(a == b, 0 * b, (1 - b) / q - b / p)",
+        f"least = {_LEAST} + 0 * b; "
+        "p = where(a >= 0, where(a < least, least, a), a); q = where(a == 1, least, 1 - a); "
+        "log(q) - log(p)",
+    )
 
     def _logs(self, p: Array) -> tuple[Any, Any]:
         least = p.dtype.type(_LEAST)
@@ -107,10 +133,16 @@ class PoissonLoss(Op):
         return x
 
     def forward(self, call: Call, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            given = {"x": x, "c": beside(x, call.payload)[:, None]}
+            return compute("exp(x) - c * x + lgamma(c + 1)", given, call.out)
         k = call.column(1)
         return np.exp(x) - k * x + import_module("scipy.special").gammaln(k + 1)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Any:
+        if type(x) is not np.ndarray:
+            given = {"x": x, "dy": dy, "c": beside(x, call.payload)[:, None]}
+            return compute("(exp(x) - c) * dy", given, empty(x.shape, x.dtype))
         return (np.exp(x) - call.column(1)) * dy
 
 
@@ -127,11 +159,18 @@ class RankMargin(Op):
         return a
 
     def forward(self, call: Call, a: Array, b: Array) -> Any:
+        if type(a) is not np.ndarray:
+            given = {"a": a, "b": b, "c": factor(call, a.ndim - 1, a)}
+            return compute("maximum(b - a + c, 0)", given, call.out)
         y = np.subtract(b, a, out=call.out)
         y += call.column(y.ndim - 1)
         return np.maximum(y, 0, out=y)
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
+        if type(dy) is not np.ndarray:
+            outs = [empty(dy.shape, dy.dtype) for _ in range(2)]
+            formulas = ("where(y > 0, -dy, 0)", "where(y > 0, dy, 0)")
+            return tuple(compute_all(formulas, {"y": y, "dy": dy}, outs))
         db = np.where(y > 0, dy, dy.dtype.type(0))
         return -db, db
 
@@ -162,10 +201,17 @@ class HingeDim(Op):
         return z, at
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            lines = along(x.shape, self.axis + 1)
+            shape = (len(x), x.shape[2 - self.axis])
+            return cuda_losses.hinge(call, x, lines, shape, self.margin)
         z, _ = self._violations(call, x)
         return last_sum(np.maximum(z, 0, out=z))
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            lines = along(x.shape, self.axis + 1)
+            return cuda_losses.hinge_back(call, dy, x, lines, self.margin)
         z, at = self._violations(call, x)
         active = (z > 0).astype(x.dtype)
         dx: Array = active * dy[:, :, None]
