@@ -28,7 +28,8 @@ def save(model: Model, path: Any, optimizer: Any = None) -> None:
     """See `Model.save`."""
     prefix = len(model.path)
     tensors: dict[str, Array] = {
-        _PARAMETER + name[prefix:]: np.array(to_host(p.values), order="C") for name, p in model.items()
+        _PARAMETER + name[prefix:]: np.array(to_host(p.values), order="C")
+        for name, p in model.items()
     }
     state = {"initialisers": _generator_state(model), "random": get_state()}
     if optimizer is not None:

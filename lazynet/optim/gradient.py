@@ -101,7 +101,9 @@ def table(p: Parameter, array: Array) -> Array:
 
 def gradient_of(p: Parameter) -> Gradient:
     """What backward accumulated for a parameter that has a gradient."""
-    dense = None if p.pending is None else table(p, np.asarray(p.pending, order="C", like=p.pending))
+    dense = (
+        None if p.pending is None else table(p, np.asarray(p.pending, order="C", like=p.pending))
+    )
     if p.pending_rows:
         if not isinstance(p, Lookup):  # rows were looked up in a plain parameter
             return Gradient(table(p, p.summed()))
