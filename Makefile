@@ -10,7 +10,7 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo test test-compiled test-dynet lint types bench bench-dynet bench-overhead bench-compiled
+.PHONY: demo test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-overhead bench-compiled
 .PHONY: bench-small bench-optim clean
 
 demo: $(VENV)/.examples
@@ -32,6 +32,20 @@ test-compiled: $(compiled)/.installed
 	cp -r tests examples benchmarks README.md pyproject.toml $(compiled)/copy
 	cd $(compiled)/copy && PYTHONMALLOC=debug ../bin/python -m pytest tests/test_tape.py
 	cd $(compiled)/copy && ../bin/python -m pytest tests $(ARGS)
+
+# What runs on a GPU, on an emulated one: the emulator lies beside the checkout, where there is one.
+# Three jobs: values, gradients and counts; every kernel compiled for real GPUs as well; the kernels
+# watched for accesses beyond their arrays.
+emulator := ../shared/cuda-emulator
+emulated := bash $(abspath $(emulator))/run.sh $(abspath $(VENV)-gpu)/bin/python -m pytest -m gpu
+gpu_tests := tests/test_gpu.py tests/test_gpu_optim.py
+
+test-gpu: export OPENBLAS_NUM_THREADS = 1
+test-gpu: export OMP_NUM_THREADS = 1
+test-gpu: $(VENV)-gpu/.gpu
+	$(emulated) tests $(ARGS)
+	CUDA_EMULATOR_CHECK=80,90 $(emulated) $(gpu_tests) $(ARGS)
+	CUDA_EMULATOR_MEMCHECK=1 $(emulated) $(gpu_tests) $(ARGS)
 
 # What DyNet's wheel computes, against what is stored of it; and files from one to the other.
 test-dynet: export OPENBLAS_NUM_THREADS = 1
@@ -90,6 +104,12 @@ $(VENV)/.examples: pyproject.toml $(VENV)/.made
 
 $(VENV)/.test: pyproject.toml $(VENV)/.made
 	$(install) '.[test,examples]'
+	@touch $@
+
+# The emulator's set-up adds CuPy.
+$(VENV)-gpu/.gpu: pyproject.toml $(VENV)-gpu/.made
+	$(VENV)-gpu/bin/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
+	bash $(emulator)/setup.sh $(abspath $(VENV)-gpu)
 	@touch $@
 
 # Installed as users do, which compiles what runs for every node.

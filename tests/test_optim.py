@@ -686,9 +686,10 @@ def test_many_parameters_equal_one_at_a_time(rule, decay):
             x, s, count = expected[i]
             count[0] += 1
             x[...] = written_out(rule, x, g * min(1.0, 2.0 / norm), s, 0.1, count[0], decay)
+        state = opt.state_dict()
         for p, (x, _, count) in zip(parameters, expected):
             np.testing.assert_allclose(p.value(), x, rtol=1e-10, atol=1e-12)
-            assert opt.state_dict()[f"{p.name}:updates"] == count[0]
+            assert state[f"{p.name}:updates"] == count[0]
             assert not p.has_gradient()
 
 

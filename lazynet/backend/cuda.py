@@ -219,29 +219,45 @@ def join(arrays: Sequence[Array], out: Array) -> None:
         _join(there[0], there[1], len(parts), out)
 
 
-_square_sum = cupy.ReductionKernel(
-    "T x", "float64 y", "(double)x * (double)x", "a + b", "y = a", "0", "lazynet_square_sum"
-)
+_PARTS = 1 << 14
+"""Most partial sums of a norm: each is one thread's."""
+
+_square_sums = cupy.ElementwiseKernel(
+    "raw T x, int64 size, int64 stride", "float64 part",
+    """
+    double sum = 0;
+    for (long long k = i; k < size; k += stride) {
+        const double element = x[k];
+        sum += element * element;
+    }
+    part = sum
+    """,
+    "lazynet_square_sums",
+)  # fmt: skip
 
 
 def norms(arrays: Sequence[Array]) -> list[float]:
-    """See `rows.norms`: one launch each, one copy to the host in all."""
-    squares = empty((len(arrays),), np.dtype(np.float64))
-    for k, array in enumerate(arrays):
-        _square_sum(array, out=squares[k : k + 1].reshape(()))
-    results = []
-    for array, square in zip(arrays, squares.get().tolist()):
-        if square < 1e-280 or not square < 1e280:  # squares may have left the range of float64
-            largest = float(abs(array).max()) if array.size else 0.0
-            if largest and math.isfinite(largest):
-                scaled = array.astype(np.float64) / largest
-                square = float(_square_sum(scaled))
-                results.append(largest * math.sqrt(square))
-                continue
-            results.append(largest)
-            continue
-        results.append(math.sqrt(square))
-    return results
+    """See `rows.norms`: one launch each, one copy to the host in all; the same in every run."""
+    counts = [max(1, min(_PARTS, a.size // 64)) for a in arrays]
+    ends = np.cumsum(counts).tolist()
+    parts = empty((ends[-1],), np.dtype(np.float64))
+    for a, end, count in zip(arrays, ends, counts):
+        _square_sums(cupy.ascontiguousarray(a), a.size, count, parts[end - count : end])
+    found = parts.get()
+    return [
+        _norm(a, float(found[end - count : end].sum()))
+        for a, end, count in zip(arrays, ends, counts)
+    ]
+
+
+def _norm(array: Array, square: float) -> float:
+    """The norm of an array, whose squares may have left the range of float64 (then it waits)."""
+    if 1e-280 < square < 1e280 or array.size == 0 or array.dtype == np.float32:
+        return math.sqrt(square)
+    largest = float(abs(array).max())
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    return largest * norms([array.astype(np.float64) / largest])[0]
 
 
 _SEGMENTS = """
