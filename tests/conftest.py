@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 import lazynet as ln
+from lazynet.modes import MODES
 
 settings.register_profile("lazynet", derandomize=True, deadline=None, database=None)
 settings.load_profile("lazynet")
@@ -15,6 +16,14 @@ settings.load_profile("lazynet")
 def seeded() -> None:
     """No test depends on which ones ran before it."""
     ln.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def of_the_host(request: pytest.FixtureRequest) -> None:
+    """Skips tests of what there is on the host alone, where they would run on a GPU."""
+    marker = request.node.get_closest_marker("host")
+    if marker is not None and MODES.get().device != "cpu":
+        pytest.skip(f"of the host alone: {marker.args[0]}")
 
 
 def without_gpu() -> str:

@@ -69,7 +69,8 @@ def _runs(case: Case) -> dict[str, Callable[[str, str], Outcome]]:
     def parameters(device: str, dtype: str) -> Outcome:
         model = ln.Model(seed=0, dtype=dtype, device=device)
         xs = [model.parameter(a.shape, init=a) for a in examples[0]]
-        return _outcome(case, [xs])
+        with ln.use_device(device):  # for models that a case makes
+            return _outcome(case, [xs])
 
     runs["1 node"] = together(1, False)
     runs["float32, 3 nodes"] = together(3, False)

@@ -138,6 +138,7 @@ __all__ = [
     "join",
     "mirrored",
     "norms",
+    "part",
     "pick_rows",
     "put_rows",
     "scatter_add",

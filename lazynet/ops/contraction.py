@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lazynet.backend.kernels import add_gemm
 from lazynet.kinds import Array, Shape
 
 ROW = "0"
@@ -194,6 +195,16 @@ def multiply(a: Array, b: Array, shared_a: bool, shared_b: bool, out: Array | No
     return contract(plan.forward, np.squeeze(a, plan.ones_a), np.squeeze(b, plan.ones_b), out)
 
 
+def added_product(y: Array, a: Array, b: Array, shared: tuple[bool, ...]) -> bool:
+    """Add a product to y in one call of BLAS, where y lies on a GPU; False if that cannot be."""
+    if type(y) is np.ndarray or shared != (True, False) or not a.ndim == b.ndim == 2:
+        return False
+    if not (y.flags.c_contiguous and a.flags.c_contiguous and b.flags.c_contiguous and b.size):
+        return False
+    add_gemm(b, a, y)
+    return True
+
+
 def product_gradients(
     dy: Array, a: Array, b: Array, shared: tuple[bool, ...], needs: tuple[bool, ...]
 ) -> tuple[Array | None, Array | None]:
@@ -215,5 +226,7 @@ def product_gradients(
 
 def sum_rows(x: Array) -> Array:
     """Sum over axis 0, as a product with ones: half the time of np.sum at (5000, 200) float32."""
+    if type(x) is not np.ndarray:
+        return x.sum(axis=0)  # type: ignore[no-any-return]
     flat = x.reshape(len(x), int(np.prod(x.shape[1:])))
     return (np.ones(len(x), x.dtype) @ flat).reshape(x.shape[1:])

@@ -14,17 +14,17 @@ from lazynet.kinds import Array, Call, Shape
 from lazynet.ops.cuda_formula import FUNCTIONS, c_function
 
 _CROSS_ENTROPY = LineKernel(
-    "cross_entropy", "const T* x, const I* c, T* e, T* totals, T* y",
+    "cross_entropy", "const T* x, const I* c, T* e, T* totals, T* y, I every",
     """T top = -INF; EACH top = greater(top, x[at]); MAX(top)
     T total = 0;
     EACH { const T v = exp(x[at] - top); e[at] = v; total += v; }
     SUM(total)
-    if (ONE) { totals[line] = total; y[line] = log(total) + top - x[base + c[line]]; }""",
+    if (ONE) { totals[line] = total; y[line] = log(total) + top - x[base + c[line * every + every - 1]]; }""",
 )  # fmt: skip
 _CROSS_ENTROPY_BACK = LineKernel(
-    "cross_entropy_back", "const T* e, const T* totals, const I* c, const T* dy, T* dx",
+    "cross_entropy_back", "const T* e, const T* totals, const I* c, const T* dy, T* dx, I every",
     """const T d = dy[line], f = d / totals[line];
-    const I chosen = c[line];
+    const I chosen = c[line * every + every - 1];
     EACH dx[at] = e[at] * f - (k == chosen ? d : (T)0);""",
 )  # fmt: skip
 _NLL = LineKernel("nll", "const T* x, const I* c, T* y", "if (ONE) y[line] = -x[base + c[line]];")
@@ -57,11 +57,11 @@ _HINGE_BACK = LineKernel(
 
 
 def cross_entropy(call: Call, x: Array, shape: Shape) -> Array:
-    """The losses, in this shape; what backward needs is kept."""
+    """The losses, in this shape; what backward needs is kept. A class is the payload's last."""
     e, total = empty(x.shape, x.dtype), empty((len(x),), x.dtype)
     y = into(call.out, shape, x.dtype)
     given = (contiguous(x), beside(x, call.payload))
-    _CROSS_ENTROPY(along(x.shape, 1), x.dtype, *given, e, total, y)
+    _CROSS_ENTROPY(along(x.shape, 1), x.dtype, *given, e, total, y, call.payload.ndim)
     call.keep = (e, total)
     return y
 
@@ -71,7 +71,7 @@ def cross_entropy_back(call: Call, dy: Array) -> Array:
     e, total = call.keep
     dx = empty(e.shape, e.dtype)
     given = (contiguous(e), total, beside(e, call.payload), contiguous(dy))
-    _CROSS_ENTROPY_BACK(along(e.shape, 1), e.dtype, *given, dx)
+    _CROSS_ENTROPY_BACK(along(e.shape, 1), e.dtype, *given, dx, call.payload.ndim)
     return dx
 
 

@@ -230,3 +230,19 @@ def checked_rows(table: Array, rows: Array, shared: bool, source: Shape, out: An
             """,
         )(contiguous(table), contiguous(rows), source[0], 0 if shared else prod(source), width, y)  # fmt: skip
     return y
+
+
+def window_sum(x: Array, n: int, before: int, out: Array) -> Array:
+    """Sums of n neighbours along the last axis, with `before` zeros before the first."""
+    if out.size:
+        head = "raw T x, int64 size, int64 places, int64 window, int64 before"
+        body = """
+            const long long first = i % places - before, row = i / places * size;
+            T total = 0;
+            for (long long k = first; k < first + window; ++k)
+                if (k >= 0 && k < size) total += x[row + k];
+            out = total
+        """
+        given = (contiguous(x), x.shape[-1], out.shape[-1], n, before)
+        elementwise("window_sum", head, "T out", body)(*given, out)
+    return out

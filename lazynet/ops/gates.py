@@ -12,6 +12,7 @@ import numpy as np
 
 from lazynet.graph import Expression, record
 from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.ops import cuda_linalg
 from lazynet.ops.elementwise import ready
 from lazynet.ops.linalg import Affine
 
@@ -44,6 +45,8 @@ class LstmGates(Op):
         return rows
 
     def forward(self, call: Call, *args: Array) -> Array:
+        if type(call.out) is not np.ndarray:
+            return cuda_linalg.gates(_AFFINE.products(call, *args[1:]), args[0])
         y = _AFFINE.forward(call, *args)
         half = y.dtype.type(0.5)
         n = y.shape[1] // 4
@@ -57,6 +60,8 @@ class LstmGates(Op):
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Any:
+        if type(dy) is not np.ndarray:
+            return _AFFINE.backward(call, cuda_linalg.gates_back(y, dy), y, *args)
         n = y.shape[1] // 4
         dz = y * y
         dz[:, : 3 * n] -= y[:, : 3 * n]
@@ -75,12 +80,16 @@ class LstmCell(Op):
         return _state(self, c, gates)
 
     def forward(self, call: Call, c: Array, gates: Array) -> Array:
+        if type(c) is not np.ndarray:
+            return cuda_linalg.cell(c, gates, call.out)
         i, f, _, g = _quarters(gates)
         y: Array = np.multiply(f, c, out=call.out)
         y += i * g
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, c: Array, gates: Array) -> Any:
+        if type(c) is not np.ndarray:
+            return cuda_linalg.cell_back(dy, c, gates)
         i, f, _, g = _quarters(gates)
         dc = f * dy if call.needs[0] else None
         if not call.needs[1]:
@@ -104,12 +113,17 @@ class LstmHidden(Op):
         return _state(self, c, gates)
 
     def forward(self, call: Call, c: Array, gates: Array) -> Array:
+        if type(c) is not np.ndarray:
+            y, call.keep = cuda_linalg.hidden(c, gates, call.out)
+            return y
         call.keep = np.tanh(c)
         h: Array = np.multiply(_quarters(gates)[2], call.keep, out=call.out)
         return h
 
     def backward(self, call: Call, dy: Array, y: Array, c: Array, gates: Array) -> Any:
         t: Array = call.keep
+        if type(dy) is not np.ndarray:
+            return cuda_linalg.hidden_back(dy, t, gates)
         dc = dgates = None
         if call.needs[0]:
             dc = np.multiply(t, t)

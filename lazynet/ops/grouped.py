@@ -11,6 +11,8 @@ import numpy as np
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression, Leaf, adopt, node, record
 from lazynet.kinds import Array, Call, Kind, Op, Shape, Type
+from lazynet.backend import module_of, pick_rows, put_rows
+from lazynet.ops import cuda_losses
 from lazynet.ops.index import in_range
 from lazynet.ops.numeric import last_max, last_sum
 from lazynet.tape import LOCAL, tape_for_input
@@ -56,7 +58,7 @@ class GroupedCrossEntropy(Op):
         order, parts = _groups(call.payload[:, 0])
         xs = _sorted(x, call.shared[0], order)
         width = max([2, *(W.shape[-2] for W in weights[::step])])
-        z = np.full((call.rows, width), -np.inf, x.dtype)
+        z = module_of(x).full((call.rows, width), -np.inf, x.dtype)
         for g, start, stop in parts:
             k = g * step
             W = weights[k]
@@ -65,12 +67,14 @@ class GroupedCrossEntropy(Op):
             if call.shared[1 + k]:
                 scores[...] = xs[start:stop] @ W.T
             else:
-                scores[...] = np.einsum("rnd,rd->rn", W[order[start:stop]], xs[start:stop])
+                scores[...] = np.einsum("rnd,rd->rn", pick_rows(W, order[start:stop]), xs[start:stop])
             if self.bias:
                 b = weights[k + 1]
-                scores += b if call.shared[2 + k] else b[order[start:stop]]
+                scores += b if call.shared[2 + k] else pick_rows(b, order[start:stop])
             if n == 1:
                 z[start:stop, 1] = 0
+        if type(z) is not np.ndarray:
+            return cuda_losses.cross_entropy(call, _unsorted(z, order), (call.rows, *self.result))
         top = last_max(z)
         e = np.exp(z - top[:, None])
         total = last_sum(e)
@@ -82,13 +86,16 @@ class GroupedCrossEntropy(Op):
         e, total = call.keep
         step = 1 + self.bias
         order, parts = _groups(call.payload[:, 0])
-        factor = (dy.reshape(-1) / total)[order, None]
-        dz = e[order]
-        dz *= factor
-        dz[np.arange(len(dz)), call.payload[order, 1]] -= dy.reshape(-1)[order]
+        if type(dy) is not np.ndarray:
+            dz = pick_rows(cuda_losses.cross_entropy_back(call, dy), order)
+        else:
+            factor = (dy.reshape(-1) / total)[order, None]
+            dz = e[order]
+            dz *= factor
+            dz[np.arange(len(dz)), call.payload[order, 1]] -= dy.reshape(-1)[order]
         xs = _sorted(x, call.shared[0], order)
         gradients: list[Any] = [None] * (1 + len(weights))
-        dx = np.empty(xs.shape, x.dtype)
+        dx = np.empty_like(xs, shape=xs.shape)
         for k, W in enumerate(weights, 1):
             if call.needs[k] and not call.shared[k]:
                 gradients[k] = np.zeros_like(W)
@@ -99,17 +106,18 @@ class GroupedCrossEntropy(Op):
             rows = order[start:stop]
             if call.needs[0]:
                 shared = call.shared[k]
-                dx[start:stop] = part @ W if shared else np.einsum("rn,rnd->rd", part, W[rows])
+                dx[start:stop] = part @ W if shared else np.einsum("rn,rnd->rd", part, pick_rows(W, rows))
             if call.needs[k]:
                 if call.shared[k]:
                     gradients[k] = part.T @ xs[start:stop]
                 else:
-                    gradients[k][rows] = part[:, :, None] * xs[start:stop, None]
+                    outer = part[:, :, None] * xs[start:stop, None]
+                    _put(gradients[k], rows, outer)
             if self.bias and call.needs[k + 1]:
                 if call.shared[k + 1]:
-                    gradients[k + 1] = np.add.reduce(part, axis=0)
+                    gradients[k + 1] = part.sum(axis=0)
                 else:
-                    gradients[k + 1][rows] = part
+                    _put(gradients[k + 1], rows, part)
         if call.needs[0]:
             gradients[0] = dx.sum(axis=0) if call.shared[0] else _unsorted(dx, order)
         return tuple(gradients)
@@ -125,13 +133,22 @@ def _groups(groups: Array) -> tuple[Array, list[tuple[int, int, int]]]:
 
 
 def _sorted(x: Array, shared: bool, order: Array) -> Array:
-    return np.broadcast_to(x, (len(order), len(x))) if shared else x[order]
+    return np.broadcast_to(x, (len(order), len(x))) if shared else pick_rows(x, order)
 
 
 def _unsorted(x: Array, order: Array) -> Array:
     result = np.empty_like(x)
-    result[order] = x
+    _put(result, order, x)
     return result
+
+
+def _put(target: Array, rows: Array, values: Array) -> None:
+    """``target[rows] = values``"""
+    if type(target) is np.ndarray:
+        target[rows] = values
+    else:
+        flat = (len(target), target.size // max(1, len(target)))
+        put_rows(target.reshape(flat), rows, values.reshape(len(rows), flat[1]))
 
 
 class GroupedLosses:

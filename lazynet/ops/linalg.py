@@ -14,7 +14,10 @@ from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, known, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, Array, Call, Op, Printed, Shape
+from lazynet.backend import module_of
+from lazynet.ops import cuda_linalg
 from lazynet.ops.contraction import (
+    added_product,
     ROW,
     contract,
     contraction,
@@ -226,16 +229,23 @@ class Affine(Op):
         return first
 
     def forward(self, call: Call, b: Array, *pairs: Array) -> Array:
+        y = self.products(call, *pairs)
+        y += _stretch(b, call.shared[0], y.ndim)
+        return y
+
+    def products(self, call: Call, *pairs: Array) -> Array:
+        """The sum of the products, in the place of the result."""
         shared = call.shared
         y: Array = call.out
         for i in range(0, len(pairs), 2):
             target = None if i else y
+            if i and added_product(y, pairs[i], pairs[i + 1], shared[i + 1 : i + 3]):
+                continue
             product = multiply(pairs[i], pairs[i + 1], shared[i + 1], shared[i + 2], target)
             if i:
                 y += product
             elif product is not y:
                 y[...] = product
-        y += _stretch(b, shared[0], y.ndim)
         return y
 
     def backward(self, call: Call, dy: Array, y: Array, b: Array, *pairs: Array) -> Any:
@@ -475,6 +485,8 @@ class Inverse(Op):
         return _square(self, x)
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_linalg.inverse(x, call.out)
         return np.linalg.inv(x)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
@@ -521,6 +533,8 @@ class Logdet(Op):
         return ()
 
     def forward(self, call: Call, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return cuda_linalg.logdet(call, x, self.signed)
         sign, value = np.linalg.slogdet(x)
         if np.any(sign == 0):
             raise np.linalg.LinAlgError("Singular matrix")
@@ -529,6 +543,8 @@ class Logdet(Op):
         return value  # type: ignore[no-any-return]
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
+        if type(x) is not np.ndarray:
+            return dy[:, None, None] * cuda_linalg.inverse(x).swapaxes(1, 2)
         return dy[:, None, None] * np.linalg.inv(x).swapaxes(1, 2)
 
 
@@ -572,7 +588,7 @@ class Trace(Op):
         return np.trace(x, axis1=1, axis2=2)  # type: ignore[no-any-return]
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        dx: Array = dy[:, None, None] * np.eye(self.n, dtype=dy.dtype)
+        dx: Array = dy[:, None, None] * module_of(dy).eye(self.n, dtype=dy.dtype)
         return dx
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from lazynet.errors import SettingError
 from lazynet.graph import Expression, record
 from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.ops import cuda_linalg
 from lazynet.ops.numeric import finite_number, last_sum, quotient
 
 
@@ -48,6 +49,8 @@ class LayerNorm(Op):
         return z, scale
 
     def forward(self, call: Call, x: Array, gain: Array, bias: Array) -> Any:
+        if type(x) is not np.ndarray:
+            return cuda_linalg.layer_norm(call, x, gain, bias, self.eps)
         z, _ = self.normalised(x)
         ndim = x.ndim if call.shared[0] else x.ndim - 1
         y = np.multiply(z, _along_rows(gain, call.shared[1], ndim), out=call.out)
@@ -57,6 +60,8 @@ class LayerNorm(Op):
     def backward(
         self, call: Call, dy: Array, y: Array, x: Array, gain: Array, bias: Array
     ) -> tuple[Any, Any, Any]:
+        if type(dy) is not np.ndarray:
+            return cuda_linalg.layer_norm_back(call, dy, x, gain)
         need_x, need_gain, need_bias = call.needs
         dx = dgain = dbias = None
         if need_x or need_gain:
@@ -111,6 +116,8 @@ class WeightNorm(Op):
         return w
 
     def forward(self, call: Call, w: Array, g: Array) -> Array:
+        if type(w) is not np.ndarray:
+            return cuda_linalg.weight_norm(call, w, g)
         unit, _ = self.unit(w)
         unit *= g.reshape(-1, 1)
         return unit.reshape(w.shape)
@@ -122,6 +129,8 @@ class WeightNorm(Op):
         return quotient(flat, length), length
 
     def backward(self, call: Call, dy: Array, y: Array, w: Array, g: Array) -> tuple[Any, Any]:
+        if type(w) is not np.ndarray:
+            return cuda_linalg.weight_norm_back(dy, w, g)
         unit, length = self.unit(w)
         dy = dy.reshape(unit.shape)
         along = last_sum(unit * dy)

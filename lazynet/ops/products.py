@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend.kernels import empty, into
 from lazynet.errors import SettingError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import Array, Call, Op, Shape
+from lazynet.ops import cuda_linalg, cuda_losses, cuda_windows
 from lazynet.ops.elementwise import ready
 from lazynet.ops.numeric import integer, last_sum
 
@@ -30,6 +32,8 @@ class Inner(Op):
         return (1,)
 
     def forward(self, call: Call, a: Array, b: Array) -> Array:
+        if type(a) is not np.ndarray and not any(call.shared):
+            return cuda_losses.pair_loss(call, "a * b", ("b", "a"), a, b, (call.rows, 1))
         left, right = _flat(a, call.shared[0]), _flat(b, call.shared[1])
         if call.shared[0] or call.shared[1]:
             y = left @ right if call.shared[1] else right @ left
@@ -38,6 +42,8 @@ class Inner(Op):
         return np.broadcast_to(np.reshape(y, (-1, 1)), (call.rows, 1))
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
+        if type(a) is not np.ndarray and not any(call.shared):
+            return cuda_losses.pair_loss_back(call, "a * b", ("b", "a"), dy, a, b)
         return (
             _inner_gradient(dy, a, b, *call.shared) if call.needs[0] else None,
             _inner_gradient(dy, b, a, *call.shared[::-1]) if call.needs[1] else None,
@@ -98,6 +104,8 @@ class Circular(Op):
         return u
 
     def forward(self, call: Call, u: Array, v: Array) -> Array:
+        if type(u) is not np.ndarray:
+            return cuda_linalg.circular(u, v, self.correlate, call.out)
         return _circular(u, v, self.correlate)
 
     def backward(self, call: Call, dy: Array, y: Array, u: Array, v: Array) -> Any:
@@ -110,6 +118,8 @@ class Circular(Op):
 
 
 def _circular(u: Array, v: Array, correlate: bool) -> Array:
+    if type(u) is not np.ndarray:
+        return cuda_linalg.circular(u, v, correlate)
     first = np.fft.rfft(u)
     if correlate:
         np.conjugate(first, out=first)
@@ -185,6 +195,8 @@ class WindowSum(Op):
 
     def forward(self, call: Call, x: Array) -> Array:
         places = x.shape[-1] - self.n + 1
+        if type(x) is not np.ndarray:
+            return cuda_windows.window_sum(x, self.n, 0, into(call.out, call.out.shape, x.dtype))
         y = x[..., :places].copy()
         for k in range(1, self.n):
             y += x[..., k : k + places]
@@ -192,7 +204,10 @@ class WindowSum(Op):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         places = dy.shape[-1]
-        dx = np.zeros((*dy.shape[:-1], places + self.n - 1), dy.dtype)
+        shape = (*dy.shape[:-1], places + self.n - 1)
+        if type(dy) is not np.ndarray:
+            return cuda_windows.window_sum(dy, self.n, self.n - 1, empty(shape, dy.dtype))
+        dx = np.zeros(shape, dy.dtype)
         for k in range(self.n):
             dx[..., k : k + places] += dy
         return dx
