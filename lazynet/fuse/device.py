@@ -58,6 +58,9 @@ class _ForDevice(Lowered):
         return code
 
     def merged(self, code: list[Instruction], fixed: Sequence[Value]) -> list[Instruction]:
+        for out in fixed:
+            if out.dtype == bool:  # what comparisons make, in an array of numbers
+                out.dtype = self.forward.code.dtype
         return expanded(code, fixed, Value, _elementwise)
 
     def reused(self, code: list[Instruction], needed: list[Value], fixed: Sequence[Value]) -> None:
