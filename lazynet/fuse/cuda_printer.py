@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lazynet.fuse.grouping import Group, Span, grouped, offsets, reads, span
+from lazynet.fuse.grouping import ELEMENTWISE, Group, Span, grouped, offsets, reads, span
 from lazynet.fuse.numpy_printer import Form, Names
 from lazynet.fuse.program import Instruction, Opaque, Product, Shared, Value, Weight
-from lazynet.ops.formula import COMPARISONS
 
 _TYPES = {"f": "float", "d": "double", "?": "bool"}
 
@@ -183,7 +182,15 @@ class Kernel:
             known = [x.dtype for x in k.ins if isinstance(x, Value)]
             c_type = _TYPES[(known or [self.printer.dtype])[0].char]
         count = max(1, out.size // self.strip)
-        return [[self.operand(x, out, n, c_type) for x in k.ins] for n in range(count)]
+        found = [[self.operand(x, out, n, c_type) for x in k.ins] for n in range(count)]
+        if out.dtype == bool:
+            return found
+        # masks are numbers here: of two of them C would make an integer
+        masks = [isinstance(x, Value) and x.dtype == bool for x in k.ins]
+        return [
+            [f"({c_type}){x}" if mask else x for mask, x in zip(masks, operands)]
+            for operands in found
+        ]
 
     # Instructions
 
@@ -191,7 +198,6 @@ class Kernel:
         if k.info == "psi":
             self.helpers.add(_DIGAMMA)
         text = _UFUNCS[k.info]
-        assert (k.info in COMPARISONS) == (k.outs[0].dtype == bool), k
         self.write(k, [text.format(*operands) for operands in self.each(k)])
 
     def _select(self, k: Instruction) -> None:
@@ -315,6 +321,7 @@ class DevicePrinter:
                 at = len(self.names.keep)
                 self.names.keep.append(owner)
                 self.names.given[owner.number] = (f"{prefix}{at}", "a")
+        instructions = [k for k in instructions if k.op not in ELEMENTWISE or k.outs[0].size]
         touched: dict[int, int] = {}
         for k in instructions:
             for number in {v.owner().number for v in [*reads(k), *k.outs]}:

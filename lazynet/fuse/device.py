@@ -16,7 +16,7 @@ from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs, scope_o
 from lazynet.fuse.cuda_printer import DeviceNames, DevicePrinter
 from lazynet.fuse.fused import Back, Fused
 from lazynet.fuse.gradients import add_gradient
-from lazynet.fuse.grouping import expanded, span, summed_in_products
+from lazynet.fuse.grouping import expanded, span, summed_in_products, sunk
 from lazynet.fuse.packing import Packing
 from lazynet.fuse.program import Instruction, Opaque, Value, Weight
 from lazynet.fuse.reverse import SharedGradient
@@ -58,6 +58,9 @@ class _ForDevice(Lowered):
         return code
 
     def merged(self, code: list[Instruction], fixed: Sequence[Value]) -> list[Instruction]:
+        for out in fixed:
+            if out.dtype == bool:  # what comparisons make, in an array of numbers
+                out.dtype = self.forward.code.dtype
         return expanded(code, fixed, Value, _elementwise)
 
     def reused(self, code: list[Instruction], needed: list[Value], fixed: Sequence[Value]) -> None:
@@ -191,7 +194,7 @@ def print_cell(lowered: DeviceLoweredScan) -> Compiled:
     _name_arguments(lowered, names)
     for k, value in enumerate(lowered.outputs):
         names.given.setdefault(value.number, (f"y{k}", "a"))
-    parts = lowered.parts
+    parts = sunk(lowered.parts, [*lowered.kept, *lowered.outputs])
     keep = [v for v in [*lowered.kept, *crossing(parts)] if v.owner().number not in names.given]
     body = []
     for phase, part in zip(_PHASES, parts):
@@ -256,10 +259,11 @@ def print_cell_back(lowered: DeviceLoweredScan, forward: Compiled, needs: Needs)
         names.given[seed.number] = (f"d{k}", "a")
     for j, k in enumerate(form.next_states):
         names.given[backward.seeds[k].number] = (f"e{j}", "r")
-    parts = backward.phases
+    results = [v for v in backward.inputs if v is not None]
+    residues = [g.cotangent for g in backward.shared if g.cotangent is not None]
+    parts = sunk(backward.phases, [*residues, *results])
     looped = {k.info.number for k in lowered.parts[1] if k.op == "opaque"}
     handed_on = [v for v in backward.inputs[form.inputs :] if v is not None]
-    residues = [g.cotangent for g in backward.shared if g.cotangent is not None]
     xs = [v for v in backward.inputs[: form.inputs] if v is not None]
     kept = [*residues, *xs, *crossing(parts, handed_on)]
     keep = [v for v in kept if v.owner().number not in names.given]
@@ -276,7 +280,7 @@ def print_cell_back(lowered: DeviceLoweredScan, forward: Compiled, needs: Needs)
         elif part:
             body += [*_whole(lowered), "    m = memo[-1]", *printer.lines]
     ending = _printer(lowered, names, "after")
-    results = [ending.name(v) if v is not None else "None" for v in backward.inputs[: form.inputs]]
+    ends = [ending.name(v) if v is not None else "None" for v in backward.inputs[: form.inputs]]
     head = "def run_rows(back, work, rows, nodes, steps, x, h, f, y, k, d, e, z, r, memo, g):"
     top = [
         *unpacked("x", form.inputs, "x"),
@@ -291,7 +295,7 @@ def print_cell_back(lowered: DeviceLoweredScan, forward: Compiled, needs: Needs)
         *unpacked("s", len(names.scratch), "back.scratch"),
         *unpacked("w", len(names.prepared_specs), "back.prepared"),
     ]
-    end = [*_whole(lowered), *ending.lines, f"    return ({''.join(f'{r}, ' for r in results)})"]
+    end = [*_whole(lowered), *ending.lines, f"    return ({''.join(f'{r}, ' for r in ends)})"]
     result = DeviceCodeBack(head, [*top, *body, *end], names, scope_of(lowered))
     result.gradients = backward.shared
     result.inputs = [v is not None for v in backward.inputs]

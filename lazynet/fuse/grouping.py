@@ -249,38 +249,69 @@ def summed_in_products(code: Sequence[Instruction], needed: Sequence[Value]) -> 
         needed: Values that are read after them.
     """
     result = list(code)
-    at = 0
-    while at < len(result):
-        k = result[at]
-        sums = k.op in ("accumulate", "copy") or (k.op == "ufunc" and k.info == "add")
-        addends = k.ins if sums else []
-        if all(isinstance(x, Value) and x.size == k.outs[0].size for x in addends):
-            for position, x in enumerate(addends):
-                maker = _sole_maker(result, k, x, needed)
-                if maker is None:
-                    continue
-                if maker.op == "unproduct" and k.op == "copy":
-                    replaced = [Instruction("unproduct", k.outs, maker.ins, maker.info)]
-                elif maker.op == "unproduct":
-                    replaced = _after(k, position)
-                    replaced.append(Instruction("addproduct", k.outs, maker.ins, maker.info))
-                elif k.op == "accumulate" and maker.op == "ufunc" and maker.info == "add":
-                    replaced = [Instruction("accumulate", k.outs, [y]) for y in maker.ins]
-                else:
-                    continue
-                result[at : at + 1] = replaced
-                result.remove(maker)
-                at -= 2  # two lines may have become three; the first of them is looked at again
-                break
-        at += 1
+    # what a step hands on first: all terms of such a sum can be added one by one
+    for ops in (("accumulate",), ("accumulate", "copy", "ufunc")):
+        at = 0
+        while at < len(result):
+            found = _replaced(result, at, needed) if result[at].op in ops else None
+            if found is None:
+                at += 1
+                continue
+            replacement, maker = found
+            result[at : at + 1] = replacement
+            result.remove(maker)
+            at -= 1  # the first of them is looked at again
     return result
 
 
-def _after(k: Instruction, position: int) -> list[Instruction]:
-    """What is left of a sum without one addend."""
-    if k.op == "accumulate":
-        return []
-    return [Instruction("copy", k.outs, [k.ins[1 - position]])]
+def _replaced(
+    code: Sequence[Instruction], at: int, needed: Sequence[Value]
+) -> tuple[list[Instruction], Instruction] | None:
+    """What an instruction and the one that makes an operand of it are replaced by."""
+    k = code[at]
+    sums = k.op != "ufunc" or k.info == "add"
+    if not sums or not all(isinstance(x, Value) and x.size == k.outs[0].size for x in k.ins):
+        return None
+    for position, x in enumerate(k.ins):
+        maker = _sole_maker(code, k, x, needed)
+        if maker is None:
+            continue
+        if maker.op == "unproduct":
+            if k.op == "copy":
+                return [Instruction("unproduct", k.outs, maker.ins, maker.info)], maker
+            last = Instruction("addproduct", k.outs, maker.ins, maker.info)
+            if k.op == "accumulate":
+                return [last], maker
+            return [Instruction("copy", k.outs, [k.ins[1 - position]]), last], maker
+        adds = maker.op == "ufunc" and maker.info == "add"
+        if k.op == "accumulate" and adds and all(isinstance(y, Value) for y in maker.ins):
+            return [Instruction("accumulate", k.outs, [y]) for y in maker.ins], maker
+    return None
+
+
+def sunk(
+    parts: Sequence[Sequence[Instruction]], needed: Sequence[Value]
+) -> list[list[Instruction]]:
+    """A scan whose loop does what only the loop needs, if that takes no launch of its own.
+
+    Args:
+        parts: Before, in and after the loop.
+        needed: Values that are read elsewhere.
+    """
+    before, loop, after = parts
+    others = {v.owner().number for v in needed}
+    others.update(v.owner().number for k in after for v in [*reads(k), *k.outs])
+    left: list[Instruction] = []
+    moved: list[Instruction] = []
+    for k in reversed(before):
+        if k.op in ELEMENTWISE and not any(o.owner().number in others for o in k.outs):
+            moved.append(k)
+        else:
+            left.append(k)
+            others.update(v.owner().number for v in [*reads(k), *k.outs])
+    if not loop:
+        return [list(before), [], list(after)]
+    return [left[::-1], [*moved[::-1], *loop], list(after)]
 
 
 def _sole_maker(
