@@ -85,7 +85,8 @@ def test_case_names_are_unique() -> None:
 
 def ops_of_lazynet() -> set[type]:
     for module in pkgutil.walk_packages(lazynet.__path__, "lazynet."):
-        importlib.import_module(module.name)
+        if not module.name.startswith("lazynet.backend."):  # one of which needs CuPy
+            importlib.import_module(module.name)
     found: set[type] = set()
     stack: list[type] = [ln.Op]
     while stack:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from lazynet.backend import module_of
+from lazynet.backend.kernels import LineKernel, along, contiguous, empty, into
 from lazynet.errors import ArgumentError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
-from lazynet.backend import module_of
-from lazynet.backend.kernels import LineKernel, along, contiguous, empty, into
 from lazynet.kinds import INT64, Array, Call, Op, Shape
 from lazynet.ops.cuda_windows import Sliding
 from lazynet.ops.numeric import integer
@@ -348,9 +348,11 @@ class KMaxPool(Op):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         if type(dy) is not np.ndarray:
-            dx = module_of(dy).zeros(x.shape, x.dtype)
+            dx: Array = module_of(dy).zeros(x.shape, x.dtype)
             lines = along(dy.shape, self.axis + 1)
-            _PLACE(lines, dy.dtype, contiguous(dy), contiguous(call.keep), dx, x.shape[self.axis + 1])
+            _PLACE(
+                lines, dy.dtype, contiguous(dy), contiguous(call.keep), dx, x.shape[self.axis + 1]
+            )
             return dx
         dx = np.zeros(x.shape, x.dtype)
         np.put_along_axis(dx, call.keep, dy, self.axis + 1)
