@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contract import CHECKS, Case
+from devices import check_on, why_no_gpu
 
 import lazynet
 import lazynet as ln
@@ -76,6 +77,22 @@ CASES.append(Case("an op of the user's", Cube(2.0), [(2, 3)], lambda x: 2 * x * 
 )
 def test_contract(check: Any, case: Case) -> None:
     check(case)
+
+
+@pytest.fixture(scope="module")
+def device(request: pytest.FixtureRequest) -> str:
+    """A device to compare with the CPU; what cannot be used here is skipped, with the reason."""
+    name: str = request.param
+    reason = why_no_gpu()
+    if reason:
+        pytest.skip(reason)
+    return name
+
+
+@pytest.mark.parametrize("device", ["cuda"], indirect=True)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_contract_on(device: str, case: Case) -> None:
+    check_on(case, device)
 
 
 def test_case_names_are_unique() -> None:

@@ -188,6 +188,7 @@ _LOGDET = LineKernel(
         const T pivot = w[c * size + c];
         negative ^= (p != c) ^ (pivot < 0);
         total += log(fabs(pivot));
+        if (pivot == 0) break;
         for (I r = c + 1; r < size; ++r) {
             const T f = w[r * size + c] / pivot;
             for (I j = c; j < size; ++j) w[r * size + j] -= f * w[c * size + j];
