@@ -6,13 +6,12 @@ CuPy is imported with the first launch.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lazynet.backend.devices import CPU, device_of
-
-Array = Any
+Array: TypeAlias = NDArray[Any]
 """An array of CuPy."""
 
 _ALONE = 32
@@ -57,7 +56,7 @@ class Lines(NamedTuple):
     offsets: Any = None
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Number of lines."""
         return self.outer * self.inner
 
@@ -110,7 +109,7 @@ class LineKernel:
             *args: Contiguous arrays, numbers (floats become ``T``, integers ``long long``), and
                 None for a null pointer.
         """
-        count = lines.count
+        count = lines.total
         if not count:
             return
         dtype = np.dtype(dtype)
@@ -204,35 +203,38 @@ def contiguous(x: Array) -> Array:
         return x
     import cupy
 
-    return cupy.ascontiguousarray(x)
-
-
-def on_gpu(x: Any) -> bool:
-    """Whether an array lies on a GPU."""
-    return type(x) is not np.ndarray and device_of(x) != CPU
+    copy: Array = cupy.ascontiguousarray(x)
+    return copy
 
 
 def same_memory(a: Array, b: Array) -> bool:
     """Whether two arrays on a GPU begin at the same place."""
-    return bool(a.data.ptr == b.data.ptr)
+    first: Any = a
+    second: Any = b
+    return bool(first.data.ptr == second.data.ptr)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """An array on the current GPU, of arbitrary content."""
     from lazynet.backend.cuda import empty as allocate
 
-    return allocate(shape, dtype)
+    array: Array = allocate(shape, dtype)
+    return array
 
 
-def into(out: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+def into(out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:
     """`out` in another shape where it can be written to like that, else a new array."""
     if out is not None and out.flags.c_contiguous and out.dtype == dtype:
-        return out.reshape(shape)
+        return out if out.shape == shape else out.reshape(shape)
     return empty(shape, dtype)
 
 
-def add_gemm(x: Array, weight: Array, out: Array) -> None:
-    """``out += x @ weight.T``, in one launch, for contiguous matrices."""
+def gemm(x: Array, weight: Array, out: Array, beta: float) -> bool:
+    """``out = x @ weight.T + beta out`` in one launch; False if the matrices do not lie right."""
+    for matrix in (x, weight, out):
+        if not matrix.flags.c_contiguous or not matrix.size:
+            return False
     from cupy import cublas
 
-    cublas.gemm("N", "T", x, weight, out=out, alpha=1.0, beta=1.0)
+    cublas.gemm("N", "T", x, weight, out=out, alpha=1.0, beta=beta)
+    return True

@@ -10,10 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend.kernels import contiguous, elementwise
-
-Array = Any
-"""An array of CuPy."""
+from lazynet.backend.kernels import Array, contiguous, elementwise
 
 FUNCTIONS = """
 __device__ inline unsigned long long lazynet_mix(unsigned long long z) {

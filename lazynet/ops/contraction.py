@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lazynet.backend.kernels import add_gemm
+from lazynet.backend.kernels import gemm
 from lazynet.kinds import Array, Shape
 
 ROW = "0"
@@ -120,7 +120,7 @@ def contract(plan: _Contraction, a: Array, b: Array, out: Array | None = None) -
 
 
 def _as_matrices(x: Array, stack: Shape, m: int, n: int, turned: bool) -> Array:
-    if turned:
+    if turned and (type(x) is np.ndarray or (m != 1 and n != 1)):
         return x.reshape(*stack, n, m).swapaxes(-1, -2)
     return x.reshape(*stack, m, n)
 
@@ -186,6 +186,8 @@ def multiply(a: Array, b: Array, shared_a: bool, shared_b: bool, out: Array | No
     """The product, without a row axis (and not in `out`) where both operands are shared."""
     if shared_a and not shared_b and a.ndim == b.ndim == 2:
         # the usual W @ x, without the detour over a plan
+        if type(b) is not np.ndarray and out is not None and gemm(b, a, out, 0.0):
+            return out
         if out is None or out.flags.c_contiguous:
             return np.dot(b, a.T, out)
         return np.matmul(b, a.T, out=out)
@@ -199,10 +201,7 @@ def added_product(y: Array, a: Array, b: Array, shared: tuple[bool, ...]) -> boo
     """Add a product to y in one call of BLAS, where y lies on a GPU; False if that cannot be."""
     if type(y) is np.ndarray or shared != (True, False) or not a.ndim == b.ndim == 2:
         return False
-    if not (y.flags.c_contiguous and a.flags.c_contiguous and b.flags.c_contiguous and b.size):
-        return False
-    add_gemm(b, a, y)
-    return True
+    return gemm(b, a, y, 1.0)
 
 
 def product_gradients(

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from lazynet.backend import module_of
+from lazynet.backend.kernels import LineKernel, along, contiguous, empty, into, same_memory
 from lazynet.errors import ArgumentError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
-from lazynet.backend import module_of
-from lazynet.backend.kernels import LineKernel, along, contiguous, empty, into
 from lazynet.kinds import INT64, Array, Call, Op, Shape
 from lazynet.ops.cuda_windows import Sliding
 from lazynet.ops.numeric import integer
@@ -147,13 +147,22 @@ class _Convolution(_Windows):
         x = _rows(x, call.shared[0], call.rows)
         size, matrix = self.matrix(call, filters)
         columns = self.columns(x, size)
-        if matrix.ndim == 2:
+        if type(columns) is not np.ndarray:
+            y = into(call.out, (*columns.shape[:2], matrix.shape[-1]), x.dtype)
+            if matrix.ndim == 2:
+                flat = columns.reshape(y.size // max(1, y.shape[2]), columns.shape[2])
+                np.matmul(flat, matrix, out=y.reshape(len(flat), y.shape[2]))
+            else:
+                np.matmul(columns, matrix, out=y)
+        elif matrix.ndim == 2:
             y = columns.reshape(-1, columns.shape[2]) @ matrix
             y = y.reshape(len(x), -1 if y.size else columns.shape[1], matrix.shape[1])
         else:
             y = columns @ matrix
         if bias:
             y += bias[0] if call.shared[2] else bias[0][:, None]
+        if type(y) is not np.ndarray and same_memory(y, call.out):
+            return call.out  # type: ignore[no-any-return]
         return y.reshape(len(x), *self.places(x.shape[1:-1], size), matrix.shape[-1])
 
     def matrix(self, call: Call, filters: Array) -> tuple[Shape, Array]:
@@ -348,9 +357,11 @@ class KMaxPool(Op):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         if type(dy) is not np.ndarray:
-            dx = module_of(dy).zeros(x.shape, x.dtype)
+            dx: Array = module_of(dy).zeros(x.shape, x.dtype)
             lines = along(dy.shape, self.axis + 1)
-            _PLACE(lines, dy.dtype, contiguous(dy), contiguous(call.keep), dx, x.shape[self.axis + 1])
+            _PLACE(
+                lines, dy.dtype, contiguous(dy), contiguous(call.keep), dx, x.shape[self.axis + 1]
+            )
             return dx
         dx = np.zeros(x.shape, x.dtype)
         np.put_along_axis(dx, call.keep, dy, self.axis + 1)

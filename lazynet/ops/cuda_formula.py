@@ -40,6 +40,7 @@ template <typename T> __device__ inline T lazynet_sign(T a) {
 template <typename T> __device__ inline T lazynet_digamma(T given) {
     double x = given, result = 0;
     if (x <= 0) {
+        if (x == 0) return (T)(-1 / x);
         if (x == floor(x)) return (T)(0.0 / 0.0);
         result = -3.14159265358979323846 / tan(3.14159265358979323846 * x);
         x = 1 - x;

@@ -88,9 +88,7 @@ def layer_norm_back(call: Call, dy: Array, x: Array, gain: Array) -> tuple[Any, 
     if need_x:
         dx = empty(dy.shape, dy.dtype)
         given = (x, contiguous(gain), means, scales, dy, dx)
-        _LAYER_NORM_BACK(
-            Lines(rows * per, n, 1), dy.dtype, *given, per, shared_x, shared_gain
-        )
+        _LAYER_NORM_BACK(Lines(rows * per, n, 1), dy.dtype, *given, per, shared_x, shared_gain)
         if shared_x:
             dx = dx.sum(axis=0)
     for shared in {shared_gain, shared_bias}:
@@ -190,6 +188,7 @@ _LOGDET = LineKernel(
         const T pivot = w[c * size + c];
         negative ^= (p != c) ^ (pivot < 0);
         total += log(fabs(pivot));
+        if (pivot == 0) break;
         for (I r = c + 1; r < size; ++r) {
             const T f = w[r * size + c] / pivot;
             for (I j = c; j < size; ++j) w[r * size + j] -= f * w[c * size + j];
@@ -218,6 +217,17 @@ def logdet(call: Call, x: Array, signed: bool) -> Array:
         return module_of(x).where(sign < 0, x.dtype.type("nan"), value) if signed else value  # type: ignore[no-any-return]
     y = into(call.out, (len(x),), x.dtype)
     _LOGDET(_whole(x), x.dtype, contiguous(x), empty(x.shape, x.dtype), y, size, signed)
+    return y
+
+
+def diagonal(dy: Array, size: int) -> Array:
+    """Matrices with one number each along the diagonal."""
+    y = empty((len(dy), size, size), dy.dtype)
+    body = (
+        "const long long j = i % (size * size); out = j % (size + 1) ? (T)0 : dy[i / (size * size)]"
+    )
+    if y.size:
+        elementwise("diagonal", "raw T dy, int64 size", "T out", body)(contiguous(dy), size, y)
     return y
 
 

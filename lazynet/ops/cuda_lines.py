@@ -227,7 +227,12 @@ def cut(x: Array, axes: tuple[int, ...]) -> tuple[Array, Lines, Shape, bool]:
 
 
 def reduce_axes(
-    kernel: LineKernel, call: Call, x: Array, axes: tuple[int, ...], *numbers: Any, dtype: Any = None
+    kernel: LineKernel,
+    call: Call,
+    x: Array,
+    axes: tuple[int, ...],
+    *numbers: Any,
+    dtype: Any = None,
 ) -> Array:
     """The result of a reduction over axes of the example."""
     x, lines, shape, _ = cut(x, axes)

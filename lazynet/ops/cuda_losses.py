@@ -19,7 +19,10 @@ _CROSS_ENTROPY = LineKernel(
     T total = 0;
     EACH { const T v = exp(x[at] - top); e[at] = v; total += v; }
     SUM(total)
-    if (ONE) { totals[line] = total; y[line] = log(total) + top - x[base + c[line * every + every - 1]]; }""",
+    if (ONE) {
+        totals[line] = total;
+        y[line] = log(total) + top - x[base + c[line * every + every - 1]];
+    }""",
 )  # fmt: skip
 _CROSS_ENTROPY_BACK = LineKernel(
     "cross_entropy_back", "const T* e, const T* totals, const I* c, const T* dy, T* dx, I every",

@@ -93,13 +93,13 @@ def pick(x: Array, at: Array, shared: bool, source: Shape, axis: int, out: Array
     return out
 
 
-def add_picked(
-    dy: Array, at: Array, shared: bool, source: Shape, axis: int, dx: Array
-) -> Array:
+def add_picked(dy: Array, at: Array, shared: bool, source: Shape, axis: int, dx: Array) -> Array:
     """The reverse: gradients of the same entry add up."""
     if dy.size:
         kernel = elementwise(
-            "add_picked", f"T dy, {_PICK_HEAD}", "raw T dx",
+            "add_picked",
+            f"T dy, {_PICK_HEAD}",
+            "raw T dx",
             f"{_PICK} const long long e = at[r * count + q]; "
             "if (e >= 0 && e < entries) atomicAdd(&dx[place], dy)",
         )
@@ -205,7 +205,7 @@ class Sliding:
 
     def maxima_back(self, x: Array, dy: Array) -> Array:
         """The gradient of x: that of a window goes to the first element that has its maximum."""
-        dx = module_of(x).zeros(x.shape, x.dtype)
+        dx: Array = module_of(x).zeros(x.shape, x.dtype)
         if dy.size:
             elementwise(
                 "max_pool_back", f"T dy, raw T x, {_SPATIAL}", "raw T dx",
@@ -214,21 +214,22 @@ class Sliding:
         return dx
 
 
-
 def checked_rows(table: Array, rows: Array, shared: bool, source: Shape, out: Any) -> Array:
     """Rows of a table by numbers that lie on the GPU too: NaN where there is no such row."""
     y = into(out, (len(rows), *source[1:]), table.dtype)
     if y.size:
         width = prod(source[1:])
+        size = 0 if shared else prod(source)
         elementwise(
-            "checked_rows", "raw T table, raw int64 rows, int64 count, int64 size, int64 width",
+            "checked_rows",
+            "raw T table, raw int64 rows, int64 count, int64 size, int64 width",
             "T out",
             """
             const long long r = i / width, row = rows[r];
             out = row >= 0 && row < count ? table[r * size + row * width + i % width]
                                           : (T)(0.0 / 0.0)
             """,
-        )(contiguous(table), contiguous(rows), source[0], 0 if shared else prod(source), width, y)  # fmt: skip
+        )(contiguous(table), contiguous(rows), source[0], size, width, y)
     return y
 
 
@@ -246,3 +247,46 @@ def window_sum(x: Array, n: int, before: int, out: Array) -> Array:
         given = (contiguous(x), x.shape[-1], out.shape[-1], n, before)
         elementwise("window_sum", head, "T out", body)(*given, out)
     return out
+
+
+MOST = 16
+"""Most arrays that one kernel puts together, or takes apart."""
+
+
+@lru_cache(maxsize=64)
+def _parts_kernel(count: int, together: bool) -> Any:
+    """A kernel over the elements of the whole, of which each part has some columns."""
+    sizes = ", ".join(f"int64 n{k}" for k in range(count))
+    arrays = ", ".join(f"raw T x{k}" for k in range(count))
+    code = ["const long long r = i / width; long long j = i % width;"]
+    for k in range(count):
+        part = f"x{k}[r * n{k} + j]"
+        move = f"whole = {part};" if together else f"{part} = whole;"
+        code.append(f"{'else ' if k else ''}if (j < n{k} || (j -= n{k}, false)) {{ {move} }}")
+    body = "\n".join(code)
+    if together:
+        return elementwise("concatenate", f"{arrays}, int64 width, {sizes}", "T whole", body)
+    return elementwise("split", f"T whole, int64 width, {sizes}", arrays, body)
+
+
+def _columns_of(shapes: list[Shape], axis: int) -> list[int]:
+    return [prod(shape[axis:]) for shape in shapes]
+
+
+def concatenate_rows(xs: Any, axis: int, out: Any) -> Array:
+    """Up to `MOST` arrays, one behind the other along an axis, in one launch."""
+    first = xs[0].shape
+    length = sum(x.shape[axis] for x in xs)
+    y = into(out, (*first[:axis], length, *first[axis + 1 :]), xs[0].dtype)
+    sizes = _columns_of([x.shape for x in xs], axis)
+    if y.size:
+        _parts_kernel(len(xs), True)(*[contiguous(x) for x in xs], sum(sizes), *sizes, y)
+    return y
+
+
+def split_rows(x: Array, axis: int, outs: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The reverse: fills `outs`, contiguous arrays."""
+    sizes = _columns_of([out.shape for out in outs], axis)
+    if x.size:
+        _parts_kernel(len(outs), False)(contiguous(x), sum(sizes), *sizes, *outs)
+    return outs

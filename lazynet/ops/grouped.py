@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import module_of, pick_rows, put_rows
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression, Leaf, adopt, node, record
 from lazynet.kinds import Array, Call, Kind, Op, Shape, Type
-from lazynet.backend import module_of, pick_rows, put_rows
 from lazynet.ops import cuda_losses
 from lazynet.ops.index import in_range
 from lazynet.ops.numeric import last_max, last_sum
@@ -67,7 +67,9 @@ class GroupedCrossEntropy(Op):
             if call.shared[1 + k]:
                 scores[...] = xs[start:stop] @ W.T
             else:
-                scores[...] = np.einsum("rnd,rd->rn", pick_rows(W, order[start:stop]), xs[start:stop])
+                scores[...] = np.einsum(
+                    "rnd,rd->rn", pick_rows(W, order[start:stop]), xs[start:stop]
+                )
             if self.bias:
                 b = weights[k + 1]
                 scores += b if call.shared[2 + k] else pick_rows(b, order[start:stop])
@@ -106,7 +108,9 @@ class GroupedCrossEntropy(Op):
             rows = order[start:stop]
             if call.needs[0]:
                 shared = call.shared[k]
-                dx[start:stop] = part @ W if shared else np.einsum("rn,rnd->rd", part, pick_rows(W, rows))
+                dx[start:stop] = (
+                    part @ W if shared else np.einsum("rn,rnd->rd", part, pick_rows(W, rows))
+                )
             if call.needs[k]:
                 if call.shared[k]:
                     gradients[k] = part.T @ xs[start:stop]

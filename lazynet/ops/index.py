@@ -17,12 +17,12 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from lazynet.backend import module_of, scatter_add
+from lazynet.backend.kernels import into
 from lazynet.deferred import TRACED_ROWS, Deferred, Integer, is_deferred
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record, unary
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, INT64, Array, Call, Shape
-from lazynet.backend.kernels import into
 from lazynet.ops import cuda_windows
 from lazynet.ops.elementwise import ready
 from lazynet.ops.shape import Rearrangement, one_axis, reshape, whole_number
@@ -166,11 +166,11 @@ class Window(Rearrangement):
         at, rows, shared = call.payload, call.rows, call.shared[0]
         shape = (rows, *self.shape(self.source))
         if type(x) is not np.ndarray:
-            y = into(call.out, shape, x.dtype)
             if not shared and rows > 1 and x.strides[0] == 0:
                 x, shared = x[0], True
             width = 0 if shared else prod(self.source)
-            return cuda_windows.window(x, at, width, self._axes(), y)
+            out = into(call.out, shape, x.dtype)
+            return cuda_windows.window(x, at, width, self._axes(), out)
         if not prod(shape):
             return np.zeros(shape, x.dtype)
         if not shared and rows > 1 and x.strides[0] == 0:

@@ -14,11 +14,10 @@ from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, known, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS, Array, Call, Op, Printed, Shape
-from lazynet.backend import module_of
 from lazynet.ops import cuda_linalg
 from lazynet.ops.contraction import (
-    added_product,
     ROW,
+    added_product,
     contract,
     contraction,
     multiply,
@@ -491,6 +490,8 @@ class Inverse(Op):
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         transposed = y.swapaxes(1, 2)
+        if type(y) is not np.ndarray:
+            return np.negative(transposed) @ dy @ transposed
         dx: Array = np.negative(transposed @ dy @ transposed)
         return dx
 
@@ -588,7 +589,9 @@ class Trace(Op):
         return np.trace(x, axis1=1, axis2=2)  # type: ignore[no-any-return]
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
-        dx: Array = dy[:, None, None] * module_of(dy).eye(self.n, dtype=dy.dtype)
+        if type(dy) is not np.ndarray:
+            return cuda_linalg.diagonal(dy, self.n)
+        dx: Array = dy[:, None, None] * np.eye(self.n, dtype=dy.dtype)
         return dx
 
 

@@ -27,7 +27,7 @@ def _take(table: Array, rows: Array, shared: bool, out: Array | None) -> Array:
     if type(table) is not np.ndarray:
         y = into(out, (len(rows), *table.shape[1 + (not shared) :]), table.dtype)
         if not shared:
-            return pick(table, rows[:, None], False, table.shape[1:], 0, y)
+            return pick(table, rows, False, table.shape[1:], 0, y)
         take_rows(table.reshape(len(table), -1), rows, y.reshape(len(rows), -1))
         return y
     if not shared:
@@ -53,7 +53,7 @@ def _dense_gradient(dy: Array, table_shape: Shape, rows: Array, shared: bool) ->
     """The gradient on a GPU, as an array; the rows may be on either side."""
     lead = () if shared else (len(dy),)
     dense: Array = module_of(dy).zeros((*lead, *table_shape), dy.dtype)
-    return add_picked(dy, rows[:, None], shared, table_shape, 0, dense)
+    return add_picked(dy, rows, shared, table_shape, 0, dense)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lazynet.backend.kernels import along
 from lazynet.backend import uninitialised
+from lazynet.backend.kernels import along
 from lazynet.convert import as_array
 from lazynet.deferred import TRACED_ROWS, is_deferred
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError

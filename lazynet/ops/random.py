@@ -71,7 +71,7 @@ class Dropout(Op):
         keys = beside(x, call.payload)
         out = into(out, x.shape, x.dtype)
         scale = 1 / (1 - self.p)
-        return cuda_random.dropout(keys, x, self._threshold(), scale, length, inner, out)  # type: ignore[no-any-return]
+        return cuda_random.dropout(keys, x, self._threshold(), scale, length, inner, out)
 
     def _threshold(self) -> int:
         return min(round(self.p * 2.0**32), 2**32 - 1)
@@ -133,7 +133,7 @@ class NormalSample(_Sample):
 
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
-            return cuda_random.normal(beside(call.out, call.payload), call.out)  # type: ignore[no-any-return]
+            return cuda_random.normal(beside(call.out, call.payload), call.out)
         z = normal_numbers(call.payload, width_of(self.example), self.precision)
         return z.reshape(call.rows, *self.example)
 
@@ -144,7 +144,7 @@ class UniformSample(_Sample):
 
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
-            return cuda_random.uniform(beside(call.out, call.payload), call.out)  # type: ignore[no-any-return]
+            return cuda_random.uniform(beside(call.out, call.payload), call.out)
         u = uniform_numbers(call.payload, width_of(self.example), self.precision)
         return u.reshape(call.rows, *self.example)
 
@@ -155,7 +155,7 @@ class GumbelSample(_Sample):
 
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
-            return cuda_random.gumbel(beside(call.out, call.payload), call.out)  # type: ignore[no-any-return]
+            return cuda_random.gumbel(beside(call.out, call.payload), call.out)
         g = gumbel_numbers(call.payload, width_of(self.example), self.precision)
         return g.reshape(call.rows, *self.example)
 
@@ -177,7 +177,7 @@ class BernoulliSample(_Sample):
         if type(p) is not np.ndarray:
             ones = (1,) * (call.out.ndim - p.ndim)
             given = (beside(p, call.payload), p.reshape(p.shape + ones), 1.0, call.out)
-            return cuda_random.bernoulli(*given)  # type: ignore[no-any-return]
+            return cuda_random.bernoulli(*given)
         # float64 resolves small probabilities; u < p never holds for 0 and always does for 1
         u = uniform_numbers(call.payload, width_of(self.example), np.float64)
         u = u.reshape(call.rows, *self.example)
@@ -197,7 +197,7 @@ class MaskSample(_Sample):
         if type(call.out) is not np.ndarray:
             keys = beside(call.out, call.payload)
             given = (keys, np.float64(self.p), self.scale, call.out)
-            return cuda_random.bernoulli(*given)  # type: ignore[no-any-return]
+            return cuda_random.bernoulli(*given)
         u = uniform_numbers(call.payload, width_of(self.example), np.float64)
         mask = np.less(u, self.p).reshape(call.rows, *self.example)
         y: Array = np.multiply(mask, self.precision.type(self.scale), dtype=self.precision)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lazynet.backend.kernels import along
 from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression, expression_list
@@ -322,14 +323,14 @@ class Cumsum(Op):
 
     def forward(self, call: Call, x: Array) -> Array:
         if type(x) is not np.ndarray:
-            lines = cuda_lines.along(x.shape, self.axis + 1)
+            lines = along(x.shape, self.axis + 1)
             return cuda_lines.running_sum(lines, x, call.out, False)
         return x.cumsum(axis=self.axis + 1, out=call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         axis = self.axis + 1
         if type(dy) is not np.ndarray:
-            return cuda_lines.running_sum(cuda_lines.along(dy.shape, axis), dy, None, True)
+            return cuda_lines.running_sum(along(dy.shape, axis), dy, None, True)
         return np.flip(np.flip(dy, axis).cumsum(axis=axis), axis)
 
 

@@ -238,9 +238,7 @@ class SquaredNormBatch(_BatchReduction):
     def backward(self, call: Call, dy: Array, y: Array, x: Array) -> Array:
         if type(x) is not np.ndarray:
             back = cuda_lines.NORM_BACK
-            return cuda_lines.segments_gradient(
-                back, x, segments_of(call), (x, y, dy), self.root
-            )
+            return cuda_lines.segments_gradient(back, x, segments_of(call), (x, y, dy), self.root)
         return np.multiply(x, spread(2 * dy, segments_of(call)))
 
 

@@ -16,6 +16,7 @@ from lazynet.errors import ArgumentError, DtypeError, RangeError, SettingError, 
 from lazynet.graph import Expression, record, record_several
 from lazynet.inputs import as_expression, expression_list
 from lazynet.kinds import FLOAT64, FLOATS, HOOKS, Array, Call, Op, RowRule, Shape
+from lazynet.ops.cuda_windows import MOST, concatenate_rows, split_rows
 from lazynet.shortcuts import Lists, cut, learn_cut
 
 
@@ -269,6 +270,8 @@ class Concatenate(Rearrangement):
         return (*first[:k], sum(self.sizes), *first[k + 1 :])
 
     def forward(self, call: Call, *xs: Array) -> Array:
+        if type(call.out) is not np.ndarray and len(xs) <= MOST:
+            return concatenate_rows(xs, self.axis + 1, call.out)
         return np.concatenate(xs, self.axis + 1, out=call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, *xs: Array) -> tuple[Array, ...]:
@@ -326,7 +329,10 @@ class Stack(Rearrangement):
         return (*first[: self.axis], len(xs), *first[self.axis :])
 
     def forward(self, call: Call, *xs: Array) -> Array:
-        return np.stack(xs, self.axis + 1, out=call.out)
+        k = self.axis + 1
+        if type(call.out) is not np.ndarray and len(xs) <= MOST:
+            return concatenate_rows([np.expand_dims(x, k) for x in xs], k, call.out)
+        return np.stack(xs, k, out=call.out)
 
     def backward(self, call: Call, dy: Array, y: Array, *xs: Array) -> tuple[Array, ...]:
         return tuple(np.moveaxis(dy, self.axis + 1, 0))
@@ -378,9 +384,13 @@ class Split(Rearrangement):
         return RowRule(columns=tuple(itertools.pairwise([0, *ends])))
 
     def forward(self, call: Call, x: Array) -> tuple[Array, ...]:
+        if type(x) is not np.ndarray and len(self.sizes) <= MOST:
+            return split_rows(x, self.axis + 1, call.out)
         return _parts(x, self.sizes, self.axis)
 
     def backward(self, call: Call, dy: tuple[Array, ...], y: tuple[Array, ...], x: Array) -> Array:
+        if type(dy[0]) is not np.ndarray and len(dy) <= MOST:
+            return concatenate_rows(dy, self.axis + 1, None)
         return np.concatenate(dy, self.axis + 1)
 
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lazynet.backend import beside
+from lazynet.backend.kernels import LineKernel, along, contiguous, empty, into
 from lazynet.errors import SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
 from lazynet.kinds import INT64, Array, Call, Op, Shape
-from lazynet.backend import beside
-from lazynet.backend.kernels import LineKernel, along, contiguous, empty, into
 from lazynet.ops import cuda_lines
 from lazynet.ops.index import all_in_range
 from lazynet.ops.numeric import last_max, last_sum
