@@ -119,9 +119,9 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     locate = payloads_of(graph) if evaluation.routine is None else None
     prepared = None
     if evaluation.mirror is not None:
-        rows = _find_externals(evaluation, graph)
-        prepared = prepare(evaluation, graph, locate, rows)
-        _copy_externals(evaluation, rows)
+        found = _find_externals(evaluation, graph)
+        prepared = prepare(evaluation, graph, locate, found)
+        _copy_externals(evaluation, found)
     elif graph.externals:
         if evaluation.routine is not None:
             _copy_few(evaluation, graph)
