@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from lazynet.backend import to_host
 from lazynet.dynet.expression import (
     Expression,
     as_number,
@@ -159,7 +160,7 @@ class Trainable(Expression, Generic[Leaf]):
 
     def undecayed(self, values: Array) -> Array:
         """A copy of some values as arrays show them."""
-        result = np.array(values, np.float64)
+        result = np.array(to_host(values), np.float64)
         if self.decay.factor != 1.0:
             result /= self.decay.factor
         return result
