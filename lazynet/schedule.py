@@ -15,6 +15,7 @@ import numpy as np
 
 from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
 from lazynet.collect import Graph, ranges, stable_order
+from lazynet.components import ranked
 from lazynet.kinds import Array, Kind
 from lazynet.tape import packed
 
@@ -180,27 +181,9 @@ def _ranks(size: int, pairs: Array) -> tuple[Array, Array]:
     key = (size, pairs.tobytes())
     found = _rank_cache.get(key)
     if found is None:
-        import networkx as nx  # on the first plan, not with the package: it is slow to import
-
-        graph = nx.DiGraph()
-        graph.add_nodes_from(range(size))
-        graph.add_edges_from(zip((pairs // size).tolist(), (pairs % size).tolist()))
-        condensed = nx.condensation(graph)
-        members = condensed.nodes(data="members")
-        earliest = {c: min(m) for c, m in members}
-        rank = np.empty(size, np.int64)
-        order = list(nx.lexicographical_topological_sort(condensed, key=earliest.__getitem__))
-        cyclic = np.zeros(len(order), bool)
-        for r, c in enumerate(order):
-            for k in members[c]:
-                rank[k] = r
-            cyclic[r] = len(members[c]) > 1
-        for a, b in graph.edges():
-            if a == b:
-                cyclic[rank[a]] = True
         if len(_rank_cache) >= 4096:
             _rank_cache.clear()
-        found = _rank_cache[key] = (rank, cyclic)
+        found = _rank_cache[key] = ranked(size, pairs)
     return found
 
 
