@@ -161,59 +161,49 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     """
     n = len(part.nodes)
     top = int(level.max()) + 1
-    slot_of = part.code * top + level
-    weight_of = (level / top) ** 4
-    arity_of = np.bincount(part.dst, minlength=n)
     uses = np.bincount(part.src, minlength=n)
-    total = size * top
-    numbers = np.array(range(max(total, int(depth.max()) + 2)), object)  # one object for each
-    slots: list[int] = numbers[slot_of].tolist()  # by kind and level
-    left: list[int] = np.bincount(slot_of, minlength=total).tolist()
-    coming = left.copy()  # of those left, the ones that do not wait yet
-    kind_at: list[int] = np.repeat(np.arange(size), top).tolist()
-    weight_at: list[float] = ((np.arange(total) % top / top) ** 4).tolist()
-    rest: list[float] = np.bincount(part.code, weight_of, minlength=size).tolist()
-    depths: list[int] = numbers[depth + 1].tolist()
-    # Distances are small numbers, which Python has ready; every index would be a new object.
-    backs: list[int] = (part.dst - part.src).tolist()
-    begins: list[int] = np.concatenate([[0], np.cumsum(arity_of)]).tolist()
+    weights: Array = (np.arange(top) / top) ** 4
+    weight_at: list[float] = weights.tolist()  # by level
+    rest: list[float] = np.bincount(part.code, weights[level], minlength=size).tolist()
+    # by kind and level, those that do not wait yet
+    coming: list[int] = np.bincount(part.code * top + level, minlength=size * top).tolist()
+    # Small numbers are objects that exist already; every index would be a new one.
+    kinds: list[int] = part.code.tolist()
+    levels: list[int] = level.tolist()
+    depths: list[int] = (depth + 1).tolist()
+    arities: list[int] = np.bincount(part.dst, minlength=n).tolist()
+    begins: list[int] = np.searchsorted(part.dst, np.arange(n)).tolist()
+    # Twice the distance, and 1 where the argument has no other use, as most have.
+    backs: list[int] = (2 * (part.dst - part.src) + (uses[part.src] == 1)).tolist()
     missing: list[int] = uses.tolist()
-    highest = [top * k + top - 1 for k in range(size)]
-    waiting: list[list[int]] = [[] for _ in range(size)]
+    highest = [top - 1] * size  # level of those that do not wait yet
+    peak = [0] * size  # level of those that wait
+    longest = [0] * size  # path up to one that waits
     share = [0.0] * size
-    longest = [0] * size
+    counted = [0] * size  # of those that wait, the ones in `peak`, `longest` and `share`
+    waiting: list[list[int]] = [[] for _ in range(size)]
     active: list[int] = []  # kinds with waiting nodes
     order: list[int] = []
     cuts: list[int] = []
-    k: i64
-    slot: i64
-    count: i64
-    below: i64
-    weight: float
     for i in np.flatnonzero(uses == 0).tolist():
-        slot = slots[i]
-        k = kind_at[slot]
-        line = waiting[k]
+        line = waiting[kinds[i]]
         if not line:
-            active.append(k)
+            active.append(kinds[i])
         line.append(i)
-        count = coming[slot]
-        coming[slot] = count - 1
-        weight = share[k]
-        share[k] = weight + weight_at[slot]
-        below = depths[i]
-        if below > longest[k]:
-            longest[k] = below
     while active:
         best: i64 = -1
         best_full = False
         most = -1.0
         for k in active:
+            line = waiting[k]
+            if counted[k] < len(line):
+                _count(k, top, line, levels, depths, weight_at, coming, counted, peak, longest, share)
             high: i64 = highest[k]
-            while left[high] == 0:
+            low: i64 = k * top
+            while high > 0 and coming[low + high] == 0:
                 high -= 1
             highest[k] = high
-            full = coming[high] == 0
+            full = peak[k] > high
             if best_full and not full:
                 continue
             urgency: float = longest[k] * (share[k] / rest[k] if rest[k] > share[k] else 1.0)
@@ -229,33 +219,64 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         waiting[best] = []
         rest[best] -= share[best]
         share[best] = 0.0
-        longest[best] = 0
+        longest[best] = peak[best] = counted[best] = 0
         for i in run:
-            u: i64 = i
-            slot = slots[u]
-            count = left[slot]
-            left[slot] = count - 1
-            e: i64 = begins[u]
-            end: i64 = begins[u + 1]
-            while e < end:
-                s: i64 = u - backs[e]
-                e += 1
-                count = missing[s]
-                missing[s] = count - 1
-                if count == 1:
-                    slot = slots[s]
-                    k = kind_at[slot]
-                    line = waiting[k]
+            arity: i64 = arities[i]
+            if arity:
+                e: i64 = begins[i]
+                end: i64 = e + arity
+                while e < end:
+                    back: i64 = backs[e]
+                    e += 1
+                    s: i64 = i - (back >> 1)
+                    if not back & 1:
+                        left: i64 = missing[s]
+                        if left > 1:
+                            missing[s] = left - 1
+                            continue
+                    kind = kinds[s]
+                    line = waiting[kind]
                     if not line:
-                        active.append(k)
+                        active.append(kind)
                     line.append(s)
-                    count = coming[slot]
-                    coming[slot] = count - 1
-                    weight = share[k]
-                    share[k] = weight + weight_at[slot]
-                    below = depths[s]
-                    if below > longest[k]:
-                        longest[k] = below
     nodes = part.nodes[packed(order)[::-1]]
     bounds = [n - c for c in reversed(cuts)] + [n]
     return [nodes[a:b] for a, b in itertools.pairwise(bounds)]
+
+
+def _count(
+    k: i64,
+    top: i64,
+    line: list[int],
+    levels: list[int],
+    depths: list[int],
+    weight_at: list[float],
+    coming: list[int],
+    counted: list[int],
+    peak: list[int],
+    longest: list[int],
+    share: list[float],
+) -> None:
+    """Enters the nodes that wait since this was last done into the sums of their kind."""
+    weight: float = share[k]
+    most: i64 = peak[k]
+    deepest: i64 = longest[k]
+    j: i64 = counted[k]
+    end: i64 = len(line)
+    while j < end:
+        i: i64 = line[j]
+        j += 1
+        level: i64 = levels[i]
+        slot: i64 = k * top + level
+        left: i64 = coming[slot]
+        coming[slot] = left - 1
+        weight += weight_at[level]
+        if level > most:
+            most = level
+        depth: i64 = depths[i]
+        if depth > deepest:
+            deepest = depth
+    share[k] = weight
+    peak[k] = most
+    longest[k] = deepest
+    counted[k] = end

@@ -22,8 +22,8 @@ from lazynet.tape import packed
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-_WHOLE = 0.75
-"""Share of a component's nodes beyond which a piece of it is not worth an agenda of its own."""
+_LARGE = 200_000
+"""Nodes times kinds from which on a cheap lower bound is tried before the exact one."""
 
 
 class Schedule:
@@ -94,7 +94,7 @@ def schedule(graph: Graph, autobatch: bool = True) -> Schedule:
         result.bounds = np.arange(len(nodes) + 1)
         result._lower_bound = len(nodes) + len(result.shared)
         return result
-    batches = _layout(part, kinds, refine=True)
+    batches = _layout(part)
     result.order = np.concatenate([np.zeros(0, np.int64), *batches])
     result.bounds = np.concatenate([[0], np.cumsum([len(b) for b in batches])]).astype(np.int64)
     result._graph = graph_codes = Graph()
@@ -196,19 +196,13 @@ def _kind_edges(part: Part, size: int) -> Array:
     return np.unique(pairs)
 
 
-def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
-    """Batches of a part, in order. `kinds` are given where its codes number them.
-
-    Without them the part is a component whose kinds were told apart; there are no batches then
-    if that did not make it fall to pieces, since nothing is to be gained.
-    """
+def _layout(part: Part) -> list[Array]:
+    """Batches of a part, in order."""
     if not len(part.nodes):
         return []
     code, size = compact(part.code)
     own = Part(part.nodes, code, part.src, part.dst)
     rank, cyclic = _ranks(size, _kind_edges(own, size))
-    if kinds is None and len(cyclic) == 1:
-        return []
     ranks = rank[code]
     welded = cyclic[ranks]
     depth = np.zeros(len(code), np.int64)
@@ -232,7 +226,7 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
     for r, end in enumerate(ends):
         chosen = layers[first:end]
         if cyclic[r] and len(chosen) > 1:
-            chosen = _component(part, own, ranks == r, chosen, depth, kinds, refine)
+            chosen = _component(own, ranks == r, chosen, depth)
         batches += chosen
         first = end
     return batches
@@ -261,45 +255,26 @@ def _depths(n: int, src: Array, dst: Array) -> Array:
     return packed(depth)
 
 
-def _component(
-    part: Part,
-    own: Part,
-    mask: Array,
-    layers: list[Array],
-    depth: Array,
-    kinds: list[Kind] | None,
-    refine: bool,
-) -> list[Array]:
+def _component(own: Part, mask: Array, layers: list[Array], depth: Array) -> list[Array]:
     """The smallest plan found for nodes whose kinds form a cycle; `layers` is the one by depth."""
     inner_depth = depth[mask]
-    if len(layers) == int(inner_depth.max()) + 1:
+    deepest = int(inner_depth.max()) + 1
+    if len(layers) == deepest:
         return layers  # one kind at each depth: the longest path needs every one of these batches
-    if not refine and len(inner_depth) > _WHOLE * len(mask):
-        return layers  # telling kinds apart did not fall it to pieces: the caller's agenda has them
     inner = own.pick(mask)
     inner.code, size = compact(inner.code)
-    deepest = int(inner_depth.max()) + 1
-    if len(layers) <= 2 * deepest and _certain(inner, inner_depth, size) == len(layers):
+    if (
+        len(inner_depth) * size > _LARGE
+        and len(layers) <= 2 * deepest
+        and _certain(inner, inner_depth, size) == len(layers)
+    ):
         return layers
     level, bound = same_kind_levels(inner, inner_depth, size)
-    best = layers
-    if refine and kinds is not None and len(best) > bound:
-        code = part.code[mask]
-        bare = np.array([not any(t.shared for t in k.args) for k in kinds], bool)[code]
-        finer = _refine(inner, code, bare) if bare.any() else code
-        for codes in (_refine(inner, finer, bare), finer) if bare.any() else ():
-            plan = _layout(Part(inner.nodes, codes, inner.src, inner.dst), None, refine=False)
-            if not plan:
-                break
-            if len(plan) < len(best):
-                best = plan
-            if len(best) == bound:
-                break
-    if len(best) > bound:
+    if len(layers) > bound:
         plan = agenda(inner, inner_depth, level, size)
-        if len(plan) < len(best):
-            best = plan
-    return best
+        if len(plan) < len(layers):
+            return plan
+    return layers
 
 
 def _certain(part: Part, depth: Array, size: int) -> int:
@@ -344,24 +319,6 @@ def _bound(part: Part) -> int:
         depth = _depths(len(inner.nodes), inner.src, inner.dst)
         total += same_kind_levels(inner, depth, count)[1]
     return total
-
-
-def _refine(part: Part, code: Array, bare: Array) -> Array:
-    """Finer codes: parameter-free kinds told apart by the kinds that feed them.
-
-    Such a kind (a `tanh` in the head and in the recurrence) welds components together that have
-    nothing else in common.
-    """
-    top = int(code.max()) + 1
-    # a sum of mixed products tells sets of feeding kinds apart; should two collide, they are
-    # merely not told apart
-    mixed = (code[part.src] + 1) * 0x9E3779B97F & 0xFFFFFFF
-    feeds = np.bincount(part.dst, mixed, minlength=len(code)).astype(np.int64)
-    finer = np.where(bare, feeds * top + code, code)
-    short = compact((finer * 0x2545F4914F6CDD1D >> 40) & 0xFFFF)[0]
-    same = np.empty(len(code), np.int64)
-    same[short] = finer
-    return short if (same[short] == finer).all() else compact(finer)[0]
 
 
 def split_by_shared(graph: Graph, plan: Schedule, code: Array, starts: Array, args: Array) -> Array:
