@@ -12,15 +12,15 @@ import numpy as np
 
 from lazynet.collect import stable_order
 from lazynet.kinds import Array
-from lazynet.tape import packed, unique
+from lazynet.tape import packed, small, unique
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
 _CELLS = 32_000_000
 """Entries of the table of same-kind levels held at once (128 MB)."""
-_NARROW = 12
-"""Nodes of one depth from which on array operations are faster than a loop."""
+_NARROW = 220
+"""Nodes of one depth, times kinds and 16, from which on array operations beat a loop."""
 
 
 class Part:
@@ -70,7 +70,7 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
     deepest = int(depth.max())
     if size == 1:
         return depth + 1, deepest + 1
-    if n < _NARROW * (deepest + 1):
+    if n * (size + 16) < _NARROW * (deepest + 1):
         return _levels_one_by_one(part, size)
     level = np.ones(n, np.int64)
     arity = np.bincount(part.dst, minlength=n)
@@ -94,12 +94,15 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
     code = part.code[by_depth]
     wide = max(1, _CELLS // n)
     counting: type = np.int16 if deepest < 32_000 else np.int32
+    mine = np.arange(n)
     for low in range(0, size, wide):
         columns = min(size, low + wide) - low
-        mine = np.flatnonzero((code >= low) & (code < low + columns))
-        own: Array = np.zeros((n, columns), counting)
-        own[mine, code[mine] - low] = 1
-        table = own.copy()
+        if columns < size:
+            mine = np.flatnonzero((code >= low) & (code < low + columns))
+        cells = mine * columns + (code.take(mine) - low)
+        flat: Array = np.zeros(n * columns, counting)
+        flat[cells] = 1
+        table = flat.reshape(n, columns)
         for d in range(1, deepest + 1):
             a, b = node_bounds[d], node_bounds[d + 1]
             rows = table[a:b]
@@ -111,7 +114,7 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
                 part_of = best if e - c == len(best) else best[: e - c]
                 np.maximum(part_of, table.take(sources[position][c:e], 0), out=part_of)
             np.add(rows, best, out=rows)
-        level[by_depth[mine]] = table[mine, code[mine] - low]
+        level[by_depth.take(mine)] = flat.take(cells)
     longest = np.zeros(size, np.int64)
     np.maximum.at(longest, part.code, level)
     return level, int(longest.sum())
@@ -167,14 +170,14 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     rest: list[float] = np.bincount(part.code, weights[level], minlength=size).tolist()
     # by kind and level, those that do not wait yet
     coming: list[int] = np.bincount(part.code * top + level, minlength=size * top).tolist()
-    # Small numbers are objects that exist already; every index would be a new one.
-    kinds: list[int] = part.code.tolist()
-    levels: list[int] = level.tolist()
-    depths: list[int] = (depth + 1).tolist()
-    arities: list[int] = np.bincount(part.dst, minlength=n).tolist()
-    begins: list[int] = np.searchsorted(part.dst, np.arange(n)).tolist()
+    kinds, far_kinds = small(part.code)
+    levels = small(level)
+    depths = small(depth + 1)
+    arity = np.bincount(part.dst, minlength=n)
+    arities, far_arities = small(arity)
+    begins: list[int] = (np.cumsum(arity) - arity).tolist()
     # Twice the distance, and 1 where the argument has no other use, as most have.
-    backs: list[int] = (2 * (part.dst - part.src) + (uses[part.src] == 1)).tolist()
+    backs, far_backs = small(2 * (part.dst - part.src) + (uses[part.src] == 1))
     missing: list[int] = uses.tolist()
     highest = [top - 1] * size  # level of those that do not wait yet
     peak = [0] * size  # level of those that wait
@@ -185,10 +188,14 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     active: list[int] = []  # kinds with waiting nodes
     order: list[int] = []
     cuts: list[int] = []
+    k: i64
     for i in np.flatnonzero(uses == 0).tolist():
-        line = waiting[kinds[i]]
+        k = kinds[i]
+        if k == 255:
+            k = far_kinds[i]
+        line = waiting[k]
         if not line:
-            active.append(kinds[i])
+            active.append(k)
         line.append(i)
     while active:
         best: i64 = -1
@@ -221,23 +228,30 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         share[best] = 0.0
         longest[best] = peak[best] = counted[best] = 0
         for i in run:
-            arity: i64 = arities[i]
-            if arity:
-                e: i64 = begins[i]
-                end: i64 = e + arity
+            u: i64 = i
+            count: i64 = arities[u]
+            if count:
+                if count == 255:
+                    count = far_arities[u]
+                e: i64 = begins[u]
+                end: i64 = e + count
                 while e < end:
                     back: i64 = backs[e]
+                    if back == 255:
+                        back = far_backs[e]
                     e += 1
-                    s: i64 = i - (back >> 1)
+                    s: i64 = u - (back >> 1)
                     if not back & 1:
                         left: i64 = missing[s]
                         if left > 1:
                             missing[s] = left - 1
                             continue
-                    kind = kinds[s]
-                    line = waiting[kind]
+                    k = kinds[s]
+                    if k == 255:
+                        k = far_kinds[s]
+                    line = waiting[k]
                     if not line:
-                        active.append(kind)
+                        active.append(k)
                     line.append(s)
     nodes = part.nodes[packed(order)[::-1]]
     bounds = [n - c for c in reversed(cuts)] + [n]
@@ -248,8 +262,8 @@ def _count(
     k: i64,
     top: i64,
     line: list[int],
-    levels: list[int],
-    depths: list[int],
+    levels: tuple[bytes, list[int]],
+    depths: tuple[bytes, list[int]],
     weight_at: list[float],
     coming: list[int],
     counted: list[int],
@@ -258,6 +272,8 @@ def _count(
     share: list[float],
 ) -> None:
     """Enters the nodes that wait since this was last done into the sums of their kind."""
+    near_levels, far_levels = levels
+    near_depths, far_depths = depths
     weight: float = share[k]
     most: i64 = peak[k]
     deepest: i64 = longest[k]
@@ -266,14 +282,18 @@ def _count(
     while j < end:
         i: i64 = line[j]
         j += 1
-        level: i64 = levels[i]
+        level: i64 = near_levels[i]
+        if level == 255:
+            level = far_levels[i]
         slot: i64 = k * top + level
         left: i64 = coming[slot]
         coming[slot] = left - 1
         weight += weight_at[level]
         if level > most:
             most = level
-        depth: i64 = depths[i]
+        depth: i64 = near_depths[i]
+        if depth == 255:
+            depth = far_depths[i]
         if depth > deepest:
             deepest = depth
     share[k] = weight

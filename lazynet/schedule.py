@@ -17,7 +17,7 @@ from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
 from lazynet.collect import Graph, ranges, stable_order
 from lazynet.components import ranked
 from lazynet.kinds import Array, Kind
-from lazynet.tape import packed
+from lazynet.tape import packed, small
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -235,19 +235,26 @@ def _layout(part: Part) -> list[Array]:
 def _depths(n: int, src: Array, dst: Array) -> Array:
     """Longest path to each node along these edges, which are sorted by their end."""
     depth = [0] * n
-    # Distances are small numbers, which Python has ready; every index would be a new object.
-    steps: list[int] = np.diff(dst, prepend=0).tolist()
-    backs: list[int] = (dst - src).tolist()
+    steps, far_steps = small(np.diff(dst, prepend=0))
+    backs, far_backs = small(dst - src)
     d: i64 = 0
     deepest: i64 = 0
-    for e in range(len(steps)):
+    e: i64 = 0
+    end: i64 = len(steps)
+    while e < end:
         step: i64 = steps[e]
         if step:
+            if step == 255:
+                step = far_steps[e]
             if deepest:
                 depth[d] = deepest
                 deepest = 0
             d += step
-        below: i64 = depth[d - backs[e]] + 1
+        back: i64 = backs[e]
+        if back == 255:
+            back = far_backs[e]
+        e += 1
+        below: i64 = depth[d - back] + 1
         if below > deepest:
             deepest = below
     if deepest:
@@ -289,17 +296,23 @@ def _certain(part: Part, depth: Array, size: int) -> int:
     marks = [False] * n
     for i in deepest.tolist():
         marks[i] = True
-    arities: list[int] = np.bincount(part.dst, minlength=n).tolist()
-    backs: list[int] = (part.dst - part.src).tolist()
+    arities, far_arities = small(np.bincount(part.dst, minlength=n))
+    backs, far_backs = small(part.dst - part.src)
     e: i64 = len(backs)
     u: i64 = n
     while u > 0:
         u -= 1
-        begin: i64 = e - arities[u]
+        count: i64 = arities[u]
+        if count == 255:
+            count = far_arities[u]
+        begin: i64 = e - count
         if marks[u]:
             while e > begin:
                 e -= 1
-                marks[u - backs[e]] = True
+                back: i64 = backs[e]
+                if back == 255:
+                    back = far_backs[e]
+                marks[u - back] = True
         e = begin
     marked = np.frombuffer(bytes(marks), bool)
     return same_kind_levels(part.pick(marked), depth[marked], size)[1]
