@@ -6,10 +6,14 @@ Reference: Tarjan, Depth-First Search and Linear Graph Algorithms, SIAM J. Compu
 from __future__ import annotations
 
 import heapq
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lazynet.kinds import Array
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 
 def ranked(size: int, edges: Array) -> tuple[Array, Array]:
@@ -51,6 +55,35 @@ def ranked(size: int, edges: Array) -> tuple[Array, Array]:
                         heapq.heappush(ready, other)
         cyclic.append(cycle[c])
     return np.array(rank, np.int64), np.array(cyclic, bool)
+
+
+def sequence(size: int, edges: Array) -> list[int]:
+    """The nodes, each after those with edges to it; without those on or behind a cycle.
+
+    Args:
+        size: Number of nodes.
+        edges: ``a * size + b`` for each edge from a to b, ascending and distinct.
+    """
+    ends = edges % max(size, 1)
+    starts: list[int] = np.searchsorted(edges, np.arange(size + 1) * size).tolist()
+    targets: list[int] = ends.tolist()
+    incoming = np.bincount(ends, minlength=size)
+    missing: list[int] = incoming.tolist()
+    found: list[int] = np.flatnonzero(incoming == 0).tolist()
+    position: i64 = 0
+    while position < len(found):
+        a: i64 = found[position]
+        position += 1
+        e: i64 = starts[a]
+        end: i64 = starts[a + 1]
+        while e < end:
+            b = targets[e]
+            e += 1
+            left: i64 = missing[b]
+            missing[b] = left - 1
+            if left == 1:
+                found.append(b)
+    return found
 
 
 def _components(size: int, starts: list[int], targets: list[int]) -> list[int]:

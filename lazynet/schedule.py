@@ -15,7 +15,7 @@ import numpy as np
 
 from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
 from lazynet.collect import Graph, ranges, stable_order
-from lazynet.components import ranked
+from lazynet.components import ranked, sequence
 from lazynet.kinds import Array, Kind
 from lazynet.tape import packed, small
 
@@ -187,8 +187,9 @@ def _ranks(size: int, pairs: Array) -> tuple[Array, Array]:
     return found
 
 
-def _kind_edges(part: Part, size: int) -> Array:
-    pairs = part.code.take(part.src) * size + part.code.take(part.dst)
+def _pairs(code: Array, part: Part, size: int) -> Array:
+    """The distinct edges between codes: ``a * size + b`` for one from a to b, ascending."""
+    pairs = code.take(part.src) * size + code.take(part.dst)
     if size <= 2048:
         present = np.zeros(size * size, bool)
         present[pairs] = True
@@ -202,7 +203,7 @@ def _layout(part: Part) -> list[Array]:
         return []
     code, size = compact(part.code)
     own = Part(part.nodes, code, part.src, part.dst)
-    rank, cyclic = _ranks(size, _kind_edges(own, size))
+    rank, cyclic = _ranks(size, _pairs(code, own, size))
     ranks = rank[code]
     welded = cyclic[ranks]
     depth = np.zeros(len(code), np.int64)
@@ -277,11 +278,28 @@ def _component(own: Part, mask: Array, layers: list[Array], depth: Array) -> lis
     ):
         return layers
     level, bound = same_kind_levels(inner, inner_depth, size)
-    if len(layers) > bound:
+    if len(layers) == bound:
+        return layers
+    plan = _by_level(inner, level)
+    if not plan:
         plan = agenda(inner, inner_depth, level, size)
-        if len(plan) < len(layers):
-            return plan
-    return layers
+    return plan if len(plan) < len(layers) else layers
+
+
+def _by_level(part: Part, level: Array) -> list[Array]:
+    """One batch for each kind and level, which is as few as there can be; none where they depend
+    on one another in a cycle."""
+    group, size = compact(part.code * (int(level.max()) + 1) + level)
+    groups = sequence(size, _pairs(group, part, size))
+    if len(groups) < size:
+        return []
+    rank = np.empty(size, np.int64)
+    rank[groups] = np.arange(size)
+    ranks = rank.take(group)
+    order = stable_order(ranks)
+    nodes = part.nodes[order]
+    bounds = [0, *np.cumsum(np.bincount(ranks)).tolist()]
+    return [nodes[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def _certain(part: Part, depth: Array, size: int) -> int:
@@ -321,7 +339,7 @@ def _certain(part: Part, depth: Array, size: int) -> int:
 def _bound(part: Part) -> int:
     code, size = compact(part.code)
     own = Part(part.nodes, code, part.src, part.dst)
-    rank, cyclic = _ranks(size, _kind_edges(own, size))
+    rank, cyclic = _ranks(size, _pairs(code, own, size))
     total = 0
     for r in range(len(cyclic)):
         if not cyclic[r]:

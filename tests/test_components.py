@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from lazynet.components import ranked
+from lazynet.components import ranked, sequence
 
 
 def expected(size: int, pairs: list[tuple[int, int]]) -> tuple[list[int], list[bool]]:
@@ -42,6 +42,26 @@ def test_random_graphs(seed: int) -> None:
         assert found(size, pairs) == expected(size, pairs)
         several += 1 < len(found(size, pairs)[1]) < size
     assert several > 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sequences_of_random_graphs(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    whole = 0
+    for _ in range(60):
+        size = int(rng.integers(1, 30))
+        edges = np.unique(rng.integers(size * size, size=int(rng.integers(0, 2 * size))))
+        pairs = [(int(e) // size, int(e) % size) for e in edges]
+        graph = nx.DiGraph(pairs)
+        order = sequence(size, edges)
+        cycles = {a for c in nx.strongly_connected_components(graph) if len(c) > 1 for a in c}
+        cycles |= {a for a, b in pairs if a == b}
+        behind = {b for a in cycles for b in nx.descendants(graph, a)} | cycles
+        assert sorted(order) == sorted(set(range(size)) - behind)
+        place = {a: k for k, a in enumerate(order)}
+        assert all(place[a] < place[b] for a, b in pairs if b in place)
+        whole += not cycles
+    assert 5 < whole < 55
 
 
 def test_small_cases() -> None:
