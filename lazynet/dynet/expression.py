@@ -464,7 +464,15 @@ def last_gradients(x: Expression) -> dict[Leaf, Array]:
 
 def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
     """Compute several expressions in one batched run."""
-    nodes = nodes_of(list(exps), "forward")
+    _forward(exps, recalculate, "forward")
+
+
+def _forward(exps: Any, recalculate: bool, name: str) -> None:
+    try:
+        xs = list(exps)
+    except TypeError:
+        raise TypeError(f"{name}: got {short(exps)}; it takes a list of expressions") from None
+    nodes = nodes_of(xs, name)
     if recalculate:
         invalidate()
     compute(nodes)
@@ -472,13 +480,13 @@ def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
 
 def values(exps: Sequence[Expression], recalculate: bool = False) -> list[Any]:
     """The values of several expressions, as `Expression.value` gives them, in one batched run."""
-    forward(exps, recalculate)
+    _forward(exps, recalculate, "values")
     return [e.value() for e in exps]
 
 
 def npvalues(exps: Sequence[Expression], recalculate: bool = False) -> list[Array]:
     """The arrays of several expressions, as `Expression.npvalue` gives them, in one batched run."""
-    forward(exps, recalculate)
+    _forward(exps, recalculate, "npvalues")
     return [e.npvalue() for e in exps]
 
 
