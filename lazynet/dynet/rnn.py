@@ -563,7 +563,7 @@ class FastLSTMBuilder(_RNNBuilder):
 
     def set_dropout(self, f: float) -> None:
         """Accepted and without effect, as in DyNet; a warning says so."""
-        if self._rate(f):
+        if _rate(f, "FastLSTMBuilder.set_dropout"):
             warnings.warn(
                 "FastLSTMBuilder.set_dropout has no effect, as in DyNet; use CoupledLSTMBuilder or "
                 "VanillaLSTMBuilder for dropout",

@@ -1,15 +1,14 @@
 """Bad input to everything that is public: an exception that names the call, and nothing worse.
 
-Every function, class and method has a line in `CALLS` that says what kind of argument stands where.
+Every function, class and method has a line in `CALLS` that says what kinds of arguments it has.
 A kind has one good value and many bad ones. The good call must run; then each argument in turn is
-replaced by each bad value of its kind, which must raise an exception whose message holds the name of
-the call; after all that the good call must still run. Most of these calls end the wheel's process,
-or give a result.
+replaced by each bad value of its kind, which must raise an exception whose message holds the name
+of the call; after all that the good call must still run. Most of these calls end the wheel's
+process, or give a result.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -346,7 +345,9 @@ CALLS: dict[str, str] = {
     "vanilla_lstm_gates": "v v4 gate_weights gate_weights wide factor",
     "vanilla_lstm_gates_concat": "one_vector v4 gate_weights gate_weights wide factor",
     "vanilla_lstm_gates_dropout": "v v4 gate_weights gate_weights wide v4 v4 factor",
-    "vanilla_lstm_gates_dropout_concat": "one_vector v4 gate_weights gate_weights wide v4 v4 factor",
+    "vanilla_lstm_gates_dropout_concat": (
+        "one_vector v4 gate_weights gate_weights wide v4 v4 factor"
+    ),
     "vanilla_lstm_h": "v wide",
     "vecInput": "size device",
     "weight_norm": "v s",
