@@ -38,6 +38,7 @@ test-dynet: export DYNET_PYTHON = $(abspath $(VENV)-dynet/bin/python)
 test-dynet: $(VENV)-dynet/.dynet $(VENV)/.test
 	$(VENV)-dynet/bin/python tests/dynet/record.py --check
 	$(VENV)-dynet/bin/python tests/dynet/record_programs.py --check
+	$(VENV)-dynet/bin/python tests/dynet/record_api.py --check
 	$(run) -m pytest tests/dynet/test_files.py $(ARGS)
 
 # What a node costs in the compiled package.

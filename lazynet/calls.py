@@ -307,7 +307,6 @@ def fast_layers(
     if not modes.fuse or modes.debug or LOCAL.tape.trace is not None:
         return None
     training = modes.training
-    tape = LOCAL.tape
     results: list[tuple[Expression, ...]] = []
     for k in range(len(callers)):
         caller = callers[k]
@@ -315,8 +314,8 @@ def fast_layers(
         more: tuple[Expression, ...] = further[k]
         recent = caller.recent
         result: Any = None
-        if recent is not None and recent.training == training and tape.sealed == 0:
-            result = _repeated(recent, tape, x, state, more, modes)
+        if recent is not None and recent.training == training:
+            result = _repeated(recent, x, state, more, modes)
         if result is None:
             table = caller.training if training else caller.evaluating
             args = (x, *state, *more)
@@ -324,7 +323,6 @@ def fast_layers(
             if result is None:
                 return None
             caller.recent = _recent(table, args, training)
-            tape = LOCAL.tape
         parts: tuple[Expression, ...] = result
         results.append(parts)
         x = parts[len(parts) - 1]
@@ -333,32 +331,44 @@ def fast_layers(
 
 def _repeated(
     recent: Recent,
-    tape: Tape,
     x: Expression,
     state: tuple[Expression, ...],
     more: tuple[Expression, ...],
     modes: Modes,
 ) -> Any:
-    """Record a step like the last one, from what lies on this tape; None for any other."""
+    """Record a step like the last one; None for any other."""
     ids = recent.ids
     before = len(state)
     if len(ids) != 1 + before + len(more):
         return None
+    tape = LOCAL.tape
     indices: list[int] = []
     rows = -1
+    own = False
+    foreign = False
     for i in range(len(ids)):
         a = x if i == 0 else state[i - 1] if i <= before else more[i - before - 1]
-        if type(a) is not Expression or a.tape is not tape:
+        if type(a) is not Expression:
             return None
-        n = tape.rows[a.index]
-        t = tape.kinds[a.index].type.id
+        source = a.tape
+        n = source.rows[a.index]
+        t = source.kinds[a.index].type.id
         if ids[i] != (t if n == -1 else -t):
             return None
         if n != -1 and n != rows:
             if rows != -1:
                 return None
             rows = n
+        if source is tape:
+            own = True
+        else:
+            foreign = True
         indices.append(a.index)
+    if not own or tape.sealed != 0:
+        tape = tape_for_input()
+        foreign = True
+    if foreign:
+        indices = [adopt(tape, a) for a in (x, *state, *more)]
     return append(tape, recent.program, indices, rows, None, modes)
 
 

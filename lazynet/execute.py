@@ -27,6 +27,7 @@ from lazynet.payloads import assemble, payloads_of
 from lazynet.pieces import gather, pieces_of
 from lazynet.stages import stage_key, stages_of
 from lazynet.tape import LOCAL
+from lazynet.timing import FORWARD, TIMING
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -269,7 +270,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     if layout.runs is None:
         layout.runs = find_runs(layout)
     done = 0
-    for run in layout.runs:
+    for run in layout.runs if TIMING.timer is None else ():
         history |= _run_singly(evaluation, graph, locate, frozen, done, run.first)
         done = run.end
         if _run_chain(evaluation, run, locate):
@@ -289,11 +290,13 @@ def _run_singly(
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
     for step in evaluation.layout.steps[first:end]:
+        began = TIMING.now()
         try:
             call, args = _run(evaluation, step, locate)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
+        TIMING.add(FORWARD, step.kind, step.rows, began)
         if _flows(step, frozen):
             history = True
             evaluation.calls.append(call)

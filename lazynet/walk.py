@@ -31,6 +31,7 @@ from lazynet.sheet import (
     view,
 )
 from lazynet.stages import stage_key
+from lazynet.timing import BACKWARD, SHARED_GRADIENTS, TIMING
 from lazynet.whole import find_writes, mark_reached, put_pieces, target, write
 
 Seed = tuple[Evaluation, int]
@@ -232,7 +233,7 @@ class Walk:
         while k:
             if runs and runs[-1].end == k:
                 run = runs.pop()
-                if sheet.writes is not None:
+                if sheet.writes is not None and TIMING.timer is None:
                     self._run(sheet, run)
                     k = run.first
                     continue
@@ -295,6 +296,13 @@ class Walk:
         return deferred
 
     def _step(
+        self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
+    ) -> None:
+        began = TIMING.now()
+        self._batch(sheet, k, step, needs, selected)
+        TIMING.add(BACKWARD, step.kind, step.rows if selected is None else len(selected), began)
+
+    def _batch(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
     ) -> None:
         if step.op.staged:
@@ -372,6 +380,7 @@ class Walk:
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
         for (kind, _), runs in sheet.ran.items():
+            began = TIMING.now()
             step = steps[runs[0][0]]
             needs = tuple(
                 [a.mode == SHARED and sheet.shared_needed.get(a.start, False) for a in step.args]
@@ -386,11 +395,15 @@ class Walk:
                     if not kind.op.shares:
                         dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
                     _add(sheet.shared_gradients, argument.start, dx)
+            TIMING.add(SHARED_GRADIENTS, kind, call.rows, began)
         for key, back in sheet.stages.items():
+            began = TIMING.now()
             op: Any = key[0].op
-            for number, gradient in zip(evaluation.stages[key].shared, op.finish(back)):
+            stage = evaluation.stages[key]
+            for number, gradient in zip(stage.shared, op.finish(back)):
                 if gradient is not None:
                     _add(sheet.shared_gradients, number, gradient)
+            TIMING.add(SHARED_GRADIENTS, key[0], stage.rows, began)
         for number, kind, arg_numbers in reversed(evaluation.layout.shared):
             dy_shared = sheet.shared_gradients.get(number)
             if dy_shared is None or number in evaluation.frozen or not kind.op.differentiable:

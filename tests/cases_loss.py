@@ -10,6 +10,7 @@ from contract import Case
 from scipy.special import expit, gammaln
 
 import lazynet as ln
+from lazynet.ops.grouped import GroupedCrossEntropy, grouped_cross_entropy
 from lazynet.ops.loss import (
     L1,
     BinaryCrossEntropy,
@@ -70,7 +71,35 @@ def _pair(
     ]
 
 
+def _grouped(x: Any, *weights: Any, g: int, c: int, bias: bool, **_: Any) -> Any:
+    z = weights[g * (1 + bias)] @ x
+    if bias:
+        z = z + weights[g * 2 + 1]
+    if len(z) == 1:
+        z = np.array([z[0], 0])
+    return -np.log(np.exp(z[c]) / np.exp(z).sum())
+
+
+def _call_grouped(x: Any, *weights: Any, g: int, c: int, bias: bool) -> Any:
+    if bias:
+        return grouped_cross_entropy(x, weights[::2], weights[1::2], g, c)
+    return grouped_cross_entropy(x, weights, None, g, c)
+
+
 CASES = [
+    *[
+        Case(
+            name=f"grouped_cross_entropy, group {g}, class {c}, bias {bias}",
+            function=_call_grouped,
+            shapes=[(3,)] + [s for n in (4, 1, 2) for s in ([(n, 3), (n,)] if bias else [(n, 3)])],
+            reference=_grouped,
+            ops=(GroupedCrossEntropy,),
+            shared_args=(1, 2, 4) if bias else (1, 2),
+            kwargs={"g": g, "c": c, "bias": bias},
+        )
+        for bias in (False, True)
+        for g, c in ((0, 3), (1, 0), (1, 1), (2, 1))
+    ],
     *[
         Case(
             name=f"{name} ({n},) class {c} {kwargs or ''}".strip(),

@@ -17,8 +17,8 @@ import lazynet as ln
 ROOT = Path(ln.__file__).parent
 ORDER = (
     "errors native modes deferred backend kinds staged leaves convert tape graph randomness calls"
-    " shortcuts inputs collect agenda schedule layout chains payloads pieces stages execute sheet"
-    " whole walk differentiate revise plan init files parameters ops fuse nn optim gradcheck"
+    " shortcuts inputs collect agenda schedule layout chains payloads pieces stages timing execute"
+    " sheet whole walk differentiate revise plan init files parameters ops fuse nn optim gradcheck"
     " together dynet inspect"
 ).split()
 """A module imports only what stands to its left."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.dynet import files
+from lazynet.dynet.config import checked_device, settings
 from lazynet.dynet.expression import as_number, short
 from lazynet.dynet.initializers import initial_values, numbers
 from lazynet.dynet.parameters import Decay, LookupParameters, Parameters
@@ -42,7 +43,7 @@ class ParameterCollection:
             raise TypeError(
                 f"ParameterCollection: got parent={short(parent)}; it takes a ParameterCollection"
             )
-        self._start("/", Engine(), [], Decay(0.0), set())
+        self._start("/", Engine(), [], Decay(settings().weight_decay), set())
 
     def _start(
         self,
@@ -98,12 +99,12 @@ class ParameterCollection:
                 "saxe"), a number, or an array, which the parameter gets the shape of;
                 GlorotInitializer if there is none.
             name: Its name; a number is added where it is taken.
-            device: Accepted for old programs.
+            device: "" or "CPU".
             scale: Bound of "uniform".
             mean: Mean of "normal".
             std: Standard deviation of "normal".
         """
-        _check_device(device, "add_parameters")
+        checked_device(device, "add_parameters")
         shape = _dimensions(dim, "add_parameters")
         values = initial_values("add_parameters", init, shape, False, scale, mean, std)
         own = self._unique(name, "", "add_parameters")
@@ -125,12 +126,12 @@ class ParameterCollection:
             dim: Number of rows, then the dimensions of a row.
             init: As for `add_parameters`.
             name: Its name; a number is added where it is taken.
-            device: Accepted for old programs.
+            device: "" or "CPU".
             scale: Bound of "uniform".
             mean: Mean of "normal".
             std: Standard deviation of "normal".
         """
-        _check_device(device, "add_lookup_parameters")
+        checked_device(device, "add_lookup_parameters")
         shape = _dimensions(dim, "add_lookup_parameters")
         if not isinstance(dim, (tuple, list)):
             shape = (*shape, 1)
@@ -143,7 +144,7 @@ class ParameterCollection:
     def parameters_from_numpy(self, array: Any, name: str = "", device: str = "") -> Parameters:
         """Make a parameter with the shape and values of an array."""
         values = numbers(array, "parameters_from_numpy")
-        _check_device(device, "parameters_from_numpy")
+        checked_device(device, "parameters_from_numpy")
         own = self._unique(name, "", "parameters_from_numpy")
         return self._parameter(values, own, self._path + own)
 
@@ -152,7 +153,7 @@ class ParameterCollection:
     ) -> LookupParameters:
         """Make a table with the shape and values of an array, the rows along its first axis."""
         values = numbers(array, "lookup_parameters_from_numpy")
-        _check_device(device, "lookup_parameters_from_numpy")
+        checked_device(device, "lookup_parameters_from_numpy")
         if not values.ndim:
             raise ValueError(
                 f"lookup_parameters_from_numpy: got {short(array)}; it takes an array with rows"
@@ -330,10 +331,3 @@ def _dimensions(dim: Any, role: str) -> tuple[int, ...]:
             raise ValueError(f"{role}: got dimensions {short(dim)}; they must be at least 0")
         result.append(number)
     return tuple(result)
-
-
-def _check_device(device: Any, role: str) -> None:
-    if not isinstance(device, str):
-        raise TypeError(f"{role}: got device={device!r}; it must be a text")
-    if device not in ("", "CPU"):
-        raise RuntimeError(f"{role}: got device={device!r}; there is only 'CPU'")

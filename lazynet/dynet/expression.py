@@ -213,6 +213,12 @@ class Expression:
             return NotImplemented
         return wrap(truncated(checked(self, "**").node ** number))
 
+    def __rpow__(self, other: Any) -> Expression:
+        number = as_number(other)
+        if number is None:
+            return NotImplemented
+        return wrap(number ** checked(self, "**").node)
+
     def __getitem__(self, index: Any) -> Expression:
         checked(self, "expression[...]")
         result: Expression = HOOKS["index"](self, index)

@@ -128,8 +128,12 @@ def cg_version() -> int:
 
 
 def cg_checkpoint() -> None:
-    """Remember the graph as it is, for `cg_revert`; checkpoints nest."""
+    """Remember the graph as it is, for `cg_revert`; checkpoints nest.
+
+    Nothing is computed, and what is recorded before and after still batches.
+    """
     state = STATE
+    close_tape()
     state.checkpoints.append(len(state.stretches))
     old = state.stretch
     state.stretch = Stretch(old.version, old.immediate, old.validate)
@@ -138,6 +142,8 @@ def cg_checkpoint() -> None:
 
 def cg_revert() -> None:
     """Drop what was recorded since the last checkpoint; its expressions cannot be used any more.
+
+    Its memory is given back with the last of them.
 
     Raises:
         RuntimeError: If there is no checkpoint.
@@ -149,11 +155,20 @@ def cg_revert() -> None:
             "for each cg_revert()"
         )
     kept = state.checkpoints.pop()
+    close_tape()
+    if state.tape.sealed > 0:
+        state.tape = NO_TAPE
     _end(state.stretches[kept:])
     del state.stretches[kept:]
     old = state.stretch
     state.stretch = Stretch(old.version, old.immediate, old.validate)
     state.stretches.append(state.stretch)
+
+
+def close_tape() -> None:
+    """Have what is recorded next go to a tape of its own, so that it can be freed by itself."""
+    if LOCAL.tape is not NO_TAPE:
+        LOCAL.tape.seal()
 
 
 class ComputationGraph:
@@ -162,6 +177,9 @@ class ComputationGraph:
     Its nodes have numbers only as long as they lie on the tape that is recorded now, or that was
     computed last; every method that takes a number takes an expression too.
     """
+
+    def __init__(self) -> None:
+        raise RuntimeError("Do not instantiate ComputationGraph directly. Use dynet.renew_cg()")
 
     def renew(
         self,
@@ -212,11 +230,74 @@ class ComputationGraph:
         """Differentiate a scalar."""
         self._expression(index, "backward").backward(full)
 
+    def print_graphviz(self) -> None:
+        """The same as `print_text_graphviz`."""
+        from lazynet.dynet.viz import print_text_graphviz
+
+        print_text_graphviz()
+
+    def dump(
+        self, filename: str, show_values: bool, show_gradients: bool, nan_check_only: bool
+    ) -> None:
+        """The same as `dump_cg`."""
+        from lazynet.dynet.viz import dump_cg
+
+        dump_cg(filename, show_values, show_gradients, nan_check_only)
+
+    def inputMatrixLiteral(
+        self, v: Any, d: tuple[int, ...], batch_size: int = 1, device: str = ""
+    ) -> Expression:
+        """An input from a list of its numbers.
+
+        Args:
+            v: The numbers, column by column and example by example.
+            d: Dimensions of one example.
+            batch_size: Number of examples.
+            device: See `scalarInput`.
+
+        Returns:
+            An expression whose numbers can be changed with `.set(list)`.
+
+        Raises:
+            TypeError: If these are no numbers, or d is no tuple.
+            ValueError: If there are more or fewer than the dimensions ask for.
+        """
+        from lazynet.dynet.literals import literal
+
+        return literal(v, d, batch_size, device, "inputMatrixLiteral")
+
+    def inputSparseTensor(
+        self,
+        idxs: Any,
+        v: Any,
+        dim: tuple[int, ...],
+        batch_size: int = 1,
+        defval: float = 0.0,
+        device: str = "",
+    ) -> Expression:
+        """An input of few numbers among many equal ones.
+
+        Args:
+            idxs: Where they are, counting column by column and example by example.
+            v: The numbers.
+            dim: Dimensions of one example.
+            batch_size: Number of examples.
+            defval: What is everywhere else.
+            device: See `scalarInput`.
+
+        Raises:
+            TypeError: If these are no numbers.
+            ValueError: If there are more places than numbers, or one is out of range.
+        """
+        from lazynet.dynet.literals import sparse_literal
+
+        return sparse_literal(idxs, v, dim, batch_size, defval, device, "inputSparseTensor")
+
     def _expression(self, index: int | Expression, name: str) -> Expression:
-        from lazynet.dynet.expression import Expression, wrap
+        from lazynet.dynet.expression import Expression, checked, wrap
 
         if isinstance(index, Expression):
-            return index
+            return checked(index, f"ComputationGraph.{name}")
         tape = current_tape()
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(tape):
             raise IndexError(
@@ -226,7 +307,7 @@ class ComputationGraph:
         return wrap(handle(tape, index))
 
 
-GRAPH = ComputationGraph()
+GRAPH = object.__new__(ComputationGraph)
 
 
 def current_tape() -> Tape:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lazynet.dynet.arithmetic import dimension
 from lazynet.dynet.common import check_size
+from lazynet.dynet.config import checked_device
 from lazynet.dynet.expression import (
     Expression,
     as_number,
@@ -29,7 +30,6 @@ from lazynet.shortcuts import owned
 Made = TypeVar("Made", bound=Expression)
 
 _FLOAT32 = np.float32
-_DEVICES = ("", "CPU")
 _SHORT = 4096
 
 
@@ -129,7 +129,7 @@ class inputTensorTranspose(Expression):
     """An array given as a list of its numbers, column by column, example by example.
 
     Args:
-        arr: The numbers.
+        val: The numbers.
         dim: Dimensions of one example, a tuple; by default those of a vector.
         batch_size: Number of examples.
         device: See `scalarInput`.
@@ -143,14 +143,13 @@ class inputTensorTranspose(Expression):
 
     def __init__(
         self,
-        arr: Sequence[float],
-        /,
+        val: Sequence[float],
         dim: tuple[int, ...] | None = None,
         batch_size: int = 1,
         device: str = "",
     ) -> None:
         name = "inputTensorTranspose"
-        values = _vector(arr, name)
+        values = _vector(val, name)
         if dim is not None and not isinstance(dim, tuple):
             raise TypeError(f"{name}: got dim={short(dim)}; it must be a tuple")
         shape = (len(values),) if dim is None else _shape(dim, name)
@@ -173,14 +172,14 @@ def scalarInput(s: float, device: str = "") -> _inputExpression:
 
     Args:
         s: The number.
-        device: "" or "CPU", the only device that there is.
+        device: "" or "CPU", the only device that there is (or a name that `--dynet-devices` gave).
 
     Raises:
         TypeError: If it is no number.
         RuntimeError: If there is no such device.
     """
     if device:
-        _check_device(device, "scalarInput")
+        checked_device(device, "scalarInput")
     values = np.array((_real(s, "scalarInput"),), _FLOAT32)
     return _made(_inputExpression, _own(values, (1,)))
 
@@ -197,7 +196,7 @@ def vecInput(dim: int, device: str = "") -> _vecInputExpression:
         ValueError: If it is negative.
     """
     if device:
-        _check_device(device, "vecInput")
+        checked_device(device, "vecInput")
     n = _size(dim, "vecInput")
     check_size(n, "vecInput")
     return _made(_vecInputExpression, _own(_same(n, 0.0), (n,)))
@@ -214,7 +213,7 @@ def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
         TypeError: If these are no numbers.
     """
     if device:
-        _check_device(device, "inputVector")
+        checked_device(device, "inputVector")
     values = _vector(v, "inputVector")
     return _made(_vecInputExpression, _own(values, values.shape))
 
@@ -251,7 +250,7 @@ def inputTensor(
         node = _node(_rows_first(array), array.shape[-1], device, "inputTensor")
     else:
         if device:
-            _check_device(device, "inputTensor")
+            checked_device(device, "inputTensor")
         # What was given may be changed by the program, and is copied
         node = engine_constant(arr) if array is arr else _own(array.reshape(-1), array.shape)
     made = _made(_tensorInputExpression, node)
@@ -430,7 +429,7 @@ def _made(kind: type[Made], node: Node) -> Made:
 def _node(values: Array, rows: int, device: str, name: str) -> Node:
     """The input of a copy of an array whose first axis is the batch."""
     if device:
-        _check_device(device, name)
+        checked_device(device, name)
     return _own(values.flatten(), values.shape[1:], -1 if rows == 1 else rows)
 
 
@@ -537,10 +536,3 @@ def _vector(values: Any, name: str) -> Array:
 def _same_size(values: Array, size: int, name: str) -> None:
     if len(values) != size:
         raise ValueError(f"{name}: got {len(values)} numbers; this input has {size}")
-
-
-def _check_device(device: Any, name: str) -> None:
-    if device not in _DEVICES:
-        raise RuntimeError(
-            f"{name}: got the invalid device {device!r}; the devices are {_DEVICES[1:]}"
-        )

@@ -61,6 +61,11 @@ class Setting:
         self.key = (update, x, h, c, p, std, first)
 
 
+def dropped(x: Node, p: float) -> Node:
+    """x with entries dropped anew; all of them with probability 1."""
+    return dropout(x, p) if p < 1 else x * 0.0
+
+
 class Cell:
     """One layer.
 
@@ -73,7 +78,8 @@ class Cell:
 
     Attributes:
         states: Number of vectors in the state; the hidden state is the last.
-        outputs: Number of results of a step: one more where the output is not the hidden state.
+        outputs: Number of results of a step: one more where what the next layer gets, or the
+            output, is not the hidden state.
     """
 
     states = 2
@@ -159,12 +165,12 @@ class GRUCell(Cell):
         p = self.setting.p
         h = state[0]
         if p:
-            x = dropout(x, p)
+            x = dropped(x, p)
         z = sigmoid(affine(bz, Wz, x, Uz, h))
         r = sigmoid(affine(br, Wr, x, Ur, h))
         g = tanh(affine(b, W, x, U, r * h))
         h = h + z * (g - h)
-        return (h, dropout(h, p)) if self.outputs == 2 else (h,)
+        return (h, dropped(h, p)) if self.outputs == 2 else (h,)
 
 
 class LSTMCell(Cell):
@@ -293,4 +299,5 @@ __all__ = [
     "Setting",
     "SimpleCell",
     "SparseLSTMCell",
+    "dropped",
 ]

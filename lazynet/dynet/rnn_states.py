@@ -38,7 +38,7 @@ class Session:
         first: The same for steps without a state before; None where they are the same.
         steps: `Cell.step` of each.
         given: The masks of each layer; None as long as they are not drawn.
-        apart: Whether the output is a result beside the state.
+        apart: Whether a layer has results beside its state.
     """
 
     def __init__(self, builder: _RNNBuilder, update: bool) -> None:
@@ -64,8 +64,7 @@ class Session:
         if builder.normed:
             setting = builder.setting(self.update)
             self.first = builder.cells(Setting(*setting.key[:-1], first=True))
-        top = self.cells[-1]
-        self.apart = top.outputs > top.states
+        self.apart = any([cell.outputs > cell.states for cell in self.cells])
         masked = self.setting.x or self.setting.h or self.setting.c
         self.given: list[States] | None = None if masked else [()] * len(self.cells)
 
@@ -114,7 +113,7 @@ class Session:
             results = cell.step(x, *before, *masks)
             after.append(results[: cell.states])
             given.append(masks)
-            x = results[cell.states - 1]
+            x = results[-1]
         self.given = given
         return after, results[-1]
 
@@ -135,7 +134,7 @@ class Session:
                 return None
             results, _ = scan(cell.run, rows, before, reverse, masks)
             found.append(results)
-            rows = results[cell.states - 1]
+            rows = results[-1]
         return found
 
     def rows(self, nodes: list[Node]) -> Node | None:
@@ -276,7 +275,7 @@ class RNNState:
             if after is not None:
                 top = after[-1][-1]
                 if session.apart:
-                    after[-1] = after[-1][:-1]
+                    after = [r[: cell.states] for r, cell in zip(after, session.cells)]
                 graph = STATE.stretch
                 if graph.immediate:
                     compute_at_once(top, graph)
@@ -512,7 +511,7 @@ class StackedRNNState:
 
     def add_inputs(self, xs: Iterable[Expression]) -> list[StackedRNNState]:
         """The stacks after each of several inputs."""
-        xs = list(xs)
+        xs = listed(xs, "add_inputs")
         columns = []
         for state in self._states:
             states = state.add_inputs(xs)

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from lazynet.dynet.arguments import natural, real, whole
+from lazynet.dynet.config import checked_device
 from lazynet.dynet.expression import Expression, checked, short, show, wrap
 from lazynet.graph import unary
 from lazynet.kinds import Op, Type, derived_table
@@ -162,7 +163,7 @@ def to_device(e: Expression, device_str: str) -> Expression:
 
     Args:
         e: Any expression.
-        device_str: "CPU", or "" for the default device.
+        device_str: "CPU", or "" for the default device, or a name that `--dynet-devices` gave.
 
     Returns:
         An expression of the same dimensions.
@@ -172,8 +173,5 @@ def to_device(e: Expression, device_str: str) -> Expression:
         TypeError: If the name is no string.
     """
     node = checked(e, "to_device").node
-    if not isinstance(device_str, str):
-        raise TypeError(f"to_device: got {short(device_str)}; a device is named by a string")
-    if device_str not in ("", "CPU"):
-        raise RuntimeError(f"to_device: Invalid device name: {device_str}; there is only CPU")
+    checked_device(device_str, "to_device")
     return wrap(node)

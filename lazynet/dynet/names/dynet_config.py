@@ -1,0 +1,5 @@
+"""`import dynet_config` comes here."""
+
+from lazynet.dynet.running import provide
+
+provide(__name__)
