@@ -151,7 +151,7 @@ class Expression:
             return broadcast(ENGINE.add, self, other, "+")
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "+")
         return wrap(checked(self, "+").node + number)
 
     def __radd__(self, other: Any) -> Expression:
@@ -162,13 +162,13 @@ class Expression:
             return broadcast(ENGINE.subtract, self, other, "-")
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "-")
         return wrap(checked(self, "-").node - number)
 
     def __rsub__(self, other: Any) -> Expression:
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "-")
         return wrap(number - checked(self, "-").node)
 
     def __neg__(self) -> Expression:
@@ -179,13 +179,13 @@ class Expression:
             return multiply(self, other)
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "*")
         return wrap(checked(self, "*").node * number)
 
     def __rmul__(self, other: Any) -> Expression:
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "*")
         return wrap(checked(self, "*").node * number)
 
     def __truediv__(self, other: Any) -> Expression:
@@ -196,7 +196,7 @@ class Expression:
             )
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "/")
         return wrap(checked(self, "/").node / number)
 
     def __rtruediv__(self, other: Any) -> Expression:
@@ -210,7 +210,7 @@ class Expression:
             return power(self, other)
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "**")
         return wrap(truncated(checked(self, "**").node ** number))
 
     def __rpow__(self, other: Any) -> Expression:
@@ -282,13 +282,32 @@ def checked(x: Any, name: str) -> Expression:
         RuntimeError: If it belongs to a graph that was renewed or reverted.
     """
     if not isinstance(x, Expression):
-        raise TypeError(
-            f"{name}: got {short(x)}; it takes an expression; numbers and arrays become "
-            "expressions with scalarInput and inputTensor"
-        )
+        raise TypeError(f"{name}: got {short(x)}; it takes an expression; {remedy(x)}")
     if not x.graph.alive:
         raise stale(x, name)
     return x
+
+
+def remedy(x: Any) -> str:
+    """What to do with a thing that is no expression."""
+    hint = "numbers and arrays become expressions with scalarInput and inputTensor"
+    if isinstance(x, np.ndarray):
+        hint += (
+            ", and stay constants: a gradient is an array, which cannot be differentiated again; "
+            "for a second derivative take differences of gradients"
+        )
+    return hint
+
+
+def no_operand(x: Any, name: str) -> Any:
+    """What an operator returns for an operand that it does not take.
+
+    Raises:
+        TypeError: If it is an array, of which NumPy would say less.
+    """
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"{name}: got {short(x)}; it takes expressions and numbers; {remedy(x)}")
+    return NotImplemented
 
 
 def nodes_of(xs: Any, name: str) -> list[Node]:

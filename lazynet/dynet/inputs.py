@@ -487,7 +487,9 @@ def _size(value: Any, name: str) -> int:
     try:
         return dimension(value, f"{name}: dim")
     except OverflowError:
-        raise ValueError(f"{name}: got the size {value}; it cannot be negative") from None
+        raise ValueError(
+            f"{name}: got the size {value}; it cannot be negative, or more than 2^32 - 1"
+        ) from None
 
 
 def _batch_size(value: Any, name: str) -> int:

@@ -62,7 +62,9 @@ def _size(value: Any, name: str) -> int:
     try:
         return dimension(value, f"{name}: dim")
     except OverflowError:
-        raise ValueError(f"{name}: got the size {value}; it cannot be negative") from None
+        raise ValueError(
+            f"{name}: got the size {value}; it cannot be negative, or more than 2^32 - 1"
+        ) from None
 
 
 def random_normal(
