@@ -200,7 +200,7 @@ class Expression:
         return wrap(checked(self, "/").node / number)
 
     def __rtruediv__(self, other: Any) -> Expression:
-        raise NotImplementedError(
+        raise TypeError(
             "number / expression is not defined in DyNet; use cdiv(constant, expression), or "
             "number * pow(expression, scalarInput(-1))"
         )

@@ -206,7 +206,7 @@ NEVER: dict[str, Callable[[Any, Any, int], Any]] = {
     "l2_norm": lambda x, m, k: dy.l2_norm(m),
     "log_softmax": lambda x, m, k: dy.log_softmax(x),
     "log_softmax restricted": lambda x, m, k: dy.log_softmax(x, [k % 4, (k + 1) % 4])[k % 4],
-    "logsumexp": lambda x, m, k: dy.logsumexp([x] * (k + 1)),
+    "logsumexp": lambda x, m, k: dy.logsumexp([x] * (k + 2)),
     "logsumexp_dim": lambda x, m, k: dy.logsumexp_dim(m, 1),
     "reshape": lambda x, m, k: dy.reshape(m, (2, 8)),
     "transpose": lambda x, m, k: dy.transpose(m),
@@ -279,10 +279,7 @@ def test_value_dependent_control_flow_batches_the_rest() -> None:
         else:
             losses.append(dy.squared_norm(dy.exp(h)))
     total = dy.esum(losses)
-    assert (
-        sorted(batches([total])) == ["exp", "rectify", "squared_norm", "sum_list"]
-        or len(batches([total])) == 4
-    )
+    assert len(batches([total])) == 4  # exp, rectify, and for all ten the norm and the sum
     total.backward()
     assert np.isfinite(W.gradient()).all()
 
@@ -719,8 +716,7 @@ def test_sequences_of_several_lengths_need_no_mask() -> None:
         for w in words:
             state = state.add_input(table[w])
         ends.append(state.output())
-    steps = [op for op in batches(ends) if "lstm" in op.lower() or "step" in op.lower()]
-    assert 1 <= len(steps) <= 3
+    assert batches(ends).count("VanillaLSTMBuilder") == 3
 
 
 # No gradient of a gradient: a clear error
