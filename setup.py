@@ -22,7 +22,9 @@ from tempfile import TemporaryDirectory
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-COMPILED = "agenda calls collect graph kinds layout leaves modes schedule shortcuts tape".split()
+COMPILED = (
+    "agenda calls collect graph kinds layout leaves modes recall schedule shortcuts tape"
+).split()
 """Modules of the package: what runs once for every node, and the classes it works on."""
 
 SETTING = os.environ.get("LAZYNET_COMPILE", "")

@@ -13,8 +13,8 @@ import numpy as np
 
 from lazynet.execute import LOCK
 from lazynet.graph import Expression, Leaf
-from lazynet.kinds import Op
 from lazynet.randomness import next_key
+from lazynet.recall import LONGEST
 from lazynet.tape import Tape
 
 
@@ -52,15 +52,23 @@ def _forget(tape: Tape, serial: int) -> None:
     old = np.array([e.serial <= serial for e in tape.evaluations], bool)
     if not old.any():
         return
+    every = bool(old.all())
     marks = np.frombuffer(tape.evaluated, np.uint8)
-    dropped = np.flatnonzero(marks) if old.all() else np.flatnonzero(old[tape.done] & (marks == 1))
-    marks[dropped] = 0
+    renewable = tape.renewable
+    if renewable is None:
+        ops = [kind.op for kind in tape.kinds]
+        renewable = [i for i, op in enumerate(ops) if op.payload == "key" or op.staged]
+        tape.renewable = renewable
     kinds = tape.kinds
-    for i in dropped.tolist():
-        op: Op = kinds[i].op
-        if op.payload == "key":
-            tape.payloads[i] = next_key()
-        elif op.staged:
-            tape.payloads[i] = op.renewed(tape.payloads[i])  # type: ignore[attr-defined]
-    if old.all():
+    for i in renewable:
+        if marks[i] and (every or old[tape.done[i]]):
+            op: Any = kinds[i].op
+            renewed = op.renewed(tape.payloads[i]) if op.staged else next_key()
+            tape.payloads[i] = renewed
+    if every:
+        marks[:] = 0
         tape.evaluations.clear()
+        if tape.known is None and len(tape) > LONGEST:
+            tape.known = {}
+    else:
+        marks[old[tape.done] & (marks == 1)] = 0

@@ -152,7 +152,7 @@ class GroupedLosses:
 
         Args:
             x: Shape ``(n_in,)``.
-            payload: Its group and class, a pair; of a batch, an array of them.
+            payload: Its group and class: a pair, or of a batch an array of them.
         """
         kind = self._kinds.get(x.type)
         tape = LOCAL.tape
@@ -213,7 +213,8 @@ def grouped_cross_entropy(
     args = [x]
     for k, W in enumerate(weights):
         args += [W] if biases is None else [W, biases[k]]
-    return record(GroupedCrossEntropy(biases is not None, result), tuple(args), (g, chosen))
+    op = GroupedCrossEntropy(biases is not None, result)
+    return record(op, tuple(args), np.array([g, chosen]))
 
 
 __all__ = ["GroupedCrossEntropy", "GroupedLosses", "grouped_cross_entropy"]
