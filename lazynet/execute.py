@@ -310,13 +310,15 @@ def _release_imports(tape: Tape, known: Known | None) -> None:
 
 def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -> Exception:
     """The error that says which operation failed, and where it was recorded."""
-    line = kind.line
+    where = (
+        f"first recorded at {kind.line} (under ln.debug() this is the line of the very expression)"
+    )
     for tape, indices, numbers in graph.tapes:
         if tape.lines:
             for i, number in zip(indices, numbers):
                 if number == node and int(i) in tape.lines:
-                    line = tape.lines[int(i)]
-    text = f"{kind} x {rows} rows, recorded at {line}: {error}"
+                    where = f"recorded at {tape.lines[int(i)]}"
+    text = f"{kind} x {rows} rows, {where}: {error}"
     if isinstance(error, MemoryError):
         return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
     if isinstance(error, LazynetError):

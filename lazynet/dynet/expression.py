@@ -151,7 +151,8 @@ class Expression:
             return broadcast(ENGINE.add, self, other, "+")
         number = as_number(other)
         if number is None:
-            return no_operand(other, "+")
+            result: Expression = no_operand(other, "+")
+            return result
         return wrap(checked(self, "+").node + number)
 
     def __radd__(self, other: Any) -> Expression:
@@ -162,13 +163,15 @@ class Expression:
             return broadcast(ENGINE.subtract, self, other, "-")
         number = as_number(other)
         if number is None:
-            return no_operand(other, "-")
+            result: Expression = no_operand(other, "-")
+            return result
         return wrap(checked(self, "-").node - number)
 
     def __rsub__(self, other: Any) -> Expression:
         number = as_number(other)
         if number is None:
-            return no_operand(other, "-")
+            result: Expression = no_operand(other, "-")
+            return result
         return wrap(number - checked(self, "-").node)
 
     def __neg__(self) -> Expression:
@@ -179,13 +182,15 @@ class Expression:
             return multiply(self, other)
         number = as_number(other)
         if number is None:
-            return no_operand(other, "*")
+            result: Expression = no_operand(other, "*")
+            return result
         return wrap(checked(self, "*").node * number)
 
     def __rmul__(self, other: Any) -> Expression:
         number = as_number(other)
         if number is None:
-            return no_operand(other, "*")
+            result: Expression = no_operand(other, "*")
+            return result
         return wrap(checked(self, "*").node * number)
 
     def __truediv__(self, other: Any) -> Expression:
@@ -196,7 +201,8 @@ class Expression:
             )
         number = as_number(other)
         if number is None:
-            return no_operand(other, "/")
+            result: Expression = no_operand(other, "/")
+            return result
         return wrap(checked(self, "/").node / number)
 
     def __rtruediv__(self, other: Any) -> Expression:
@@ -210,7 +216,8 @@ class Expression:
             return power(self, other)
         number = as_number(other)
         if number is None:
-            return no_operand(other, "**")
+            result: Expression = no_operand(other, "**")
+            return result
         return wrap(truncated(checked(self, "**").node ** number))
 
     def __rpow__(self, other: Any) -> Expression:

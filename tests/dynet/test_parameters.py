@@ -315,7 +315,7 @@ def test_an_initialiser_of_a_program(m) -> None:
 
 
 def test_a_parameter_too_large_is_told(m) -> None:
-    with pytest.raises(MemoryError, match="add_parameters: .* do not fit"):
+    with pytest.raises(MemoryError, match=r"add_parameters: .* do not fit"):
         m.add_parameters((10**8, 10**8))
     assert m.add_parameters(2).name() == "/_0"
 
