@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
 from lazynet.evaluation import Evaluation, Link, flows, points
 from lazynet.evaluation import last_serial as last_serial
-from lazynet.graph import Expression, Leaf
+from lazynet.graph import Expression, Leaf, handle
 from lazynet.inputs import as_expression, constant
 from lazynet.kinds import HOOKS, Array, Call, Kind
 from lazynet.layout import Step, layout_of
@@ -32,13 +32,25 @@ LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
 
 
-def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
+class Along(NamedTuple):
+    """A tape of which more was computed than was asked for, and the evaluation that did."""
+
+    tape: Tape
+    evaluation: Evaluation
+
+
+def evaluate(
+    roots: list[Expression], keep_imports: bool = False, along: list[Along] | None = None
+) -> None:
     """Compute everything these expressions need that was not computed yet, in one batched run.
 
     Args:
         roots: The expressions.
         keep_imports: Whether tapes hold on to the tapes they import from once all on them has been
             computed: without them nothing can be computed anew (`lazynet.revise`).
+        along: If given, what else lies on the tape of the last root is computed with it, where that
+            is half of the tape or more; what was is added to this list. Programs that look at one
+            value after the other, of many examples that they have recorded, get all in one run.
     """
     for r in roots:
         if not evaluated(r):
@@ -60,6 +72,8 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         if known is None or graph is None:
             known = None
             graph = collect(pending)
+            if along is not None and _compute_along(pending, graph, autobatch, along):
+                return
             layout = layout_of(graph, autobatch)
             evaluation = Evaluation(graph, layout)
             with np.errstate(all="ignore"):
@@ -79,6 +93,37 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
             for tape, _, _ in graph.tapes:
                 if tape.imports:
                     _release_imports(tape, known)
+
+
+def _compute_along(
+    pending: list[Expression], graph: Graph, autobatch: bool, along: list[Along]
+) -> bool:
+    """Compute all of a tape of which little was asked for; returns whether that was done."""
+    tape = pending[-1].tape
+    n = len(tape)
+    if n < _FEW or n < 2 * len(graph) or 1 in tape.evaluated:
+        return False
+    unused = np.ones(n, bool)
+    unused[tape.arrays()[1]] = False
+    others = [
+        handle(tape, i)
+        for i in np.flatnonzero(unused).tolist()
+        if not isinstance(tape.kinds[i].op, Import) and not isinstance(tape.payloads[i], Leaf)
+    ]
+    graph = collect(pending + others)
+    try:
+        evaluation = Evaluation(graph, layout_of(graph, autobatch))
+        with np.errstate(all="ignore"):
+            _forward(evaluation, graph)
+    except (EvaluationError, OutOfMemoryError):  # of what may never be asked for
+        return False
+    _commit(evaluation, graph)
+    along.append(Along(tape, evaluation))
+    return True
+
+
+_FEW = 16
+"""On a shorter tape there is nothing to gain."""
 
 
 def evaluated(x: Expression) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 import lazynet.execute as engine
 from lazynet.differentiate import backward, parameter_gradients
-from lazynet.dynet.graph import STATE, Stretch, compute, invalidate
+from lazynet.dynet.graph import STATE, Stretch, ask, compute, invalidate
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, pair, record
@@ -461,6 +461,8 @@ def _settled(x: Expression, name: str, recalculate: bool) -> Node:
     node = x.node
     if recalculate:
         invalidate()
+    if STATE.along:
+        ask(node)
     if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
         compute([node])
     return node
@@ -507,6 +509,9 @@ def _forward(exps: Any, recalculate: bool, name: str) -> None:
     nodes = nodes_of(xs, name)
     if recalculate:
         invalidate()
+    if STATE.along:
+        for node in nodes:
+            ask(node)
     compute(nodes)
 
 

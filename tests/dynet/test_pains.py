@@ -284,10 +284,77 @@ def test_value_dependent_control_flow_batches_the_rest() -> None:
     assert np.isfinite(W.gradient()).all()
 
 
-def test_looking_at_a_value_leaves_the_rest_to_be_batched() -> None:
-    hidden = [dy.tanh(dy.inputTensor(a[0])) for a in TEN]
-    hidden[0].value()
-    assert batches([dy.exp(h) for h in hidden[1:]]) == ["tanh", "exp"]
+def many(model: Any, p: float = 0.0) -> tuple[Any, list[Any]]:
+    """A weight, and the losses of ten examples with it, through steps of an LSTM and dropout."""
+    W = model.add_parameters((4, 4), init=dy.ConstInitializer(0.1))
+    rnn = dy.VanillaLSTMBuilder(1, 4, 4, model)
+    losses = []
+    for a in TEN:
+        state = rnn.initial_state().add_input(dy.inputTensor(a[0]))
+        losses.append(dy.squared_norm(W * dy.dropout(state.output(), p)))
+    return W, losses
+
+
+def test_looking_at_one_value_computes_all_that_was_recorded() -> None:
+    """A program that asks one by one what to do next, as DyNet's do, has all in one run."""
+    _, losses = many(dy.ParameterCollection())
+    first = losses[0].value()
+    assert batches(losses) == []
+    assert losses[0].value() == first
+    total = dy.esum([dy.exp(e) if e.value() > first else dy.square(e) for e in losses])
+    assert len(batches([total])) == 3
+    assert np.isfinite(total.value())
+
+
+def test_values_do_not_depend_on_the_order_in_which_they_are_asked_for() -> None:
+    found = []
+    for order in (1, -1):
+        dy.renew_cg()
+        dy.reset_random_seed(3)  # of weights and of dropout
+        _, losses = many(dy.ParameterCollection(), p=0.5)
+        found.append([e.value() for e in losses[::order]][::order])
+    dy.renew_cg()
+    dy.reset_random_seed(3)
+    assert dy.values(many(dy.ParameterCollection(), p=0.5)[1]) == pytest.approx(found[0], rel=1e-5)
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_what_nobody_asked_for_sees_an_update() -> None:
+    """Losses of ten examples on one graph with an update after each: as on a graph for each."""
+
+    def train(renew: bool) -> tuple[list[float], np.ndarray]:
+        ln.seed(5)
+        model = dy.ParameterCollection()
+        W = model.add_parameters((4, 4), init=dy.ConstInitializer(0.1))
+        rnn = dy.VanillaLSTMBuilder(1, 4, 4, model)
+        trainer = dy.SimpleSGDTrainer(model, learning_rate=0.5)
+
+        def losses() -> list[Any]:
+            dy.renew_cg()
+            states = [rnn.initial_state().add_input(dy.inputTensor(a[0])) for a in TEN]
+            return [dy.squared_norm(W * s.output()) + dy.sum_elems(s.s()[0]) for s in states]
+
+        found, all_of_them = [], losses()
+        for k in range(len(TEN)):
+            loss = losses()[k] if renew else all_of_them[k]
+            found.append(loss.value())
+            loss.backward()
+            trainer.update()
+            assert loss.value() == found[-1]  # what was asked for stays
+        return found, W.as_array()
+
+    values, weights = train(renew=False)
+    right, expected = train(renew=True)
+    assert values == pytest.approx(right, rel=1e-5)
+    np.testing.assert_allclose(weights, expected, rtol=1e-5)
+
+
+def test_what_is_never_asked_for_may_fail() -> None:
+    singular = [dy.logdet(dy.zeros((3, 3))) for _ in range(20)]
+    x = dy.exp(dy.scalarInput(0))
+    assert x.value() == 1
+    with pytest.raises(RuntimeError, match="Singular"):
+        singular[0].value()
 
 
 # Slower with autobatching, and no word why
