@@ -48,9 +48,10 @@ def evaluate(
         roots: The expressions.
         keep_imports: Whether tapes hold on to the tapes they import from once all on them has been
             computed: without them nothing can be computed anew (`lazynet.revise`).
-        along: If given, what else lies on the tape of the last root is computed with it, where that
-            is half of the tape or more; what was is added to this list. Programs that look at one
-            value after the other, of many examples that they have recorded, get all in one run.
+        along: If given, all nodes of the last root's kind on its tape are computed with it, where
+            the roots need less than half of the tape; where that was done is added to this list.
+            Programs that look at one value after the other, of many examples that they have
+            recorded, get all in one run.
     """
     for r in roots:
         if not evaluated(r):
@@ -98,19 +99,19 @@ def evaluate(
 def _compute_along(
     pending: list[Expression], graph: Graph, autobatch: bool, along: list[Along]
 ) -> bool:
-    """Compute all of a tape of which little was asked for; returns whether that was done."""
-    tape = pending[-1].tape
-    n = len(tape)
-    if n < _FEW or n < 2 * len(graph) or 1 in tape.evaluated:
+    """Compute all nodes of the last root's kind on its tape, if little else was asked for.
+
+    Other nodes wait: what is made of the values so far is better batched with what comes.
+
+    Returns:
+        Whether there were any, and all were computed.
+    """
+    root = pending[-1]
+    tape, kind = root.tape, root.kind
+    if len(tape) < 2 * len(graph) or 1 in tape.evaluated or tape.kinds.count(kind) < 2:
         return False
-    unused = np.ones(n, bool)
-    unused[tape.arrays()[1]] = False
-    others = [
-        handle(tape, i)
-        for i in np.flatnonzero(unused).tolist()
-        if not isinstance(tape.kinds[i].op, Import) and not isinstance(tape.payloads[i], Leaf)
-    ]
-    graph = collect(pending + others)
+    others = [handle(tape, i) for i, k in enumerate(tape.kinds) if k is kind]
+    graph = collect([*pending, *others])
     try:
         evaluation = Evaluation(graph, layout_of(graph, autobatch))
         with np.errstate(all="ignore"):
@@ -120,10 +121,6 @@ def _compute_along(
     _commit(evaluation, graph)
     along.append(Along(tape, evaluation))
     return True
-
-
-_FEW = 16
-"""On a shorter tape there is nothing to gain."""
 
 
 def evaluated(x: Expression) -> bool:
