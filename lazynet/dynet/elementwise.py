@@ -150,6 +150,7 @@ def elu(x: Expression, alpha: float = 1.0) -> Expression:
 
     Raises:
         TypeError: If alpha is no number.
+        ValueError: If it is NaN.
     """
     return apply(_ELU, x, "elu", _number(alpha, "elu: alpha"))
 
@@ -167,6 +168,7 @@ def silu(x: Expression, beta: float = 1.0) -> Expression:
 
     Raises:
         TypeError: If beta is no number.
+        ValueError: If it is NaN.
     """
     if beta == 1.0:
         return apply(_SILU, x, "silu")
@@ -304,4 +306,6 @@ def _number(value: Any, role: str) -> float:
     number = as_number(value)
     if number is None:
         raise TypeError(f"{role} is {short(value)}; it must be a number")
+    if number != number:
+        raise ValueError(f"{role} is NaN; it must be a number")
     return number

@@ -9,7 +9,7 @@ import numpy as np
 
 import lazynet.execute as engine
 from lazynet.differentiate import backward, parameter_gradients
-from lazynet.dynet.graph import STATE, Stretch, compute, invalidate
+from lazynet.dynet.graph import STATE, Stretch, ask, compute, invalidate
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, pair, record
@@ -151,7 +151,8 @@ class Expression:
             return broadcast(ENGINE.add, self, other, "+")
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            result: Expression = no_operand(other, "+")
+            return result
         return wrap(checked(self, "+").node + number)
 
     def __radd__(self, other: Any) -> Expression:
@@ -162,13 +163,15 @@ class Expression:
             return broadcast(ENGINE.subtract, self, other, "-")
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            result: Expression = no_operand(other, "-")
+            return result
         return wrap(checked(self, "-").node - number)
 
     def __rsub__(self, other: Any) -> Expression:
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            result: Expression = no_operand(other, "-")
+            return result
         return wrap(number - checked(self, "-").node)
 
     def __neg__(self) -> Expression:
@@ -179,13 +182,15 @@ class Expression:
             return multiply(self, other)
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            result: Expression = no_operand(other, "*")
+            return result
         return wrap(checked(self, "*").node * number)
 
     def __rmul__(self, other: Any) -> Expression:
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            result: Expression = no_operand(other, "*")
+            return result
         return wrap(checked(self, "*").node * number)
 
     def __truediv__(self, other: Any) -> Expression:
@@ -196,11 +201,12 @@ class Expression:
             )
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            result: Expression = no_operand(other, "/")
+            return result
         return wrap(checked(self, "/").node / number)
 
     def __rtruediv__(self, other: Any) -> Expression:
-        raise NotImplementedError(
+        raise TypeError(
             "number / expression is not defined in DyNet; use cdiv(constant, expression), or "
             "number * pow(expression, scalarInput(-1))"
         )
@@ -210,7 +216,8 @@ class Expression:
             return power(self, other)
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            result: Expression = no_operand(other, "**")
+            return result
         return wrap(truncated(checked(self, "**").node ** number))
 
     def __rpow__(self, other: Any) -> Expression:
@@ -282,13 +289,32 @@ def checked(x: Any, name: str) -> Expression:
         RuntimeError: If it belongs to a graph that was renewed or reverted.
     """
     if not isinstance(x, Expression):
-        raise TypeError(
-            f"{name}: got {short(x)}; it takes an expression; numbers and arrays become "
-            "expressions with scalarInput and inputTensor"
-        )
+        raise TypeError(f"{name}: got {short(x)}; it takes an expression; {remedy(x)}")
     if not x.graph.alive:
         raise stale(x, name)
     return x
+
+
+def remedy(x: Any) -> str:
+    """What to do with a thing that is no expression."""
+    hint = "numbers and arrays become expressions with scalarInput and inputTensor"
+    if isinstance(x, np.ndarray):
+        hint += (
+            ", and stay constants: a gradient is an array, which cannot be differentiated again; "
+            "for a second derivative take differences of gradients"
+        )
+    return hint
+
+
+def no_operand(x: Any, name: str) -> Any:
+    """What an operator returns for an operand that it does not take.
+
+    Raises:
+        TypeError: If it is an array, of which NumPy would say less.
+    """
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"{name}: got {short(x)}; it takes expressions and numbers; {remedy(x)}")
+    return NotImplemented
 
 
 def nodes_of(xs: Any, name: str) -> list[Node]:
@@ -435,6 +461,8 @@ def _settled(x: Expression, name: str, recalculate: bool) -> Node:
     node = x.node
     if recalculate:
         invalidate()
+    if STATE.along:
+        ask(node)
     if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
         compute([node])
     return node
@@ -470,21 +498,32 @@ def last_gradients(x: Expression) -> dict[Leaf, Array]:
 
 def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
     """Compute several expressions in one batched run."""
-    nodes = nodes_of(list(exps), "forward")
+    _forward(exps, recalculate, "forward")
+
+
+def _forward(exps: Any, recalculate: bool, name: str) -> None:
+    try:
+        xs = list(exps)
+    except TypeError:
+        raise TypeError(f"{name}: got {short(exps)}; it takes a list of expressions") from None
+    nodes = nodes_of(xs, name)
     if recalculate:
         invalidate()
+    if STATE.along:
+        for node in nodes:
+            ask(node)
     compute(nodes)
 
 
 def values(exps: Sequence[Expression], recalculate: bool = False) -> list[Any]:
     """The values of several expressions, as `Expression.value` gives them, in one batched run."""
-    forward(exps, recalculate)
+    _forward(exps, recalculate, "values")
     return [e.value() for e in exps]
 
 
 def npvalues(exps: Sequence[Expression], recalculate: bool = False) -> list[Array]:
     """The arrays of several expressions, as `Expression.npvalue` gives them, in one batched run."""
-    forward(exps, recalculate)
+    _forward(exps, recalculate, "npvalues")
     return [e.npvalue() for e in exps]
 
 

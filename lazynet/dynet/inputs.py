@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from lazynet.dynet.arithmetic import dimension
+from lazynet.dynet.common import check_size
 from lazynet.dynet.config import checked_device
 from lazynet.dynet.expression import (
     Expression,
@@ -197,6 +198,7 @@ def vecInput(dim: int, device: str = "") -> _vecInputExpression:
     if device:
         checked_device(device, "vecInput")
     n = _size(dim, "vecInput")
+    check_size(n, "vecInput")
     return _made(_vecInputExpression, _own(_same(n, 0.0), (n,)))
 
 
@@ -322,6 +324,7 @@ def sparse_inputTensor(
             f"{name}: got {' and '.join(str(len(p)) for p in places)} positions and "
             f"{len(numbers)} values; all must be equally many"
         )
+    check_size(prod(sizes), name)
     array = np.full(sizes, _real(defval, f"{name}: defval"), _FLOAT32)
     array[tuple(places)] = numbers
     if not batched:
@@ -352,6 +355,7 @@ def one_hot(d: int, idx: Any, device: str = "") -> Expression:
         raise ValueError("one_hot: got an empty list; it takes at least one place")
     if max(places) >= n:
         raise IndexError(f"one_hot: got {short(idx)} for a vector of length {n}")
+    check_size(len(places) * n, "one_hot")
     array = np.zeros((len(places), n), _FLOAT32)
     array[range(len(places)), places] = 1
     return wrap(_node(array, len(places), device, "one_hot"))
@@ -468,8 +472,10 @@ def _filled(dim: Any, value: float, batch_size: Any, name: str) -> Node:
         shape = (_size(dim, name),)
     size = shape[0] if len(shape) == 1 else prod(shape)
     if batch_size == 1:
+        check_size(size, name)
         return _own(_same(size, value), shape)
     rows = _batch_size(batch_size, name)
+    check_size(rows * size, name)
     return _own(_same(rows * size, value), shape, -1 if rows == 1 else rows)
 
 
@@ -481,7 +487,9 @@ def _size(value: Any, name: str) -> int:
     try:
         return dimension(value, f"{name}: dim")
     except OverflowError:
-        raise ValueError(f"{name}: got the size {value}; it cannot be negative") from None
+        raise ValueError(
+            f"{name}: got the size {value}; it cannot be negative, or more than 2^32 - 1"
+        ) from None
 
 
 def _batch_size(value: Any, name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import lazynet.ops as ops
-from lazynet.dynet.arithmetic import dimension
+from lazynet.dynet.arithmetic import axis
 from lazynet.dynet.expression import Expression, nodes_of, show, truncated, wrap
 from lazynet.graph import Expression as Node
 from lazynet.graph import known, record
@@ -103,11 +103,11 @@ def concatenate(xs: list[Expression], d: int = 0) -> Expression:
     Raises:
         TypeError: If it is no list of expressions, or d is no whole number.
         OverflowError: If d is negative.
-        ValueError: If it is empty, or the dimensions do not go together.
+        ValueError: If it is empty, or the dimensions do not go together, or d is 7 or more.
     """
     nodes = nodes_of(xs, "concatenate")
-    if type(d) is not int or d < 0:
-        d = dimension(d, "concatenate: d")
+    if type(d) is not int or not 0 <= d < 2:
+        d = axis(d, "concatenate: d")
     try:
         node = CONCATENATIONS.known(nodes, d)
     except ValueError:
