@@ -180,19 +180,9 @@ def _assign_rows(
     single = bool((rows == -1).all())
     count = np.ones(n, np.int64) if single else np.where(rows == -1, 1, rows)
     first = layout.first = np.zeros(n, np.int64)
-    keys: dict[tuple[Any, int], int] = {}
-    arena_of_code = np.array(
-        [
-            -1 if k.type.shared else keys.setdefault((k.type.dtype, k.type.width), len(keys))
-            for k in kinds
-        ],
-        np.int64,
-    )
-    for k in kinds:
-        for t in k.outputs:
-            if not t.shared:
-                keys.setdefault((t.dtype, t.width), len(keys))
-    sizes = [0] * len(keys)
+    places, arenas = _places(kinds)
+    sizes = [0] * len(arenas)
+    arena_of_code = np.array([p[0] for p in places], np.int64)
     layout.arena = arena_of_code[code] if n else np.zeros(0, np.int64)
     for i in range(len(graph.externals)):
         a = int(layout.arena[i])
@@ -203,7 +193,7 @@ def _assign_rows(
     order = plan.order
     before = np.concatenate([[0], np.cumsum(count[order])])
     batch_rows = before[bounds[1:]] - before[bounds[:-1]]
-    starts_of = _output_starts(kinds, code[order[bounds[:-1]]], batch_rows, keys, sizes)
+    starts_of = _output_starts(places, code[order[bounds[:-1]]], batch_rows, sizes)
     lengths = np.diff(bounds)
     offset = before[:-1] - np.repeat(before[bounds[:-1]], lengths)
     batch_of = np.repeat(np.arange(len(lengths)), lengths)
@@ -217,16 +207,29 @@ def _assign_rows(
             at = place[plan.pointer[further]]
             first[further] = starts_of[p][batch_of[at]] + offset[at]
         _resolve_aliases(layout, graph, plan, position, starts, args)
-    layout.arenas = [(d, w, sizes[a]) for (d, w), a in keys.items()]
-    _make_steps(layout, order, bounds, batch_rows, starts_of, None if single else count, keys)
+    layout.arenas = [(d, w, sizes[a]) for a, (d, w) in enumerate(arenas)]
+    _make_steps(layout, order, bounds, batch_rows, starts_of, None if single else count, places)
+
+
+def _places(kinds: list[Kind]) -> tuple[list[list[int]], list[tuple[Any, int]]]:
+    """Per kind the arena of its own result and those of all results; what each arena holds."""
+    found: dict[Type, int] = {}  # types are few, and hash faster than dtypes
+    keys: dict[tuple[Any, int], int] = {}
+
+    def arena(t: Type) -> int:
+        if t.shared:
+            return -1
+        place = found.get(t, -1)
+        if place == -1:
+            place = found[t] = keys.setdefault((t.dtype, t.width), len(keys))
+        return place
+
+    own = [arena(k.type) for k in kinds]
+    return [[a, *[arena(t) for t in k.outputs]] for a, k in zip(own, kinds)], list(keys)
 
 
 def _output_starts(
-    kinds: list[Kind],
-    batch_code: Array,
-    batch_rows: Array,
-    keys: dict[tuple[Any, int], int],
-    sizes: list[int],
+    places: list[list[int]], batch_code: Array, batch_rows: Array, sizes: list[int]
 ) -> list[Array]:
     """First row of every batch in its arena, for each result; `sizes` grows accordingly.
 
@@ -234,19 +237,24 @@ def _output_starts(
     """
     batches = len(batch_code)
     by_kind = stable_order(batch_code)
-    codes = batch_code[by_kind]
+    ordered = batch_code[by_kind]
     ends = np.concatenate([[0], np.cumsum(batch_rows[by_kind])])
-    heads = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])[:batches]).tolist()
+    heads = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[:batches])
+    lengths = np.diff(heads, append=batches)
+    codes: list[int] = ordered[heads].tolist()
+    edges: list[int] = ends[np.append(heads, batches)].tolist()
     result = []
-    for position in range(max((len(k.outputs) for k in kinds), default=1)):
-        begin = np.zeros(batches, np.int64)
-        for head, tail in zip(heads, [*heads[1:], batches]):
-            kind = kinds[int(codes[head])]
-            if position < len(kind.outputs):
-                t = kind.outputs[position]
-                arena = keys[(t.dtype, t.width)]
-                begin[by_kind[head:tail]] = sizes[arena] + ends[head:tail] - ends[head]
-                sizes[arena] += int(ends[tail] - ends[head])
+    for position in range(1, max([len(p) for p in places], default=2)):
+        shifts = []
+        for g, c in enumerate(codes):
+            if position < len(places[c]):
+                arena = places[c][position]
+                shifts.append(sizes[arena] - edges[g])
+                sizes[arena] += edges[g + 1] - edges[g]
+            else:
+                shifts.append(0)
+        begin = np.empty(batches, np.int64)
+        begin[by_kind] = ends[:-1] + np.repeat(np.array(shifts, np.int64), lengths)
         result.append(begin)
     return result
 
@@ -258,7 +266,7 @@ def _make_steps(
     batch_rows: Array,
     starts_of: list[Array],
     count: Array | None,
-    keys: dict[tuple[Any, int], int],
+    places: list[list[int]],
 ) -> None:
     """The batches as steps, without their arguments; `count` is None where all rows are single."""
     edges: list[int] = bounds.tolist()
@@ -269,20 +277,18 @@ def _make_steps(
     rows = batch_rows.tolist()
     begins = [b.tolist() for b in starts_of]
     codes: list[int] = layout.code[order[bounds[:-1]]].tolist()
-    places = [
-        [(keys.get((t.dtype, t.width), -1), t.shape) for t in k.outputs] for k in layout.kinds
-    ]
+    kinds, steps = layout.kinds, layout.steps
     for b, c in enumerate(codes):
-        kind = layout.kinds[c]
+        kind = kinds[c]
         step = Step(kind, order[edges[b] : edges[b + 1]])
-        step.rows = rows[b]
+        count_of = step.rows = rows[b]
         if count is not None and batched[b]:
             step.counts = count[step.nodes]
-        step.outputs = [
-            (arena, begins[k][b], begins[k][b] + rows[b], shape)
-            for k, (arena, shape) in enumerate(places[c])
-        ]
-        layout.steps.append(step)
+        arenas = places[c]
+        for k, t in enumerate(kind.outputs):
+            begin = begins[k][b]
+            step.outputs.append((arenas[k + 1], begin, begin + count_of, t.shape))
+        steps.append(step)
 
 
 def _resolve_aliases(
@@ -377,8 +383,8 @@ def _connect_plain(
     sizes = np.array([len(s.nodes) for s in steps], np.int64)
     arity = np.array([len(s.kind.args) for s in steps], np.int64)
     nodes = np.concatenate([s.nodes for s in steps])
-    node_start = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    alike = np.array([t.shared != 0 for s in steps for t in s.kind.args], bool)
+    node_start = np.cumsum(sizes) - sizes
+    alike = np.array([t.shared for s in steps for t in s.kind.args], np.int64) != 0
     slot_size = np.where(alike, 1, np.repeat(sizes, arity))  # of shared values one will do
     slot_step = np.repeat(np.arange(len(steps)), arity)
     slot_position = ranges(np.zeros(len(steps), np.int64), arity)
@@ -410,9 +416,10 @@ def _connect_plain(
         broken = varied = [False] * len(ends)
         heads = [0] * len(ends)
     begin_list, end_list = begins.tolist(), ends.tolist()
-    first_source = sources[np.cumsum(slot_size) - slot_size].tolist()
+    firsts = sources.take(np.cumsum(slot_size) - slot_size)
+    first_source: list[int] = firsts.tolist()
+    arenas: list[int] = layout.arena.take(firsts).tolist()
     slot = 0
-    arena_of = layout.arena
     for step in steps:
         shares = step.op.shares
         same = shares and not step.op.staged
@@ -423,7 +430,7 @@ def _connect_plain(
                 argument = Argument(SHARED, -1, first_source[slot], 0, None, t.shape)
                 shared.append(shares)
             else:
-                arena = int(arena_of[first_source[slot]])
+                arena = arenas[slot]
                 start = heads[slot]
                 if not broken[slot]:
                     argument = Argument(SLICE, arena, start, start + e - b, None, t.shape)
