@@ -8,7 +8,7 @@ slice of an arena, one `take`, a single row that all share, or a shared value.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,7 +17,13 @@ from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule, split_by_shared
 
-SLICE, TAKE, SAME, SHARED = range(4)
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+SLICE: Final = 0
+TAKE: Final = 1
+SAME: Final = 2
+SHARED: Final = 3
 
 
 class Argument:
@@ -409,39 +415,54 @@ def _connect_plain(
     last = np.where(filled, ends - 1, 0)
     head = np.where(filled, begins, 0)
     if len(index):
-        broken = (step_before[last] != step_before[head]).tolist()
-        varied = (same_before[last] != same_before[head]).tolist()
-        heads = index[head].tolist()
+        broken = (step_before[last] != step_before[head]).tobytes()
+        varied = (same_before[last] != same_before[head]).tobytes()
+        heads: list[int] = index[head].tolist()
     else:
-        broken = varied = [False] * len(ends)
+        broken = varied = bytes(len(ends))
         heads = [0] * len(ends)
-    begin_list, end_list = begins.tolist(), ends.tolist()
     firsts = sources.take(np.cumsum(slot_size) - slot_size)
     first_source: list[int] = firsts.tolist()
     arenas: list[int] = layout.arena.take(firsts).tolist()
-    slot = 0
+    end_list: list[int] = ends.tolist()
+    # What is made here stays, and every object of it is one for the garbage collector to visit.
+    alike_values: dict[int, Argument] = {}
+    traits: dict[Kind, tuple[bool, tuple[bool, ...]]] = {}
+    slot: i64 = 0
+    b = 0
     for step in steps:
-        shares = step.op.shares
-        same = shares and not step.op.staged
-        shared = []
-        for t in step.kind.args:
-            b, e = begin_list[slot], end_list[slot]
+        kind = step.kind
+        trait = traits.get(kind)
+        if trait is None:
+            shares = kind.op.shares
+            pattern = tuple([shares and t.shared != 0 for t in kind.args])
+            trait = traits[kind] = (shares and not kind.op.staged, pattern)
+        alike_rows = False
+        arguments = step.args
+        for t in kind.args:
+            e = end_list[slot]
             if t.shared:
-                argument = Argument(SHARED, -1, first_source[slot], 0, None, t.shape)
-                shared.append(shares)
-            else:
-                arena = arenas[slot]
+                source = first_source[slot]
+                argument = alike_values.get(source)
+                if argument is None:
+                    argument = Argument(SHARED, -1, source, 0, None, t.shape)
+                    alike_values[source] = argument
+            elif not broken[slot]:
                 start = heads[slot]
-                if not broken[slot]:
-                    argument = Argument(SLICE, arena, start, start + e - b, None, t.shape)
-                elif not varied[slot]:
-                    argument = Argument(SAME, arena, start, start + 1, None, t.shape)
-                else:
-                    argument = Argument(TAKE, arena, 0, 0, index[b:e], t.shape)
-                shared.append(same and argument.mode == SAME)
-            step.args.append(argument)
+                argument = Argument(SLICE, arenas[slot], start, start + e - b, None, t.shape)
+            elif not varied[slot]:
+                start = heads[slot]
+                argument = Argument(SAME, arenas[slot], start, start + 1, None, t.shape)
+                alike_rows = True
+            else:
+                argument = Argument(TAKE, arenas[slot], 0, 0, index[b:e], t.shape)
+            arguments.append(argument)
             slot += 1
-        step.shared = tuple(shared)
+            b = e
+        same, pattern = trait
+        if same and alike_rows:
+            pattern = tuple([p or a.mode == SAME for p, a in zip(pattern, arguments)])
+        step.shared = pattern
 
 
 def _row_table(layout: Layout) -> tuple[Array, Array]:
