@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _CELLS = 32_000_000
 """Entries of the table of same-kind levels held at once (128 MB)."""
 _NARROW = 220
-"""Nodes of one depth, times kinds and 16, from which on array operations beat a loop."""
+"""Nodes of one depth, times kinds and 6, from which on array operations beat a loop."""
 
 
 class Part:
@@ -70,7 +70,7 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
     deepest = int(depth.max())
     if size == 1:
         return depth + 1, deepest + 1
-    if n * (size + 16) < _NARROW * (deepest + 1):
+    if n * (size + 6) < _NARROW * (deepest + 1):
         return _levels_one_by_one(part, size)
     level = np.ones(n, np.int64)
     arity = np.bincount(part.dst, minlength=n)
@@ -123,32 +123,42 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
 def _levels_one_by_one(part: Part, size: int) -> tuple[Array, int]:
     """The same where few nodes have the same depth."""
     n = len(part.nodes)
-    code = part.code.tolist()
-    sources = part.src.tolist()
+    code: list[int] = part.code.tolist()
+    sources: list[int] = part.src.tolist()
     arity: list[int] = np.bincount(part.dst, minlength=n).tolist()
     table: list[list[int]] = []
     level = [0] * n
     longest = [0] * size
-    end = 0
+    kinds: i64 = size
+    end: i64 = 0
     for i in range(n):
-        begin = end
-        end = begin + arity[i]
-        if begin == end:
+        e: i64 = end
+        end += arity[i]
+        if e == end:
             row = [0] * size
         else:
-            row = table[sources[begin]].copy()
-            for j in range(begin + 1, end):
-                if sources[j] != sources[j - 1]:
-                    other = table[sources[j]]
-                    for c in range(size):
-                        count = other[c]
-                        if count > row[c]:
+            last: i64 = sources[e]
+            row = table[last].copy()
+            e += 1
+            while e < end:
+                source: i64 = sources[e]
+                e += 1
+                if source != last:
+                    last = source
+                    other = table[source]
+                    c: i64 = 0
+                    while c < kinds:
+                        count: i64 = other[c]
+                        known: i64 = row[c]
+                        if count > known:
                             row[c] = count
+                        c += 1
         k = code[i]
-        row[k] += 1
-        level[i] = row[k]
-        if row[k] > longest[k]:
-            longest[k] = row[k]
+        own: i64 = row[k] + 1
+        row[k] = own
+        level[i] = own
+        if own > longest[k]:
+            longest[k] = own
         table.append(row)
     return np.array(level, np.int64), sum(longest)
 
@@ -204,7 +214,9 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         for k in active:
             line = waiting[k]
             if counted[k] < len(line):
-                _count(k, top, line, levels, depths, weight_at, coming, counted, peak, longest, share)
+                _count(
+                    k, top, line, levels, depths, weight_at, coming, counted, peak, longest, share
+                )
             high: i64 = highest[k]
             low: i64 = k * top
             while high > 0 and coming[low + high] == 0:

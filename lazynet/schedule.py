@@ -26,6 +26,10 @@ _LARGE = 200_000
 """Nodes times kinds from which on a cheap lower bound is tried before the exact one."""
 
 
+_WIDE = 64
+"""Nodes for each batch from which on a plan by height is tried before the agenda."""
+
+
 class Schedule:
     """Batches in execution order.
 
@@ -281,6 +285,8 @@ def _component(own: Part, mask: Array, layers: list[Array], depth: Array) -> lis
     if len(layers) == bound:
         return layers
     plan = _by_level(inner, level)
+    if not plan and bound * _WIDE < len(level):
+        plan = _by_height(inner, size, bound)
     if not plan:
         plan = agenda(inner, inner_depth, level, size)
     return plan if len(plan) < len(layers) else layers
@@ -295,11 +301,27 @@ def _by_level(part: Part, level: Array) -> list[Array]:
         return []
     rank = np.empty(size, np.int64)
     rank[groups] = np.arange(size)
-    ranks = rank.take(group)
-    order = stable_order(ranks)
-    nodes = part.nodes[order]
-    bounds = [0, *np.cumsum(np.bincount(ranks)).tolist()]
-    return [nodes[a:b] for a, b in itertools.pairwise(bounds)]
+    return _batches(part.nodes, rank.take(group), size)
+
+
+def _by_height(part: Part, size: int, bound: int) -> list[Array]:
+    """One batch for each kind and longest path from it; none where these are more than `bound`."""
+    last = len(part.nodes) - 1
+    order = stable_order(last - part.src)
+    depth = _depths(last + 1, last - part.dst[order], last - part.src[order])
+    height = int(depth.max()) - depth[::-1]
+    batch, count = compact(height * size + part.code)
+    if count > bound:
+        return []
+    rank = np.empty(count, np.int64)
+    rank[batch] = height * size + part.code
+    return _batches(part.nodes, np.argsort(np.argsort(rank))[batch], count)
+
+
+def _batches(nodes: Array, batch: Array, count: int) -> list[Array]:
+    ordered = nodes[stable_order(batch)]
+    bounds = [0, *np.cumsum(np.bincount(batch, minlength=count)).tolist()]
+    return [ordered[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def _certain(part: Part, depth: Array, size: int) -> int:
