@@ -23,8 +23,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
-    "agenda calls collect components graph kinds layout leaves modes recall schedule shortcuts "
-    "tape"
+    "agenda calls collect components graph kinds layout leaves modes recall schedule shortcuts tape"
 ).split()
 """Modules of the package: what runs once for every node, and the classes it works on."""
 

@@ -2,8 +2,9 @@
 
 A batch is a set of nodes of one kind that do not depend on one another. The graph is contracted to
 its kinds; a kind outside any cycle of that graph runs as one batch. Within a strongly connected
-component the nodes are laid out by depth; where that is not provably the fewest batches, the
-agenda makes a second plan, and the smaller one is taken. All in linear time.
+component the nodes are laid out by depth; where that is not provably the fewest batches, they are
+by the number of nodes of their kind below them, if that can be; else the agenda makes a second
+plan, and the smaller one is taken. All in linear time.
 """
 
 from __future__ import annotations
@@ -293,8 +294,7 @@ def _component(own: Part, mask: Array, layers: list[Array], depth: Array) -> lis
 
 
 def _by_level(part: Part, level: Array) -> list[Array]:
-    """One batch for each kind and level, which is as few as there can be; none where they depend
-    on one another in a cycle."""
+    """One batch for each kind and level, as few as there can be; none where they form a cycle."""
     group, size = compact(part.code * (int(level.max()) + 1) + level)
     groups = sequence(size, _pairs(group, part, size))
     if len(groups) < size:
@@ -319,6 +319,7 @@ def _by_height(part: Part, size: int, bound: int) -> list[Array]:
 
 
 def _batches(nodes: Array, batch: Array, count: int) -> list[Array]:
+    """The nodes of each of `count` batches, given the batch of each node."""
     ordered = nodes[stable_order(batch)]
     bounds = [0, *np.cumsum(np.bincount(batch, minlength=count)).tolist()]
     return [ordered[a:b] for a, b in itertools.pairwise(bounds)]
