@@ -29,10 +29,9 @@ def cmult(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions do not go together.
     """
-    if not isinstance(x, Expression) or not isinstance(y, Expression):
-        checked(x, "cmult")
-        checked(y, "cmult")
-    return broadcast(HOOKS.multiply, x, y, "cmult")
+    if isinstance(x, Expression) and isinstance(y, Expression):
+        return broadcast(HOOKS.multiply, x, y, "cmult")
+    return broadcast(HOOKS.multiply, checked(x, "cmult"), checked(y, "cmult"), "cmult")
 
 
 def cdiv(x: Expression, y: Expression) -> Expression:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazynet.dynet.expression import Expression, as_number, checked, compute_at_once, short
-from lazynet.dynet.graph import STATE
-from lazynet.graph import unary
+from lazynet.dynet.expression import Expression, apply, as_number, checked, short
 from lazynet.kinds import Op
 from lazynet.ops.activations import (
     Elu,
@@ -74,20 +72,6 @@ _SQRT = ready(Sqrt())
 _SQUARE = ready(Square())
 _TAN = ready(Tan())
 _TANH = ready(Tanh())
-
-
-def apply(op: Op, x: Any, name: str, payload: Any = None) -> Expression:
-    """Record an op of one argument, as `wrap(unary(op, checked(x, name).node))` would.
-
-    The most frequent calls of all come through here, so it is written out.
-    """
-    if not isinstance(x, Expression) or not x.graph.alive:
-        checked(x, name)
-    node = unary(op, x.node, payload)
-    stretch = STATE.stretch
-    if stretch.immediate:
-        compute_at_once(node, stretch)
-    return Expression(node, stretch)
 
 
 def exp(x: Expression) -> Expression:

@@ -3,49 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 import lazynet.execute as engine
 from lazynet.differentiate import backward, parameter_gradients
-from lazynet.dynet.graph import STATE, Stretch, compute, invalidate
+from lazynet.dynet.graph import STATE, compute, invalidate
+from lazynet.dynet.stretch import Stretch
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
-from lazynet.graph import Leaf, pair, record
+from lazynet.graph import Leaf, handle, mark, pair, record, unary
 from lazynet.kinds import HOOKS as ENGINE
-from lazynet.kinds import Array, Op
+from lazynet.kinds import Array, Kind, Op, Type
+from lazynet.modes import MODES
+from lazynet.native import mypyc_attr
 from lazynet.ops import matmul, reshape
+from lazynet.tape import LOCAL, NO_TAPE, Tape
 
 Dims = tuple[tuple[int, ...], int]
+_modes: Final = MODES.get
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Expression:
     """A value of the computation graph, computed when asked for.
 
     Made by the functions of this module, by parameters, and by operators on other expressions.
     Its dimensions are those of one example; the batch comes last in what `npvalue` returns.
 
-    Attributes:
-        node: The engine's expression. A scalar has shape ``(1,)``, and one example no batch axis.
+    A scalar has shape ``(1,)`` in the engine, and one example no batch axis.
+
+    Args:
+        node: The engine's expression; None to have it made when asked for.
         graph: The stretch of the computation graph that it was recorded in.
+        tape, at: Where the node lies, if it is None.
     """
 
-    __slots__ = ("graph", "node")
-    __array_ufunc__ = None  # NumPy numbers leave `number * expression` to us
+    __slots__ = ("_node", "at", "graph", "tape")
+    __array_ufunc__: ClassVar[None] = None  # NumPy numbers leave `number * expression` to us
 
-    def __init__(self, node: Node, graph: Stretch) -> None:
-        self.node = node
+    def __init__(
+        self, node: Node | None, graph: Stretch, tape: Tape = NO_TAPE, at: int = -1
+    ) -> None:
+        self._node = node
         self.graph = graph
+        self.tape = tape if node is None else node.tape
+        self.at = at if node is None else node.index
+
+    @property
+    def node(self) -> Node:
+        """The engine's expression."""
+        node = self._node
+        if node is None:
+            node = self._node = handle(self.tape, self.at)
+        return node
 
     # Values
 
     def dim(self) -> Dims:
         """The dimensions of one example, and the number of examples."""
         checked(self, "dim")
-        node = self.node
-        batch = node.batch
-        return node.shape, 1 if batch is None else batch
+        batch = self.node.batch
+        return type_of(self).shape, 1 if batch is None else batch
 
     def forward(self, recalculate: bool = False) -> None:
         """Compute the value; with `recalculate`, and everything it depends on, anew."""
@@ -146,66 +166,48 @@ class Expression:
 
     # Operators
 
-    def __add__(self, other: Any) -> Expression:
+    def __add__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             return broadcast(ENGINE.add, self, other, "+")
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "+").node + number)
+        return _with_number(ENGINE.add_number, self, other, "+")
 
-    def __radd__(self, other: Any) -> Expression:
-        return self.__add__(other)
+    def __radd__(self, other: Any) -> Any:
+        return _with_number(ENGINE.add_number, self, other, "+")
 
-    def __sub__(self, other: Any) -> Expression:
+    def __sub__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             return broadcast(ENGINE.subtract, self, other, "-")
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "-").node - number)
+        return _with_number(ENGINE.subtract_number, self, other, "-")
 
-    def __rsub__(self, other: Any) -> Expression:
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(number - checked(self, "-").node)
+    def __rsub__(self, other: Any) -> Any:
+        return _with_number(ENGINE.subtract_from_number, self, other, "-")
 
     def __neg__(self) -> Expression:
-        return wrap(-checked(self, "-").node)
+        return apply(ENGINE.negative, self, "-")
 
-    def __mul__(self, other: Any) -> Expression:
+    def __mul__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             return multiply(self, other)
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "*").node * number)
+        return _with_number(ENGINE.multiply_number, self, other, "*")
 
-    def __rmul__(self, other: Any) -> Expression:
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "*").node * number)
+    def __rmul__(self, other: Any) -> Any:
+        return _with_number(ENGINE.multiply_number, self, other, "*")
 
-    def __truediv__(self, other: Any) -> Expression:
+    def __truediv__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             raise NotImplementedError(
                 "expression / expression is not defined in DyNet; use cdiv for the quotient "
                 "element by element"
             )
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "/").node / number)
+        return _with_number(ENGINE.divide_number, self, other, "/")
 
-    def __rtruediv__(self, other: Any) -> Expression:
+    def __rtruediv__(self, other: Any) -> Any:
         raise NotImplementedError(
             "number / expression is not defined in DyNet; use cdiv(constant, expression), or "
             "number * pow(expression, scalarInput(-1))"
         )
 
-    def __pow__(self, other: Any) -> Expression:
+    def __pow__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             return power(self, other)
         number = as_number(other)
@@ -213,16 +215,13 @@ class Expression:
             return NotImplemented
         return wrap(truncated(checked(self, "**").node ** number))
 
-    def __rpow__(self, other: Any) -> Expression:
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(number ** checked(self, "**").node)
+    def __rpow__(self, other: Any) -> Any:
+        return _with_number(ENGINE.power_of_number, self, other, "**")
 
-    def __getitem__(self, index: Any) -> Expression:
-        checked(self, "expression[...]")
-        result: Expression = HOOKS["index"](self, index)
-        return result
+    def __getitem__(self, index: Any) -> Any:
+        if not self.graph.alive:
+            raise stale(self, "expression[...]")
+        return HOOKS["index"](self, index)
 
     def __len__(self) -> int:
         return self.dim()[0][0]
@@ -254,6 +253,11 @@ def wrap(node: Node) -> Expression:
     if stretch.immediate:
         compute_at_once(node, stretch)
     return Expression(node, stretch)
+
+
+def type_of(x: Expression) -> Type:
+    """Shape and dtype of an expression."""
+    return x.node.type if x.at < 0 else x.tape.kinds[x.at].type
 
 
 def compute_at_once(node: Node, stretch: Stretch) -> None:
@@ -303,13 +307,7 @@ def nodes_of(xs: Any, name: str) -> list[Node]:
         raise TypeError(f"{name}: got {short(xs)}; it takes a list of expressions")
     if not xs:
         raise EmptyListError(f"{name}: got an empty list; it takes at least one expression")
-    try:
-        nodes = [x.node for x in xs if x.graph.alive]
-    except AttributeError:
-        nodes = []
-    if len(nodes) < len(xs):
-        return [checked(x, name).node for x in xs]  # which says what is wrong
-    return nodes
+    return [checked(x, name).node for x in xs]
 
 
 def stale(x: Expression, name: str) -> RuntimeError:
@@ -374,10 +372,10 @@ def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
     Raises:
         ValueError: If the dimensions do not go together.
     """
-    if not x.graph.alive or not y.graph.alive:
-        checked(x, name)
-        checked(y, name)
-    a, b = x.node, y.node
+    found = two(op, x, y)
+    if found is not None:
+        return found
+    a, b = checked(x, name).node, checked(y, name).node
     if a.type is not b.type:
         a, b = aligned(a, b)
     try:
@@ -395,6 +393,9 @@ def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
 
 def multiply(x: Expression, y: Expression) -> Expression:
     """Matrix product, or vector times scalar."""
+    found = two(ENGINE.product, x, y, True)
+    if found is not None:
+        return found
     a, b = checked(x, "*").node, checked(y, "*").node
     left, right = a.shape, b.shape
     if len(left) == 2:
@@ -402,7 +403,7 @@ def multiply(x: Expression, y: Expression) -> Expression:
             return wrap(matmul(a, b))
     elif len(left) == 1:
         if right == (1,):
-            return wrap(a * b)
+            return broadcast(ENGINE.multiply, x, y, "*")
         if len(right) == 2 and right[0] == 1:  # a column times a row
             return wrap(reshape(a, (*left, 1)) * b)
     raise ValueError(
@@ -423,6 +424,190 @@ def power(x: Expression, y: Expression) -> Expression:
     if b.ndim > 1:
         b = reshape(b, (1,))
     return wrap(truncated(a ** aligned(a, b)[1]))
+
+
+def _with_number(op: Op, x: Expression, other: Any, name: str) -> Any:
+    """An op of an expression and a number."""
+    number: float | None = other if type(other) is float else as_number(other)
+    return NotImplemented if number is None else apply(op, x, name, number)
+
+
+# Recording. What all programs do most is written out for expressions that lie on the tape that is
+# recorded now, of kinds met before; all else goes through the engine's functions.
+
+
+def apply(op: Op, x: Any, name: str, payload: Any = None) -> Expression:
+    """Record an op of one argument.
+
+    Args:
+        op: An op whose kinds are ready (see `ops.elementwise.ready`).
+        x: What the function was given.
+        name: The function.
+        payload: What the node carries.
+    """
+    if isinstance(x, Expression):
+        tape = x.tape
+        if x.graph.direct and tape is LOCAL.tape and tape.sealed == 0:
+            kind = op._kinds.get(tape.kinds[x.at].type)
+            if kind is not None and not kind.shared and len(kind.members) == 1:
+                return Expression(None, x.graph, tape, append(tape, kind, x.at, payload))
+    return wrap(unary(op, checked(x, name).node, payload))
+
+
+def append(tape: Tape, kind: Kind, argument: int, payload: Any) -> int:
+    """Append a node of one argument and one result to the open tape; returns its index."""
+    n = len(tape.kinds)
+    if _modes().marks:
+        mark(tape, n)
+    tape.kinds.append(kind)
+    tape.starts.append(len(tape.args))
+    tape.args.append(argument)
+    tape.rows.append(tape.rows[argument])
+    tape.payloads.append(payload)
+    return n
+
+
+def _finish(tape: Tape, kind: Kind, start: int, rows: int) -> int:
+    """Append a node whose arguments, from `start` on, are on the tape already."""
+    n = len(tape.kinds)
+    if _modes().marks:
+        mark(tape, n)
+    tape.kinds.append(kind)
+    tape.starts.append(start)
+    tape.rows.append(rows)
+    tape.payloads.append(None)
+    return n
+
+
+def _parameter(tape: Tape, x: Expression) -> int:
+    """Index of a parameter that was used on this tape before; -1 for anything else."""
+    leaf = x._node
+    return tape.shared.get(leaf.leaf_kind, -1) if isinstance(leaf, Leaf) else -1
+
+
+def two(op: Op, x: Expression, y: Expression, product: bool = False) -> Expression | None:
+    """Record an op of two arguments; None, and nothing is done, for anything unusual.
+
+    Args:
+        op: An op whose kinds are ready.
+        x: Its first argument.
+        y: Its second.
+        product: Whether it is the product of a matrix, else one element by element.
+    """
+    tape = LOCAL.tape
+    if tape.sealed != 0:
+        return None
+    graph = x.graph
+    i = x.at
+    j = y.at
+    if x.tape is tape:
+        if y.tape is not tape:
+            j = _parameter(tape, y)
+        if not graph.direct:
+            graph = y.graph
+    elif y.tape is tape:
+        i = _parameter(tape, x)
+        graph = y.graph
+    else:
+        return None
+    if i < 0 or j < 0 or not graph.direct or not x.graph.alive or not y.graph.alive:
+        return None
+    a = tape.kinds[i].type
+    b = tape.kinds[j].type
+    if product:
+        if len(a.shape) != 2 or len(b.shape) > 2:
+            return None
+    elif a is not b and len(a.shape) != len(b.shape):
+        return None  # the engine would align the last axes
+    kind = op._kinds.get((a, b))
+    if kind is None or kind.shared or len(kind.members) != 1:
+        return None
+    rows = tape.rows[i]
+    other = tape.rows[j]
+    if rows != other:
+        if rows == -1:
+            rows = other
+        elif other != -1:
+            return None
+    start = len(tape.args)
+    tape.args.append(i)
+    tape.args.append(j)
+    return Expression(None, graph, tape, _finish(tape, kind, start, rows))
+
+
+def listed(kinds: dict[Any, Kind], xs: Any, key: list[Any]) -> Expression | None:
+    """Record an op of a list of arguments; None, and nothing is done, for anything unusual.
+
+    Args:
+        kinds: Kinds of the op by the types of its arguments.
+        xs: What the function was given.
+        key: What stands before these types.
+    """
+    tape = LOCAL.tape
+    if type(xs) is not list or tape.sealed != 0 or tape.trace is not None:
+        return None
+    expressions: list[Any] = xs
+    start = len(tape.args)
+    graph: Stretch | None = None
+    rows = -1
+    for x in expressions:
+        i = -1
+        if isinstance(x, Expression) and x.graph.alive:
+            if x.graph.direct:
+                graph = x.graph
+            i = x.at if x.tape is tape else _parameter(tape, x)
+        if i >= 0:
+            r = tape.rows[i]
+            if r != -1 and r != rows:
+                if rows == -1:
+                    rows = r
+                else:
+                    i = -1
+        if i < 0:
+            del tape.args[start:]
+            return None
+        tape.args.append(i)
+        key.append(tape.kinds[i].type)
+    kind = kinds.get(tuple(key))
+    if graph is None or kind is None or kind.shared or len(kind.members) != 1:
+        del tape.args[start:]
+        return None
+    return Expression(None, graph, tape, _finish(tape, kind, start, rows))
+
+
+def reduced(op: Op, xs: Any) -> Expression | None:
+    """Record a reduction over a list; None, and nothing is done, for anything unusual."""
+    tape = LOCAL.tape
+    if type(xs) is not list or tape.sealed != 0 or tape.trace is not None:
+        return None
+    expressions: list[Any] = xs
+    if len(expressions) < 2:
+        return None
+    start = len(tape.args)
+    graph: Stretch | None = None
+    first: Type | None = None
+    rows = -1
+    for x in expressions:
+        fits = False
+        if isinstance(x, Expression) and x.tape is tape and x.graph.alive:
+            if x.graph.direct:
+                graph = x.graph
+            t = tape.kinds[x.at].type
+            if first is None:
+                first = t
+                rows = tape.rows[x.at]
+                fits = t.shared == 0
+            else:
+                fits = t is first and tape.rows[x.at] == rows
+        if not fits:
+            del tape.args[start:]
+            return None
+        tape.args.append(x.at)
+    kind = op._kinds.get(first)
+    if graph is None or kind is None or kind.shared or len(kind.members) != 1:
+        del tape.args[start:]
+        return None
+    return Expression(None, graph, tape, _finish(tape, kind, start, rows))
 
 
 # Several at once

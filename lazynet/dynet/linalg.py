@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import lazynet.ops as ops
 from lazynet.dynet.common import misfit, reshaped
-from lazynet.dynet.expression import Expression, checked, show, wrap
+from lazynet.dynet.expression import Expression, checked, show, two, wrap
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.graph import unary
 from lazynet.ops.elementwise import ready
 from lazynet.ops.linalg import Logdet
-from lazynet.ops.products import inner
+from lazynet.ops.products import Inner, inner
 
+_INNER = ready(Inner())
 _LOGDET = ready(Logdet(signed=True))
 
 
@@ -28,6 +29,10 @@ def dot_product(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions differ.
     """
+    if isinstance(x, Expression) and isinstance(y, Expression):
+        found = two(_INNER, x, y)
+        if found is not None:
+            return found
     a, b = checked(x, "dot_product").node, checked(y, "dot_product").node
     try:
         return wrap(inner(a, b))

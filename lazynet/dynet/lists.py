@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import lazynet.ops as ops
 from lazynet.dynet.arithmetic import dimension
-from lazynet.dynet.expression import Expression, nodes_of, show, truncated, wrap
+from lazynet.dynet.expression import (
+    Expression,
+    listed,
+    nodes_of,
+    reduced,
+    show,
+    truncated,
+    type_of,
+    wrap,
+)
 from lazynet.graph import Expression as Node
-from lazynet.graph import known, record
+from lazynet.graph import record
 from lazynet.inputs import rebatch
 from lazynet.kinds import Op
 from lazynet.ops import affine, reshape
@@ -14,9 +23,11 @@ from lazynet.ops.elementwise import ready
 from lazynet.ops.linalg import Affine
 from lazynet.ops.reduce import LogsumexpList, MaxList, MeanList, SumList
 from lazynet.ops.shape import CONCATENATIONS
-from lazynet.shortcuts import reduced
+from lazynet.shortcuts import reduced as reduced_nodes
 
 _AFFINE = ready(Affine())
+_AFFINES = _AFFINE.kinds
+_CONCATENATIONS = CONCATENATIONS.kinds
 _LOGSUMEXP = ready(LogsumexpList())
 _MAX = ready(MaxList())
 _MEAN = ready(MeanList())
@@ -30,6 +41,9 @@ def esum(xs: list[Expression]) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
+    found = reduced(_SUM, xs)
+    if found is not None:
+        return found
     return wrap(_reduced(_SUM, nodes_of(xs, "esum"), xs, "esum"))
 
 
@@ -40,6 +54,9 @@ def average(xs: list[Expression]) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
+    found = reduced(_MEAN, xs)
+    if found is not None:
+        return found
     return wrap(_reduced(_MEAN, nodes_of(xs, "average"), xs, "average"))
 
 
@@ -52,6 +69,9 @@ def emax(xs: list[Expression]) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the dimensions differ.
     """
+    found = reduced(_MAX, xs)
+    if found is not None:
+        return found
     nodes = nodes_of(xs, "emax")
     if any(node.batch != nodes[0].batch for node in nodes):
         raise _mismatch(xs, "emax", "all must have the same dimensions and batch size")
@@ -75,7 +95,7 @@ def _reduced(op: Op, nodes: list[Node], xs: list[Expression], name: str) -> Node
     """A reduction of the list; all dimensions become those of the first node."""
     if len(nodes) == 1:
         return nodes[0]
-    node = reduced(op, nodes)
+    node = reduced_nodes(op, nodes)
     if node is not None:
         return node
     try:
@@ -105,14 +125,14 @@ def concatenate(xs: list[Expression], d: int = 0) -> Expression:
         OverflowError: If d is negative.
         ValueError: If it is empty, or the dimensions do not go together.
     """
+    if type(d) is int:
+        found = listed(_CONCATENATIONS, xs, [d])
+        if found is not None:
+            return found
     nodes = nodes_of(xs, "concatenate")
     if type(d) is not int or d < 0:
         d = dimension(d, "concatenate: d")
-    try:
-        node = CONCATENATIONS.known(nodes, d)
-    except ValueError:
-        node = None  # what follows says what is wrong
-    return _joined(nodes, xs, d, "concatenate") if node is None else wrap(node)
+    return _joined(nodes, xs, d, "concatenate")
 
 
 def concatenate_cols(xs: list[Expression]) -> Expression:
@@ -179,8 +199,14 @@ def affine_transform(exprs: list[Expression]) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty or of even length, or the dimensions do not go together.
     """
+    found = listed(_AFFINES, exprs, [])
+    if found is not None:
+        shape = type_of(found).shape
+        if len(shape) == 2 and shape[1] == 1:
+            return wrap(reshape(found.node, shape[:1]))
+        return found
     nodes = nodes_of(exprs, "affine_transform")
-    if not len(nodes) % 2:
+    if len(nodes) % 2 == 0:
         raise ValueError(
             f"affine_transform: got a list of {len(nodes)}; it takes [b, W, x], and further pairs "
             "W2, x2"
@@ -188,9 +214,7 @@ def affine_transform(exprs: list[Expression]) -> Expression:
     if len(nodes) == 1:
         return wrap(nodes[0])
     try:
-        node = known(_AFFINE, tuple(nodes))
-        if node is None:
-            node = affine(*nodes)
+        node = affine(*nodes)
     except ValueError:
         try:
             node = affine(*_plain(nodes))

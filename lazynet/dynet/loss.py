@@ -6,10 +6,19 @@ from functools import lru_cache
 from typing import Any
 
 from lazynet.dynet.arguments import natural, place, places, real
-from lazynet.dynet.expression import Expression, checked, show, wrap
-from lazynet.dynet.probability import classes_of, recorded, same_batch, single_index, vector_of
+from lazynet.dynet.expression import Expression, apply, checked, show, two, type_of, wrap
+from lazynet.dynet.probability import (
+    batched,
+    classes_of,
+    recorded,
+    same_batch,
+    single_index,
+    vector,
+    vector_of,
+)
 from lazynet.graph import Expression as Node
 from lazynet.graph import record, unary
+from lazynet.kinds import Op
 from lazynet.ops.columns import reshape_op
 from lazynet.ops.elementwise import ready
 from lazynet.ops.vector_loss import (
@@ -29,6 +38,7 @@ _RANK_MARGIN = ready(RankMargin())
 _SQUARED_ERROR = ready(SingleSquaredError())
 _L1 = ready(SingleL1())
 _HUBER = ready(SingleHuber())
+_HINGE = ready(SingleHinge(1.0))
 
 
 @lru_cache(maxsize=1024)
@@ -64,14 +74,14 @@ def hinge(x: Expression, v: int, m: float = 1.0) -> Expression:
         OverflowError: If the number is negative.
         TypeError: If it is no number.
     """
-    checked(x, "hinge")
-    node = vector_of(x, "hinge")
-    n = node.shape[0]
+    x = vector(x, "hinge")
+    n = type_of(x).shape[0]
     if type(v) is not int or not 0 <= v < n:
         v = place(v, n, "hinge", "class")
-    if node.batch is not None:
+    if batched(x):
         raise single_index(x, "hinge")
-    return wrap(unary(_hinge_op(_margin(m, "hinge")), node, v))
+    op = _HINGE if type(m) is float and m == 1.0 else _hinge_op(_margin(m, "hinge"))
+    return apply(op, x, "hinge", v)
 
 
 def hinge_batch(x: Expression, vs: list[int], m: float = 1.0) -> Expression:
@@ -153,6 +163,16 @@ def _alike(x: Any, y: Any, name: str) -> tuple[Node, Node]:
     return a, b
 
 
+def _distance(op: Op, x: Any, y: Any, name: str) -> Expression:
+    """An op of two arguments of the same dimensions."""
+    if isinstance(x, Expression) and isinstance(y, Expression):
+        found = two(op, x, y) if type_of(x).shape == type_of(y).shape else None
+        if found is not None:
+            return found
+    a, b = _alike(x, y, name)
+    return wrap(recorded(op, a, b))
+
+
 def binary_log_loss(x: Expression, y: Expression) -> Expression:
     """The log loss of binary decisions, ``-sum_i y_i log(x_i) + (1 - y_i) log(1 - x_i)``, in nats.
 
@@ -168,7 +188,7 @@ def binary_log_loss(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions differ.
     """
-    return wrap(recorded(_BINARY_LOG_LOSS, *_alike(x, y, "binary_log_loss")))
+    return _distance(_BINARY_LOG_LOSS, x, y, "binary_log_loss")
 
 
 def pairwise_rank_loss(x: Expression, y: Expression, m: float = 1.0) -> Expression:
@@ -256,7 +276,7 @@ def squared_distance(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions differ.
     """
-    return wrap(recorded(_SQUARED_ERROR, *_alike(x, y, "squared_distance")))
+    return _distance(_SQUARED_ERROR, x, y, "squared_distance")
 
 
 def l1_distance(x: Expression, y: Expression) -> Expression:
@@ -272,4 +292,4 @@ def l1_distance(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions differ.
     """
-    return wrap(recorded(_L1, *_alike(x, y, "l1_distance")))
+    return _distance(_L1, x, y, "l1_distance")

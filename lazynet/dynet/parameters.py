@@ -18,14 +18,18 @@ from lazynet.dynet.expression import (
     short,
     wrap,
 )
-from lazynet.dynet.graph import ALWAYS, STATE, Stretch, invalidate
+from lazynet.dynet.graph import STATE, invalidate
+from lazynet.dynet.stretch import ALWAYS, Stretch
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.graph import record
 from lazynet.kinds import Array
+from lazynet.native import mypyc_attr
 from lazynet.ops import reshape, stop_gradient, transpose
 from lazynet.parameters import Lookup, Parameter
 from lazynet.revise import replace
+from lazynet.shortcuts import placed_row
+from lazynet.tape import NO_TAPE, Tape
 
 Leaf = TypeVar("Leaf", bound=Parameter)
 
@@ -49,6 +53,7 @@ class Decay:
         self.factor = factor
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Trainable(Expression, Generic[Leaf]):
     """What `Parameters` and `LookupParameters` have in common.
 
@@ -61,11 +66,11 @@ class Trainable(Expression, Generic[Leaf]):
     __slots__ = ("_shape", "decay", "leaf")
     leaf: Leaf
 
-    def __init__(self, leaf: Leaf, shape: tuple[int, ...], decay: Decay) -> None:
+    def __init__(self, leaf: Leaf, shape: tuple[int, ...], decay: Decay, node: Node | None) -> None:
+        super().__init__(node, ALWAYS)
         self.leaf = leaf
         self._shape = shape
         self.decay = decay
-        self.graph = ALWAYS
 
     def name(self) -> str:
         """Its full name: the names of its collections and its own, such as ``/lstm/_0``."""
@@ -192,6 +197,7 @@ class Trainable(Expression, Generic[Leaf]):
         return f"{kind} {self.leaf.name}"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Parameters(Trainable[Parameter]):
     """A trainable array, made by `ParameterCollection.add_parameters`.
 
@@ -201,8 +207,7 @@ class Parameters(Trainable[Parameter]):
     __slots__ = ()
 
     def __init__(self, leaf: Parameter, shape: tuple[int, ...], decay: Decay) -> None:
-        super().__init__(leaf, shape, decay)
-        self.node = leaf
+        super().__init__(leaf, shape, decay, leaf)
 
     def set_value(self, arr: Any) -> None:
         """Set the values, as `as_array` shows them.
@@ -236,6 +241,7 @@ class Parameters(Trainable[Parameter]):
         return wrap(self.node if update else stop_gradient(self.node))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LookupParameters(Trainable[Lookup]):
     """A table of vectors or matrices, made by `ParameterCollection.add_lookup_parameters`.
 
@@ -244,8 +250,11 @@ class LookupParameters(Trainable[Lookup]):
 
     __slots__ = ()
 
+    def __init__(self, leaf: Lookup, shape: tuple[int, ...], decay: Decay) -> None:
+        super().__init__(leaf, shape, decay, None)
+
     @property
-    def node(self) -> Node:  # type: ignore[override]
+    def node(self) -> Node:
         """The whole table as an expression of the engine."""
         leaf = self.leaf
         n = len(self._shape)
@@ -332,14 +341,21 @@ class LookupParameters(Trainable[Lookup]):
         return gradients
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LookupExpression(Expression):
     """A row of a table, of which `set` chooses another one."""
 
     __slots__ = ("table",)
 
-    def __init__(self, node: Node, graph: Stretch, table: LookupParameters) -> None:
-        self.node = node
-        self.graph = graph
+    def __init__(
+        self,
+        node: Node | None,
+        graph: Stretch,
+        table: LookupParameters,
+        tape: Tape = NO_TAPE,
+        at: int = -1,
+    ) -> None:
+        super().__init__(node, graph, tape, at)
         self.table = table
 
     def set(self, i: int) -> None:
@@ -349,14 +365,14 @@ class LookupExpression(Expression):
         invalidate()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LookupBatchExpression(Expression):
     """A minibatch of rows of a table, of which `set` chooses others."""
 
     __slots__ = ("table",)
 
     def __init__(self, node: Node, graph: Stretch, table: LookupParameters) -> None:
-        self.node = node
-        self.graph = graph
+        super().__init__(node, graph)
         self.table = table
 
     def set(self, i: Any) -> None:
@@ -382,7 +398,7 @@ def lookup(p: LookupParameters, index: int = 0, update: bool = True) -> LookupEx
     """
     result = _picked(_table(p, "lookup"), index, "lookup")
     if not update:
-        result.node.tape.unrecorded.add(result.node.index)
+        result.tape.unrecorded.add(result.at)
     return result
 
 
@@ -396,7 +412,7 @@ def lookup_batch(p: LookupParameters, indices: Any, update: bool = True) -> Look
     """
     result = _gathered(_table(p, "lookup_batch"), indices, "lookup_batch")
     if not update:
-        result.node.tape.unrecorded.add(result.node.index)
+        result.tape.unrecorded.add(result.at)
     return result
 
 
@@ -428,8 +444,13 @@ def const_parameter(*args: Any) -> Any:
 def _picked(p: LookupParameters, index: Any, name: str) -> LookupExpression:
     if type(index) is not int or not 0 <= index < p._shape[0]:
         index = _row(p, index, name)
-    stretch = STATE.stretch
-    result = LookupExpression(p.leaf[index], stretch, p)
+    stretch: Stretch = STATE.stretch
+    row: int = index
+    tape, at = placed_row(p.leaf, row)
+    if at >= 0:
+        result = LookupExpression(None, stretch, p, tape, at)
+    else:
+        result = LookupExpression(p.leaf[row], stretch, p)
     if stretch.immediate:
         compute_at_once(result.node, stretch)
     return result

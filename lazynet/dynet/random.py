@@ -12,9 +12,9 @@ import numpy as np
 
 from lazynet.dynet.arithmetic import dimension, inside
 from lazynet.dynet.common import number, positive
-from lazynet.dynet.expression import Expression, checked, wrap
+from lazynet.dynet.expression import Expression, apply, checked, wrap
 from lazynet.graph import Expression as Node
-from lazynet.graph import record, unary
+from lazynet.graph import record
 from lazynet.inputs import constant
 from lazynet.kinds import FLOAT32, Shape
 from lazynet.ops.elementwise import ready
@@ -132,9 +132,9 @@ def _moved(
 
 def noise(x: Expression, stddev: float) -> Expression:
     """x with independent normal noise of this standard deviation added to every element."""
-    node = checked(x, "noise").node
+    checked(x, "noise")
     std = number(stddev, "noise", "stddev")
-    return x if std == 0 else wrap(unary(_noise(std), node, next_key()))
+    return x if std == 0 else apply(_noise(std), x, "noise", next_key())
 
 
 def dropout(x: Expression, p: float) -> Expression:
@@ -201,9 +201,9 @@ def _dropped(x: Expression, p: float, tied: Shape, name: str) -> Expression:
         raise ValueError(f"{name}: p: got {p}; a probability lies between 0 and 1")
     if rate == 0:
         return x
-    node = x.node
     if rate == 1:  # there is no 1 / (1 - p)
+        node = x.node
         rows = () if node.batch is None else (node.batch,)
         zeros = np.zeros(rows + node.shape, np.float32)
         return wrap(constant(zeros, batched=node.batch is not None))
-    return wrap(unary(_dropout(rate, tied), node, next_key()))
+    return apply(_dropout(rate, tied), x, name, next_key())

@@ -7,9 +7,9 @@ from typing import Any
 
 import lazynet.ops as ops
 from lazynet.dynet.arithmetic import dimension, inside
-from lazynet.dynet.expression import Expression, checked, short, wrap
+from lazynet.dynet.expression import Expression, apply, checked, short, type_of, wrap
 from lazynet.graph import Expression as Node
-from lazynet.kinds import Op
+from lazynet.kinds import Op, Type, derived_table
 from lazynet.ops.single import (
     SingleLogsumexp,
     SingleMax,
@@ -20,19 +20,22 @@ from lazynet.ops.single import (
     SingleStd,
     SingleSum,
     single,
+    single_op,
 )
+
+_OPS: dict[tuple[Any, Type], Op] = derived_table()
 
 # Over all elements
 
 
 def sum_elems(x: Expression) -> Expression:
     """The sum of all elements of each example, a scalar."""
-    return wrap(single(SingleSum, checked(x, "sum_elems").node))
+    return _elements(SingleSum, x, "sum_elems")
 
 
 def mean_elems(x: Expression) -> Expression:
     """The mean of all elements of each example, a scalar."""
-    return wrap(single(SingleMean, checked(x, "mean_elems").node))
+    return _elements(SingleMean, x, "mean_elems")
 
 
 def std_elems(x: Expression) -> Expression:
@@ -40,7 +43,7 @@ def std_elems(x: Expression) -> Expression:
 
     Its gradient is 0 where it is 0.
     """
-    return wrap(single(SingleStd, checked(x, "std_elems").node))
+    return _elements(SingleStd, x, "std_elems")
 
 
 def moment_elems(x: Expression, r: int) -> Expression:
@@ -54,12 +57,20 @@ def moment_elems(x: Expression, r: int) -> Expression:
 
 def squared_norm(x: Expression) -> Expression:
     """The sum of the squares of all elements of each example, a scalar."""
-    return wrap(single(SingleSquaredNorm, checked(x, "squared_norm").node))
+    return _elements(SingleSquaredNorm, x, "squared_norm")
 
 
 def l2_norm(x: Expression) -> Expression:
     """The square root of `squared_norm`; its gradient is 0 where it is 0."""
-    return wrap(single(SingleNorm, checked(x, "l2_norm").node))
+    return _elements(SingleNorm, x, "l2_norm")
+
+
+def _elements(scalar: Any, x: Any, name: str) -> Expression:
+    t = type_of(checked(x, name))
+    op = _OPS.get((scalar, t))
+    if op is None:
+        op = _OPS[scalar, t] = single_op(scalar, t.shape)
+    return apply(op, x, name)
 
 
 # Over the batch

@@ -9,8 +9,9 @@ import numpy as np
 
 from lazynet.calls import fast_layers, record_together
 from lazynet.dynet.expression import Expression, checked, compute_at_once, short, show
-from lazynet.dynet.graph import STATE, Stretch
+from lazynet.dynet.graph import STATE
 from lazynet.dynet.rnn_cells import Cell, Setting, States
+from lazynet.dynet.stretch import Stretch
 from lazynet.fuse import scan
 from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, record
