@@ -68,7 +68,7 @@ def with_docstrings(code: str) -> str:
 
     def complete(found: re.Match[str]) -> str:
         text = texts.get(found["name"].removeprefix("CPyPy_"), "")
-        return found["before"] + json.dumps(json.loads(found["text"]) + text)
+        return found["before"] + found["text"][:-1] + json.dumps(text)[1:]
 
     text = r'PyDoc_STR\()(?P<text>".*?[^\\]")'
     function = r'(?P<before>\(PyCFunction\)(?P<name>\w+),[^",]+, '

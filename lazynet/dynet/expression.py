@@ -239,6 +239,7 @@ class Expression:
         return f"expression {self.node.index}/{self.graph.version}"
 
 
+@mypyc_attr(native_class=False)
 class EmptyListError(ValueError, AssertionError):
     """An empty list where expressions are needed; DyNet asserts that there is one."""
 

@@ -467,6 +467,7 @@ def _examples(node: Node, numbers: list[int]) -> Node:
 # x[...]
 
 
+@mypyc_attr(native_class=False)
 class _KeyTypeError(TypeError, AssertionError):
     """A wrong type of index: DyNet raises AssertionError, Python's sequences TypeError."""
 
