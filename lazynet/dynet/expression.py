@@ -67,11 +67,11 @@ class Expression:
         batch = self.node.batch
         return type_of(self).shape, 1 if batch is None else batch
 
-    def forward(self, recalculate: bool = False) -> None:
+    def forward(self, recalculate: bool | Any = False) -> None:
         """Compute the value; with `recalculate`, and everything it depends on, anew."""
         _settled(self, "forward", recalculate)
 
-    def value(self, recalculate: bool = False) -> Any:
+    def value(self, recalculate: bool | Any = False) -> Any:
         """The value: a float, a list of floats, or an array of float64, by rank.
 
         Vectors and batches of scalars or vectors come as one flat list, example by example.
@@ -85,7 +85,7 @@ class Expression:
             return array.item()
         return array.reshape(-1).tolist()
 
-    def scalar_value(self, recalculate: bool = False) -> float:
+    def scalar_value(self, recalculate: bool | Any = False) -> float:
         """The value of a scalar.
 
         Raises:
@@ -101,17 +101,17 @@ class Expression:
         number: float = array.item()
         return number
 
-    def vec_value(self, recalculate: bool = False) -> list[float]:
+    def vec_value(self, recalculate: bool | Any = False) -> list[float]:
         """All numbers as one list, column by column and example by example."""
         node = _settled(self, "vec_value", recalculate)
         numbers: list[float] = self._array(node).reshape(-1, order="F").tolist()
         return numbers
 
-    def npvalue(self, recalculate: bool = False) -> Array:
+    def npvalue(self, recalculate: bool | Any = False) -> Array:
         """The value as an array of float64; the batch is the last axis, if there is one."""
         return self._array(_settled(self, "npvalue", recalculate))
 
-    def tensor_value(self, recalculate: bool = False) -> Any:
+    def tensor_value(self, recalculate: bool | Any = False) -> Any:
         """The value as a `Tensor`."""
         from lazynet.dynet.tensor import Tensor
 
@@ -124,7 +124,7 @@ class Expression:
 
     # Gradients
 
-    def backward(self, full: bool = False) -> None:
+    def backward(self, full: bool | Any = False) -> None:
         """Differentiate this scalar by everything it was computed from.
 
         Parameters accumulate their gradients until a trainer's `update`.
@@ -654,7 +654,7 @@ def last_gradients(x: Expression) -> dict[Leaf, Array]:
     return state.gradients
 
 
-def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
+def forward(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> None:
     """Compute several expressions in one batched run."""
     nodes = nodes_of(list(exps), "forward")
     if recalculate:
@@ -662,13 +662,13 @@ def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
     compute(nodes)
 
 
-def values(exps: Sequence[Expression], recalculate: bool = False) -> list[Any]:
+def values(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> list[Any]:
     """The values of several expressions, as `Expression.value` gives them, in one batched run."""
     forward(exps, recalculate)
     return [e.value() for e in exps]
 
 
-def npvalues(exps: Sequence[Expression], recalculate: bool = False) -> list[Array]:
+def npvalues(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> list[Array]:
     """The arrays of several expressions, as `Expression.npvalue` gives them, in one batched run."""
     forward(exps, recalculate)
     return [e.npvalue() for e in exps]

@@ -46,7 +46,7 @@ class _inputExpression(Expression):
 
     __slots__ = ()
 
-    def set(self, s: float) -> None:
+    def set(self, s: float | Any) -> None:
         """Change the number; what was computed from the old one is computed anew.
 
         Raises:
@@ -63,7 +63,7 @@ class _vecInputExpression(Expression):
 
     __slots__ = ()
 
-    def set(self, data: Iterable[float]) -> None:
+    def set(self, data: Iterable[float] | Any) -> None:
         """Change the vector; what was computed from the old one is computed anew.
 
         Raises:
@@ -155,10 +155,10 @@ class inputTensorTranspose(Expression):
 
     def __init__(  # its arguments are those of DyNet's class
         self,
-        val: Sequence[float],
-        dim: tuple[int, ...] | None = None,
-        batch_size: int = 1,
-        device: str = "",
+        val: Sequence[float] | Any,
+        dim: tuple[int, ...] | Any | None = None,
+        batch_size: int | Any = 1,
+        device: str | Any = "",
     ) -> None:
         name = "inputTensorTranspose"
         values = _vector(val, name)
@@ -179,7 +179,7 @@ class inputTensorTranspose(Expression):
 # One number, or a vector
 
 
-def scalarInput(s: float, device: str = "") -> _inputExpression:
+def scalarInput(s: float | Any, device: str | Any = "") -> _inputExpression:
     """A number; change it with `.set()`.
 
     Args:
@@ -198,7 +198,7 @@ def scalarInput(s: float, device: str = "") -> _inputExpression:
     return _inputExpression(None, _stretch(tape, n), tape, n)
 
 
-def vecInput(dim: int, device: str = "") -> _vecInputExpression:
+def vecInput(dim: int | Any, device: str | Any = "") -> _vecInputExpression:
     """A vector of zeros, to be filled with `.set()`.
 
     Args:
@@ -216,7 +216,7 @@ def vecInput(dim: int, device: str = "") -> _vecInputExpression:
     return _vecInputExpression(None, _stretch(tape, at), tape, at)
 
 
-def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
+def inputVector(v: Iterable[float] | Any, device: str | Any = "") -> _vecInputExpression:
     """A vector; change it with `.set()`.
 
     Args:
@@ -239,7 +239,7 @@ def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
 
 
 def inputTensor(
-    arr: Any, batched: bool = False, device: str = "", reusable_expr: bool = False
+    arr: Any, batched: bool | Any = False, device: str | Any = "", reusable_expr: bool | Any = False
 ) -> _tensorInputExpression:
     """An array.
 
@@ -303,10 +303,10 @@ def _of_list(arr: list[Any], batched: bool) -> tuple[Array, bool]:
 def sparse_inputTensor(
     idxs: Any,
     values: Any,
-    shape: tuple[int, ...],
-    batched: bool = False,
-    defval: float = 0,
-    device: str = "",
+    shape: tuple[int, ...] | Any,
+    batched: bool | Any = False,
+    defval: float | Any = 0,
+    device: str | Any = "",
 ) -> _sparseInputExpression:
     """An array of which most elements are the same.
 
@@ -361,7 +361,7 @@ def sparse_inputTensor(
     return _sparseInputExpression(node, made.graph)
 
 
-def one_hot(d: int, idx: Any, device: str = "") -> Expression:
+def one_hot(d: int | Any, idx: Any, device: str | Any = "") -> Expression:
     """A vector with a single 1.
 
     Args:
@@ -390,7 +390,7 @@ def one_hot(d: int, idx: Any, device: str = "") -> Expression:
 # The same number everywhere
 
 
-def zeros(dim: int | tuple[int, ...], batch_size: int = 1) -> Expression:
+def zeros(dim: int | tuple[int, ...] | Any, batch_size: int | Any = 1) -> Expression:
     """Zeros.
 
     Args:
@@ -404,17 +404,19 @@ def zeros(dim: int | tuple[int, ...], batch_size: int = 1) -> Expression:
     return wrap(_filled(dim, 0.0, batch_size, "zeros"))
 
 
-def zeroes(dim: int | tuple[int, ...], batch_size: int = 1) -> Expression:
+def zeroes(dim: int | tuple[int, ...] | Any, batch_size: int | Any = 1) -> Expression:
     """The same as `zeros`."""
     return wrap(_filled(dim, 0.0, batch_size, "zeroes"))
 
 
-def ones(dim: int | tuple[int, ...], batch_size: int = 1) -> Expression:
+def ones(dim: int | tuple[int, ...] | Any, batch_size: int | Any = 1) -> Expression:
     """Ones; for the arguments see `zeros`."""
     return wrap(_filled(dim, 1.0, batch_size, "ones"))
 
 
-def constant(dim: int | tuple[int, ...], val: float, batch_size: int = 1) -> Expression:
+def constant(
+    dim: int | tuple[int, ...] | Any, val: float | Any, batch_size: int | Any = 1
+) -> Expression:
     """The number `val` everywhere; for the other arguments see `zeros`.
 
     Raises:
@@ -423,7 +425,7 @@ def constant(dim: int | tuple[int, ...], val: float, batch_size: int = 1) -> Exp
     return wrap(_filled(dim, _real(val, "constant: val"), batch_size, "constant"))
 
 
-def matInput(d1: int, d2: int) -> NoReturn:
+def matInput(d1: int | Any, d2: int | Any) -> NoReturn:
     """Gone, as in DyNet: use `inputTensor`.
 
     Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lazynet.ops as ops
 from lazynet.dynet.common import misfit, reshaped
 from lazynet.dynet.expression import Expression, checked, show, two, wrap
@@ -16,7 +18,7 @@ _INNER = ready(Inner())
 _LOGDET = ready(Logdet(signed=True))
 
 
-def dot_product(x: Expression, y: Expression) -> Expression:
+def dot_product(x: Expression | Any, y: Expression | Any) -> Expression:
     """The sum of the products of all elements, sum_i x_i y_i.
 
     Args:
@@ -40,7 +42,7 @@ def dot_product(x: Expression, y: Expression) -> Expression:
         raise misfit("dot_product", error, x, y) from None
 
 
-def trace_of_product(x: Expression, y: Expression) -> Expression:
+def trace_of_product(x: Expression | Any, y: Expression | Any) -> Expression:
     """The trace of x y^T, which is the sum of the products of all elements.
 
     Args:
@@ -62,7 +64,7 @@ def trace_of_product(x: Expression, y: Expression) -> Expression:
         raise misfit("trace_of_product", error, x, y) from None
 
 
-def inverse(x: Expression) -> Expression:
+def inverse(x: Expression | Any) -> Expression:
     """The inverse of a square matrix.
 
     Args:
@@ -80,7 +82,7 @@ def inverse(x: Expression) -> Expression:
         raise misfit("inverse", error, x) from None
 
 
-def logdet(x: Expression) -> Expression:
+def logdet(x: Expression | Any) -> Expression:
     """The logarithm of the determinant of a square matrix; NaN where that is negative.
 
     Args:
@@ -101,7 +103,7 @@ def logdet(x: Expression) -> Expression:
         raise misfit("logdet", error, x) from None
 
 
-def contract3d_1d(x: Expression, y: Expression) -> Expression:
+def contract3d_1d(x: Expression | Any, y: Expression | Any) -> Expression:
     """A tensor times a vector: z_ij = sum_k x_ijk y_k.
 
     Args:
@@ -117,7 +119,7 @@ def contract3d_1d(x: Expression, y: Expression) -> Expression:
     return wrap(_contracted(x, y, "contract3d_1d"))
 
 
-def contract3d_1d_bias(x: Expression, y: Expression, b: Expression) -> Expression:
+def contract3d_1d_bias(x: Expression | Any, y: Expression | Any, b: Expression | Any) -> Expression:
     """A tensor times a vector, and a bias: z_ij = b_ij + sum_k x_ijk y_k.
 
     Args:
@@ -136,7 +138,7 @@ def contract3d_1d_bias(x: Expression, y: Expression, b: Expression) -> Expressio
     return wrap(_biased(node, b, name, x, y))
 
 
-def contract3d_1d_1d(x: Expression, y: Expression, z: Expression) -> Expression:
+def contract3d_1d_1d(x: Expression | Any, y: Expression | Any, z: Expression | Any) -> Expression:
     """A tensor times two vectors: t_i = sum_jk x_ijk z_j y_k.
 
     Args:
@@ -154,7 +156,9 @@ def contract3d_1d_1d(x: Expression, y: Expression, z: Expression) -> Expression:
     return wrap(_contracted_twice(x, y, z, name))
 
 
-def contract3d_1d_1d_bias(x: Expression, y: Expression, z: Expression, b: Expression) -> Expression:
+def contract3d_1d_1d_bias(
+    x: Expression | Any, y: Expression | Any, z: Expression | Any, b: Expression | Any
+) -> Expression:
     """A tensor times two vectors, and a bias: t_i = b_i + sum_jk x_ijk z_j y_k.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lazynet.ops as ops
 from lazynet.dynet.arithmetic import dimension
 from lazynet.dynet.expression import (
@@ -34,7 +36,7 @@ _MEAN = ready(MeanList())
 _SUM = ready(SumList())
 
 
-def esum(xs: list[Expression]) -> Expression:
+def esum(xs: list[Expression] | Any) -> Expression:
     """The sum of expressions of the same dimensions.
 
     Raises:
@@ -47,7 +49,7 @@ def esum(xs: list[Expression]) -> Expression:
     return wrap(_reduced(_SUM, nodes_of(xs, "esum"), xs, "esum"))
 
 
-def average(xs: list[Expression]) -> Expression:
+def average(xs: list[Expression] | Any) -> Expression:
     """The mean of expressions of the same dimensions.
 
     Raises:
@@ -60,7 +62,7 @@ def average(xs: list[Expression]) -> Expression:
     return wrap(_reduced(_MEAN, nodes_of(xs, "average"), xs, "average"))
 
 
-def emax(xs: list[Expression]) -> Expression:
+def emax(xs: list[Expression] | Any) -> Expression:
     """The greatest of expressions of the same dimensions, element by element.
 
     Where several are greatest, the gradient goes to the first of them.
@@ -78,7 +80,7 @@ def emax(xs: list[Expression]) -> Expression:
     return wrap(_reduced(_MAX, nodes, xs, "emax"))
 
 
-def logsumexp(xs: list[Expression]) -> Expression:
+def logsumexp(xs: list[Expression] | Any) -> Expression:
     """log sum exp of expressions of the same dimensions, element by element, without overflow.
 
     Dimensions of 1 at the end are dropped.
@@ -112,7 +114,7 @@ def _reduced(op: Op, nodes: list[Node], xs: list[Expression], name: str) -> Node
     return node
 
 
-def concatenate(xs: list[Expression], d: int = 0) -> Expression:
+def concatenate(xs: list[Expression] | Any, d: int | Any = 0) -> Expression:
     """Expressions joined along a dimension.
 
     Args:
@@ -135,7 +137,7 @@ def concatenate(xs: list[Expression], d: int = 0) -> Expression:
     return _joined(nodes, xs, d, "concatenate")
 
 
-def concatenate_cols(xs: list[Expression]) -> Expression:
+def concatenate_cols(xs: list[Expression] | Any) -> Expression:
     """Columns (vectors or matrices with as many rows) side by side, as one matrix.
 
     Raises:
@@ -172,7 +174,7 @@ def _join_padded(nodes: list[Node], d: int) -> Node:
     return ops.concatenate([_with_rank(node, rank) for node in nodes], d)
 
 
-def concatenate_to_batch(xs: list[Expression]) -> Expression:
+def concatenate_to_batch(xs: list[Expression] | Any) -> Expression:
     """The examples of all expressions as one batch.
 
     Raises:
@@ -188,7 +190,7 @@ def concatenate_to_batch(xs: list[Expression]) -> Expression:
     return wrap(rebatch(nodes))
 
 
-def affine_transform(exprs: list[Expression]) -> Expression:
+def affine_transform(exprs: list[Expression] | Any) -> Expression:
     """``b + W x + W2 x2 + ...``
 
     Args:

@@ -58,7 +58,7 @@ def _margin(m: Any, name: str) -> float:
     return margin
 
 
-def hinge(x: Expression, v: int, m: float = 1.0) -> Expression:
+def hinge(x: Expression | Any, v: int | Any, m: float | Any = 1.0) -> Expression:
     """Hinge loss of a class: the sum over the other entries of ``max(0, m - x[v] + x[j])``.
 
     Args:
@@ -84,7 +84,7 @@ def hinge(x: Expression, v: int, m: float = 1.0) -> Expression:
     return apply(op, x, "hinge", v)
 
 
-def hinge_batch(x: Expression, vs: list[int], m: float = 1.0) -> Expression:
+def hinge_batch(x: Expression | Any, vs: list[int] | Any, m: float | Any = 1.0) -> Expression:
     """`hinge` of every example.
 
     Args:
@@ -107,7 +107,9 @@ def hinge_batch(x: Expression, vs: list[int], m: float = 1.0) -> Expression:
     return wrap(unary(_hinge_op(_margin(m, "hinge_batch")), node, classes))
 
 
-def hinge_dim(x: Expression, v: list[int], d: int = 0, m: float = 1.0) -> Expression:
+def hinge_dim(
+    x: Expression | Any, v: list[int] | Any, d: int | Any = 0, m: float | Any = 1.0
+) -> Expression:
     """Hinge loss of every column (or row) of a matrix.
 
     Args:
@@ -173,7 +175,7 @@ def _distance(op: Op, x: Any, y: Any, name: str) -> Expression:
     return wrap(recorded(op, a, b))
 
 
-def binary_log_loss(x: Expression, y: Expression) -> Expression:
+def binary_log_loss(x: Expression | Any, y: Expression | Any) -> Expression:
     """The log loss of binary decisions, ``-sum_i y_i log(x_i) + (1 - y_i) log(1 - x_i)``, in nats.
 
     Where x is 0 or 1, its logarithm is that of the least positive number, -87.3.
@@ -191,7 +193,9 @@ def binary_log_loss(x: Expression, y: Expression) -> Expression:
     return _distance(_BINARY_LOG_LOSS, x, y, "binary_log_loss")
 
 
-def pairwise_rank_loss(x: Expression, y: Expression, m: float = 1.0) -> Expression:
+def pairwise_rank_loss(
+    x: Expression | Any, y: Expression | Any, m: float | Any = 1.0
+) -> Expression:
     """How far x fails to exceed y by a margin: ``max(0, m - x + y)`` of each column.
 
     Args:
@@ -216,7 +220,7 @@ def pairwise_rank_loss(x: Expression, y: Expression, m: float = 1.0) -> Expressi
     return wrap(record(_RANK_MARGIN, (a, b), real(m, "pairwise_rank_loss", "the margin")))
 
 
-def poisson_loss(log_lambda: Expression, x: int) -> Expression:
+def poisson_loss(log_lambda: Expression | Any, x: int | Any) -> Expression:
     """Negative log likelihood of a count under a Poisson distribution, in nats.
 
     Args:
@@ -239,7 +243,7 @@ def poisson_loss(log_lambda: Expression, x: int) -> Expression:
     return wrap(unary(_POISSON_LOSS, node, float(natural(x, "poisson_loss", "count"))))
 
 
-def huber_distance(x: Expression, y: Expression, c: float = 1.345) -> Expression:
+def huber_distance(x: Expression | Any, y: Expression | Any, c: float | Any = 1.345) -> Expression:
     """Sum over d = x - y of d^2 / 2 up to |d| = c and c (|d| - c / 2) beyond.
 
     Args:
@@ -263,7 +267,7 @@ def huber_distance(x: Expression, y: Expression, c: float = 1.345) -> Expression
     return wrap(record(_HUBER, (a, b), limit))
 
 
-def squared_distance(x: Expression, y: Expression) -> Expression:
+def squared_distance(x: Expression | Any, y: Expression | Any) -> Expression:
     """Sum of the squared differences.
 
     Args:
@@ -279,7 +283,7 @@ def squared_distance(x: Expression, y: Expression) -> Expression:
     return _distance(_SQUARED_ERROR, x, y, "squared_distance")
 
 
-def l1_distance(x: Expression, y: Expression) -> Expression:
+def l1_distance(x: Expression | Any, y: Expression | Any) -> Expression:
     """Sum of the absolute differences.
 
     Args:

@@ -109,12 +109,12 @@ class Trainable(Expression, Generic[Leaf]):
         self.leaf.values[...] = 0
         self.touched()
 
-    def scale(self, s: float) -> None:
+    def scale(self, s: float | Any) -> None:
         """Multiply all values by a number."""
         self.leaf.values *= _number(s, self, "scale")
         self.touched()
 
-    def scale_gradient(self, s: float) -> None:
+    def scale_gradient(self, s: float | Any) -> None:
         """Multiply the accumulated gradient by a number."""
         factor = _number(s, self, "scale_gradient")
         leaf = self.leaf
@@ -126,7 +126,7 @@ class Trainable(Expression, Generic[Leaf]):
         """Whether it gets gradients and trainers update it."""
         return self.leaf.trainable
 
-    def set_updated(self, b: bool) -> None:
+    def set_updated(self, b: bool | Any) -> None:
         """Go on updating it, or with False leave it as it is: it gets no gradient then.
 
         In DyNet it does, which goes on growing, tightens the clipping of all other gradients, and
@@ -137,7 +137,7 @@ class Trainable(Expression, Generic[Leaf]):
         """
         self.leaf.trainable = bool(b)
 
-    def save(self, fname: str, key: str = "", append: bool = False) -> None:
+    def save(self, fname: str | Any, key: str | Any = "", append: bool | Any = False) -> None:
         """Write it to a file in DyNet's text format.
 
         Args:
@@ -149,11 +149,13 @@ class Trainable(Expression, Generic[Leaf]):
 
         files.save(self, fname, key, append)  # type: ignore[arg-type]
 
-    def write_to_textfile(self, fname: str, key: str = "", append: bool = False) -> None:
+    def write_to_textfile(
+        self, fname: str | Any, key: str | Any = "", append: bool | Any = False
+    ) -> None:
         """The same as `save`."""
         self.save(fname, key, append)
 
-    def populate_from_textfile(self, fname: str, key: str = "") -> None:
+    def populate_from_textfile(self, fname: str | Any, key: str | Any = "") -> None:
         """The same as `populate`."""
         self._read(fname, key)
 
@@ -162,14 +164,14 @@ class Trainable(Expression, Generic[Leaf]):
 
         files.populate(self, fname, key)  # type: ignore[arg-type]
 
-    def undecayed(self, values: Array) -> Array:
+    def undecayed(self, values: Array | Any) -> Array:
         """A copy of some values as arrays show them."""
         result = np.array(values, np.float64)
         if self.decay.factor != 1.0:
             result /= self.decay.factor
         return result
 
-    def store(self, arr: Any, name: str) -> None:
+    def store(self, arr: Any, name: str | Any) -> None:
         """Set the values, to an array as `as_array` shows it.
 
         Raises:
@@ -217,7 +219,7 @@ class Parameters(Trainable[Parameter]):
         """
         self.store(arr, "set_value")
 
-    def populate(self, fname: str, key: str) -> None:
+    def populate(self, fname: str | Any, key: str | Any) -> None:
         """Read values and gradient from a file in DyNet's text format.
 
         Args:
@@ -226,13 +228,13 @@ class Parameters(Trainable[Parameter]):
         """
         self._read(fname, key)
 
-    def clip_inplace(self, left: float, right: float) -> None:
+    def clip_inplace(self, left: float | Any, right: float | Any) -> None:
         """Bring all values into the range from left to right."""
         low, high = _number(left, self, "clip_inplace"), _number(right, self, "clip_inplace")
         np.clip(self.leaf.values, low, high, out=self.leaf.values)
         self.touched()
 
-    def expr(self, update: bool = False) -> Expression:
+    def expr(self, update: bool | Any = False) -> Expression:
         """It as an expression, by default one through which it gets no gradient.
 
         Args:
@@ -281,7 +283,7 @@ class LookupParameters(Trainable[Lookup]):
         """The table itself, which is an expression."""
         return self
 
-    def init_row(self, i: int, row: Any) -> None:
+    def init_row(self, i: int | Any, row: Any) -> None:
         """Set the values of one row.
 
         Args:
@@ -309,7 +311,7 @@ class LookupParameters(Trainable[Lookup]):
         """
         self.store(arr, "init_from_array")
 
-    def populate(self, fname: str, key: str = "") -> None:
+    def populate(self, fname: str | Any, key: str | Any = "") -> None:
         """Read values and gradient from a file in DyNet's text format.
 
         Args:
@@ -318,7 +320,7 @@ class LookupParameters(Trainable[Lookup]):
         """
         self._read(fname, key)
 
-    def row_as_array(self, row: int) -> Array:
+    def row_as_array(self, row: int | Any) -> Array:
         """A copy of one row, without weight decay."""
         number = _row(self, row, "LookupParameters.row_as_array")
         return self.undecayed(self.leaf.values[number].reshape(self._shape[1:]))
@@ -328,7 +330,7 @@ class LookupParameters(Trainable[Lookup]):
         numbers = _rows(self, rows, "LookupParameters.rows_as_array")
         return self.undecayed(self.leaf.values[numbers].reshape(-1, *self._shape[1:]))
 
-    def row_grad_as_array(self, row: int) -> Array:
+    def row_grad_as_array(self, row: int | Any) -> Array:
         """A copy of the gradient of one row."""
         number = _row(self, row, "LookupParameters.row_grad_as_array")
         gradient: Array = self.grad_as_array()[number]
@@ -358,7 +360,7 @@ class LookupExpression(Expression):
         super().__init__(node, graph, tape, at)
         self.table = table
 
-    def set(self, i: int) -> None:
+    def set(self, i: int | Any) -> None:
         """Take another row; what was computed from this expression is computed anew."""
         checked(self, "set")
         replace(self.node, _row(self.table, i, "set"))
@@ -388,7 +390,9 @@ class LookupBatchExpression(Expression):
         invalidate()
 
 
-def lookup(p: LookupParameters, index: int = 0, update: bool = True) -> LookupExpression:
+def lookup(
+    p: LookupParameters | Any, index: int | Any = 0, update: bool | Any = True
+) -> LookupExpression:
     """A row of a table.
 
     Args:
@@ -402,7 +406,9 @@ def lookup(p: LookupParameters, index: int = 0, update: bool = True) -> LookupEx
     return result
 
 
-def lookup_batch(p: LookupParameters, indices: Any, update: bool = True) -> LookupBatchExpression:
+def lookup_batch(
+    p: LookupParameters | Any, indices: Any, update: bool | Any = True
+) -> LookupBatchExpression:
     """Rows of a table as a minibatch.
 
     Args:

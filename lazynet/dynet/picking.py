@@ -64,7 +64,7 @@ class _pickerExpression(Expression):
 
     __slots__ = ()
 
-    def set_index(self, i: int) -> None:
+    def set_index(self, i: int | Any) -> None:
         """Pick another entry; what was computed from it is computed anew when asked for.
 
         Raises:
@@ -81,7 +81,7 @@ class _pickerBatchExpression(Expression):
 
     __slots__ = ()
 
-    def set_index(self, i: list[int]) -> None:
+    def set_index(self, i: list[int] | Any) -> None:
         """Pick other entries, one for each example; they take effect as `set_index` of a pick does.
 
         Raises:
@@ -137,7 +137,7 @@ def _taken(e: Expression, found: Found, index: int) -> _pickerExpression:
     return _pickerExpression(picked, stretch)
 
 
-def pick(e: Expression, index: int = 0, dim: int = 0) -> _pickerExpression:
+def pick(e: Expression | Any, index: int | Any = 0, dim: int | Any = 0) -> _pickerExpression:
     """One entry along a dimension, which goes.
 
     Args:
@@ -165,7 +165,9 @@ def pick(e: Expression, index: int = 0, dim: int = 0) -> _pickerExpression:
     return _taken(e, found, index)
 
 
-def pick_batch(e: Expression, indices: list[int], dim: int = 0) -> _pickerBatchExpression:
+def pick_batch(
+    e: Expression | Any, indices: list[int] | Any, dim: int | Any = 0
+) -> _pickerBatchExpression:
     """For each example another entry along a dimension, which goes.
 
     Args:
@@ -212,7 +214,7 @@ def _each(indices: Any, n: int, batch: int | None, name: str) -> Any:
 # Ranges
 
 
-def pick_range(x: Expression, s: int, e: int, d: int = 0) -> Expression:
+def pick_range(x: Expression | Any, s: int | Any, e: int | Any, d: int | Any = 0) -> Expression:
     """Entries s, s + 1, ..., e - 1 along a dimension.
 
     Args:
@@ -257,7 +259,7 @@ def _range_of(x: Expression, s: int, e: int, d: int) -> Expression:
     return wrap(_window(x.node, [0] * d + [s], spans))
 
 
-def pickrange(x: Expression, s: int, e: int) -> Expression:
+def pickrange(x: Expression | Any, s: int | Any, e: int | Any) -> Expression:
     """Entries s to e - 1 along the first dimension: an older name of `pick_range`."""
     return pick_range(x, s, e)
 
@@ -279,7 +281,10 @@ def _window(node: Node, starts: list[int], spans: list[Span]) -> Node:
 
 
 def strided_select(
-    x: Expression, strides: list[int], range_from: list[int], range_to: list[int]
+    x: Expression | Any,
+    strides: list[int] | Any,
+    range_from: list[int] | Any,
+    range_to: list[int] | Any,
 ) -> Expression:
     """Every n-th entry of a range, along several dimensions: ``x[from:to:stride, ...]``.
 
@@ -354,7 +359,7 @@ def _parts(node: Node, ranges: Sequence[range | int]) -> Node:
 # Rows, columns and examples
 
 
-def select_rows(x: Expression, rs: list[int]) -> Expression:
+def select_rows(x: Expression | Any, rs: list[int] | Any) -> Expression:
     """Some entries along the first dimension, in any order, repeated or not.
 
     Args:
@@ -373,7 +378,7 @@ def select_rows(x: Expression, rs: list[int]) -> Expression:
     return _select(checked(x, "select_rows").node, rs, 0, "select_rows")
 
 
-def select_cols(x: Expression, cs: list[int]) -> Expression:
+def select_cols(x: Expression | Any, cs: list[int] | Any) -> Expression:
     """Some columns of a matrix, in any order, repeated or not.
 
     Args:
@@ -409,7 +414,7 @@ def _select(node: Node, numbers: Any, axis: int, name: str) -> Expression:
     return wrap(unary(op, node, at))
 
 
-def pick_batch_elem(x: Expression, v: int) -> Expression:
+def pick_batch_elem(x: Expression | Any, v: int | Any) -> Expression:
     """One example of a batch.
 
     Args:
@@ -432,7 +437,7 @@ def pick_batch_elem(x: Expression, v: int) -> Expression:
     return wrap(node if batch is None else record(UNBATCH, (node,), v, -1))
 
 
-def pick_batch_elems(x: Expression, vs: list[int]) -> Expression:
+def pick_batch_elems(x: Expression | Any, vs: list[int] | Any) -> Expression:
     """Examples of a batch, in any order, repeated or not.
 
     Args:

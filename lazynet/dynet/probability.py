@@ -30,7 +30,7 @@ _CONSTRAINED = ready(ConstrainedSoftmax())
 _CROSS_ENTROPY = ready(SingleCrossEntropy())
 
 
-def softmax(x: Expression, d: int = 0) -> Expression:
+def softmax(x: Expression | Any, d: int | Any = 0) -> Expression:
     """Exponentials along one dimension, divided by their sum.
 
     Args:
@@ -54,7 +54,7 @@ def softmax(x: Expression, d: int = 0) -> Expression:
     return apply(_SOFTMAX[d], x, "softmax")
 
 
-def log_softmax(x: Expression, restrict: list[int] | None = None) -> Expression:
+def log_softmax(x: Expression | Any, restrict: list[int] | Any | None = None) -> Expression:
     """Logarithm of the softmax along the first dimension.
 
     Args:
@@ -84,7 +84,7 @@ def log_softmax(x: Expression, restrict: list[int] | None = None) -> Expression:
     return _shaped(unary(_RESTRICTED, flat, mask), node)
 
 
-def sparsemax(x: Expression) -> Expression:
+def sparsemax(x: Expression | Any) -> Expression:
     """The probabilities nearest to a vector in Euclidean distance: many are exactly 0.
 
     Args:
@@ -103,7 +103,7 @@ def sparsemax(x: Expression) -> Expression:
     return wrap(unary(_SPARSEMAX, node))
 
 
-def constrained_softmax(x: Expression, y: Expression) -> Expression:
+def constrained_softmax(x: Expression | Any, y: Expression | Any) -> Expression:
     """A softmax whose entries do not exceed given bounds.
 
     Args:
@@ -131,7 +131,7 @@ def constrained_softmax(x: Expression, y: Expression) -> Expression:
     return _shaped(recorded(_CONSTRAINED, a, b), node)
 
 
-def pickneglogsoftmax(x: Expression, v: int) -> Expression:
+def pickneglogsoftmax(x: Expression | Any, v: int | Any) -> Expression:
     """The negative logarithm of the softmax at one entry, the cross entropy of a class.
 
     Args:
@@ -155,7 +155,7 @@ def pickneglogsoftmax(x: Expression, v: int) -> Expression:
     return apply(_CROSS_ENTROPY, x, "pickneglogsoftmax", v)
 
 
-def pickneglogsoftmax_batch(x: Expression, vs: list[int]) -> Expression:
+def pickneglogsoftmax_batch(x: Expression | Any, vs: list[int] | Any) -> Expression:
     """`pickneglogsoftmax` of every example.
 
     Args:

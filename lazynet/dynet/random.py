@@ -64,7 +64,7 @@ def _size(value: Any, name: str) -> int:
 
 
 def random_normal(
-    dim: Any, mean: float = 0.0, stddev: float = 1.0, batch_size: int = 1
+    dim: Any, mean: float | Any = 0.0, stddev: float | Any = 1.0, batch_size: int | Any = 1
 ) -> Expression:
     """Independent normal numbers.
 
@@ -78,7 +78,9 @@ def random_normal(
     return _moved(node, stddev, mean, "random_normal", "stddev", "mean")
 
 
-def random_bernoulli(dim: Any, p: float, scale: float = 1.0, batch_size: int = 1) -> Expression:
+def random_bernoulli(
+    dim: Any, p: float | Any, scale: float | Any = 1.0, batch_size: int | Any = 1
+) -> Expression:
     """Independent numbers that are `scale` with probability p, and 0 else.
 
     Args:
@@ -92,7 +94,9 @@ def random_bernoulli(dim: Any, p: float, scale: float = 1.0, batch_size: int = 1
     return wrap(_sample(_mask, dim, batch_size, name, *settings))
 
 
-def random_uniform(dim: Any, left: float, right: float, batch_size: int = 1) -> Expression:
+def random_uniform(
+    dim: Any, left: float | Any, right: float | Any, batch_size: int | Any = 1
+) -> Expression:
     """Independent uniform numbers.
 
     Args:
@@ -107,7 +111,9 @@ def random_uniform(dim: Any, left: float, right: float, batch_size: int = 1) -> 
     return _moved(node, number(right, name, "right") - low, low, name, "right - left", "left")
 
 
-def random_gumbel(dim: Any, mu: float = 0.0, beta: float = 1.0, batch_size: int = 1) -> Expression:
+def random_gumbel(
+    dim: Any, mu: float | Any = 0.0, beta: float | Any = 1.0, batch_size: int | Any = 1
+) -> Expression:
     """Independent Gumbel numbers, mu - beta log(-log(u)) with u uniform between 0 and 1.
 
     Args:
@@ -130,14 +136,14 @@ def _moved(
     return wrap(node)
 
 
-def noise(x: Expression, stddev: float) -> Expression:
+def noise(x: Expression | Any, stddev: float | Any) -> Expression:
     """x with independent normal noise of this standard deviation added to every element."""
     checked(x, "noise")
     std = number(stddev, "noise", "stddev")
     return x if std == 0 else apply(_noise(std), x, "noise", next_key())
 
 
-def dropout(x: Expression, p: float) -> Expression:
+def dropout(x: Expression | Any, p: float | Any) -> Expression:
     """Each element is 0 with probability p, and else multiplied by 1 / (1 - p).
 
     Args:
@@ -151,7 +157,7 @@ def dropout(x: Expression, p: float) -> Expression:
     return _dropped(x, p, (), "dropout")
 
 
-def dropout_dim(x: Expression, d: int, p: float) -> Expression:
+def dropout_dim(x: Expression | Any, d: int | Any, p: float | Any) -> Expression:
     """Dropout of all elements along a dimension at once.
 
     Args:
@@ -167,7 +173,7 @@ def dropout_dim(x: Expression, d: int, p: float) -> Expression:
     return _dropped(x, p, (axis,), "dropout_dim")
 
 
-def dropout_batch(x: Expression, p: float) -> Expression:
+def dropout_batch(x: Expression | Any, p: float | Any) -> Expression:
     """Dropout of whole examples of a minibatch.
 
     Args:
@@ -181,7 +187,7 @@ def dropout_batch(x: Expression, p: float) -> Expression:
     return _dropped(x, p, tuple(range(axes)), "dropout_batch")
 
 
-def block_dropout(x: Expression, p: float) -> Expression:
+def block_dropout(x: Expression | Any, p: float | Any) -> Expression:
     """Dropout of all elements or none; in a minibatch, of each example on its own.
 
     Args:
