@@ -272,7 +272,7 @@ def argmax(x: Expression | Any, gradient_mode: str | Any) -> Expression:
     return apply(op, x, "argmax")
 
 
-def _mode(ops: dict[str, Any], mode: str, name: str) -> Op:
+def _mode(ops: dict[str, Any], mode: str | Any, name: str) -> Op:
     if not isinstance(mode, str):
         raise TypeError(f"{name}: got gradient_mode={short(mode)}; it must be a string")
     op: Op | None = ops.get(mode)

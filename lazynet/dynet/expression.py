@@ -413,7 +413,7 @@ def multiply(x: Expression, y: Expression) -> Expression:
     )
 
 
-def power(x: Expression, y: Expression) -> Expression:
+def power(x: Expression | Any, y: Expression | Any) -> Expression:
     """x to the power of a scalar expression.
 
     Raises:

@@ -178,7 +178,7 @@ def contract3d_1d_1d_bias(
     return wrap(_biased(node, b, name, x, y, z))
 
 
-def _contracted(x: Expression, y: Expression, name: str) -> Node:
+def _contracted(x: Expression | Any, y: Expression | Any, name: str) -> Node:
     a, b = checked(x, name).node, checked(y, name).node
     if len(a.shape) != 3 or b.shape not in (a.shape[2:], (a.shape[2], 1)):
         raise ShapeError(
@@ -191,7 +191,9 @@ def _contracted(x: Expression, y: Expression, name: str) -> Node:
         raise misfit(name, error, x, y) from None
 
 
-def _contracted_twice(x: Expression, y: Expression, z: Expression, name: str) -> Node:
+def _contracted_twice(
+    x: Expression | Any, y: Expression | Any, z: Expression | Any, name: str
+) -> Node:
     node, c = _contracted(x, y, name), checked(z, name).node
     try:
         if c.shape == node.shape[1:]:
@@ -204,7 +206,7 @@ def _contracted_twice(x: Expression, y: Expression, z: Expression, name: str) ->
     )
 
 
-def _biased(node: Node, b: Expression, name: str, *xs: Expression) -> Node:
+def _biased(node: Node, b: Expression | Any, name: str, *xs: Expression | Any) -> Node:
     bias = checked(b, name).node
     try:
         if bias.shape == node.shape:

@@ -159,7 +159,7 @@ class Trainable(Expression, Generic[Leaf]):
         """The same as `populate`."""
         self._read(fname, key)
 
-    def _read(self, fname: str, key: str) -> None:
+    def _read(self, fname: Any, key: Any) -> None:
         from lazynet.dynet import files
 
         files.populate(self, fname, key)  # type: ignore[arg-type]

@@ -455,7 +455,7 @@ def pick_batch_elems(x: Expression | Any, vs: list[int] | Any) -> Expression:
     """
     node = checked(x, "pick_batch_elems").node
     n = node.batch or 1
-    numbers: list[int] = vs
+    numbers: Any = vs
     if type(vs) is not list or any([type(k) is not int or not 0 <= k < n for k in vs]):
         numbers = places(vs, n, "pick_batch_elems", "example").tolist()
     if not numbers:

@@ -127,7 +127,12 @@ def random_gumbel(
 
 
 def _moved(
-    node: Node, scale: float, offset: float, name: str, scale_name: str, offset_name: str
+    node: Node,
+    scale: float | Any,
+    offset: float | Any,
+    name: str,
+    scale_name: str,
+    offset_name: str,
 ) -> Expression:
     if scale != 1:
         node = node * number(scale, name, scale_name)
@@ -201,7 +206,7 @@ def block_dropout(x: Expression | Any, p: float | Any) -> Expression:
     return _dropped(x, p, tuple(range(axes)), "block_dropout")
 
 
-def _dropped(x: Expression, p: float, tied: Shape, name: str) -> Expression:
+def _dropped(x: Expression | Any, p: float | Any, tied: Shape, name: str) -> Expression:
     rate = number(p, name, "p")
     if not 0 <= rate <= 1:
         raise ValueError(f"{name}: p: got {p}; a probability lies between 0 and 1")

@@ -227,7 +227,7 @@ def logsumexp_dim(x: Expression | Any, d: int | Any = 0) -> Expression:
     return _along(SingleLogsumexp, ops.logsumexp, x, d, "logsumexp_dim")
 
 
-def _along(scalar: type[Op], reduce: Any, x: Expression, d: Any, name: str) -> Expression:
+def _along(scalar: type[Op], reduce: Any, x: Expression | Any, d: Any, name: str) -> Expression:
     node = checked(x, name).node
     return wrap(_over(scalar, reduce, node, (inside(d, node, name),)))
 

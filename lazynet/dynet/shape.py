@@ -20,7 +20,7 @@ _TRANSPOSES: dict[tuple[Type, tuple[int, ...]], Op | None] = derived_table()
 _MOST_DIMENSIONS = 7
 
 
-def reshape(x: Expression | Any, d: tuple[int, ...] | Any, batch_size: int | Any = 1) -> Expression:
+def reshape(x: Expression, d: tuple[int, ...], batch_size: int = 1) -> Expression:
     """Another shape with the same elements, in column-major order, the batch being the slowest.
 
     Args:
@@ -67,7 +67,7 @@ def reshape(x: Expression | Any, d: tuple[int, ...] | Any, batch_size: int | Any
     return wrap(node if count == own else reshape_columns(node, d, count))
 
 
-def transpose(x: Expression | Any, dims: list[int] | Any = (1, 0)) -> Expression:
+def transpose(x: Expression, dims: list[int] = [1, 0]) -> Expression:  # noqa: B006 - as in DyNet
     """The dimensions in another order.
 
     Args:
@@ -83,7 +83,7 @@ def transpose(x: Expression | Any, dims: list[int] | Any = (1, 0)) -> Expression
         TypeError: If it is no list of numbers.
     """
     t = type_of(checked(x, "transpose"))
-    if type(dims) is not list and dims != (1, 0):
+    if type(dims) is not list:
         raise TypeError(f"transpose: got {short(dims)} for the dimensions; it takes a list")
     try:
         op = _TRANSPOSES[t, tuple(dims)]
@@ -113,7 +113,7 @@ def _transpose_op(x: Expression, dims: list[Any]) -> Op | None:
     return op
 
 
-def nobackprop(x: Expression | Any) -> Expression:
+def nobackprop(x: Expression) -> Expression:
     """The same value, through which no gradient flows.
 
     Args:
@@ -125,7 +125,7 @@ def nobackprop(x: Expression | Any) -> Expression:
     return apply(STOP_GRADIENT, x, "nobackprop")
 
 
-def flip_gradient(x: Expression | Any) -> Expression:
+def flip_gradient(x: Expression) -> Expression:
     """The same value, with the gradient times -1 (for adversarial training).
 
     Args:
@@ -139,7 +139,7 @@ def flip_gradient(x: Expression | Any) -> Expression:
     return apply(FLIP_GRADIENT, x, "flip_gradient")
 
 
-def scale_gradient(x: Expression | Any, lambd: float | Any = 1.0) -> Expression:
+def scale_gradient(x: Expression, lambd: float = 1.0) -> Expression:
     """The same value, with the gradient times a factor.
 
     Args:
@@ -157,7 +157,7 @@ def scale_gradient(x: Expression | Any, lambd: float | Any = 1.0) -> Expression:
     return wrap(unary(SCALE_GRADIENT, node, real(lambd, "scale_gradient", "lambd")))
 
 
-def to_device(e: Expression | Any, device_str: str | Any) -> Expression:
+def to_device(e: Expression, device_str: str) -> Expression:
     """The same value; there is one device, the CPU.
 
     Args:
