@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final
 
 import numpy as np
 
 import lazynet.execute as engine
-from lazynet.differentiate import backward, parameter_gradients
+from lazynet.differentiate import backward
 from lazynet.dynet.graph import STATE, compute, invalidate
 from lazynet.dynet.stretch import Stretch
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, handle, mark, pair, record, unary
 from lazynet.kinds import HOOKS as ENGINE
-from lazynet.kinds import Array, Kind, Op, Type
+from lazynet.kinds import TABLE_LIMIT, Array, Kind, Op, Shape, Type
 from lazynet.modes import MODES
 from lazynet.native import mypyc_attr
-from lazynet.ops import matmul, reshape
+from lazynet.ops import matmul
+from lazynet.ops.elementwise import ready
+from lazynet.ops.shape import Reshape
 from lazynet.tape import LOCAL, NO_TAPE, Tape
 
 Dims = tuple[tuple[int, ...], int]
 _modes: Final = MODES.get
+_RESHAPES: dict[tuple[Shape, Shape], Op] = {}
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -155,7 +158,7 @@ class Expression:
         """
         checked(self, "gradient")
         node = self.node
-        _check_differentiated(self)
+        check_differentiated(self)
         if engine.evaluated(node):
             try:
                 return _batch_last(node.gradient(), node.batch)
@@ -350,12 +353,25 @@ def as_number(x: Any) -> float | None:
 
 def aligned(a: Node, b: Node) -> tuple[Node, Node]:
     """Nodes with equally many axes: DyNet aligns the first ones, NumPy the last."""
-    m, n = a.ndim, b.ndim
+    m, n = len(a.shape), len(b.shape)
     if m < n:
-        return reshape(a, a.shape + (1,) * (n - m)), b
+        return reshaped(a, a.shape + (1,) * (n - m)), b
     if n < m:
-        return a, reshape(b, b.shape + (1,) * (m - n))
+        return a, reshaped(b, b.shape + (1,) * (m - n))
     return a, b
+
+
+def reshaped(node: Node, shape: Shape) -> Node:
+    """The node in another shape with as many elements, which nobody checks."""
+    source = node.shape
+    if source == shape:
+        return node
+    op = _RESHAPES.get((source, shape))
+    if op is None:
+        if len(_RESHAPES) >= TABLE_LIMIT:
+            _RESHAPES.clear()
+        op = _RESHAPES[source, shape] = ready(Reshape(source, shape))
+    return unary(op, node)
 
 
 def truncated(node: Node) -> Node:
@@ -364,7 +380,7 @@ def truncated(node: Node) -> Node:
     n = len(shape)
     while n > 1 and shape[n - 1] == 1:
         n -= 1
-    return node if n == len(shape) else reshape(node, shape[:n])
+    return node if n == len(shape) else reshaped(node, shape[:n])
 
 
 def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
@@ -406,7 +422,7 @@ def multiply(x: Expression, y: Expression) -> Expression:
         if right == (1,):
             return broadcast(ENGINE.multiply, x, y, "*")
         if len(right) == 2 and right[0] == 1:  # a column times a row
-            return wrap(reshape(a, (*left, 1)) * b)
+            return wrap(reshaped(a, (*left, 1)) * b)
     raise ValueError(
         f"*: mismatched dimensions in a matrix product: {show(x)} times {show(y)}; the columns of "
         "the left side must be as many as the rows of the right; for element by element use cmult"
@@ -423,7 +439,7 @@ def power(x: Expression | Any, y: Expression | Any) -> Expression:
     if b.size != 1:
         raise ValueError(f"pow: got an exponent of dimensions {show(y)}; it must be a scalar")
     if b.ndim > 1:
-        b = reshape(b, (1,))
+        b = reshaped(b, (1,))
     return wrap(truncated(a ** aligned(a, b)[1]))
 
 
@@ -611,7 +627,7 @@ def reduced(op: Op, xs: Any) -> Expression | None:
     return Expression(None, graph, tape, _finish(tape, kind, start, rows))
 
 
-# Several at once
+# Values
 
 
 def _settled(x: Expression, name: str, recalculate: bool) -> Node:
@@ -626,52 +642,13 @@ def _settled(x: Expression, name: str, recalculate: bool) -> Node:
     return node
 
 
-def _check_differentiated(x: Expression) -> None:
+def check_differentiated(x: Expression) -> None:
+    """Raise RuntimeError if no `backward` has run on this graph."""
     if not STATE.differentiated:
         raise RuntimeError(
             f"gradient: no backward() has run on this graph, so {x!r} has no gradient; call "
             "backward() on a scalar computed from it first"
         )
-
-
-def last_gradients(x: Expression) -> dict[Leaf, Array]:
-    """The gradients of all parameters in the last `backward`, for one to be looked up.
-
-    Raises:
-        RuntimeError: If none has run on this graph, or the values that it used have been changed.
-    """
-    _check_differentiated(x)
-    state = STATE
-    if state.gradients is None:
-        assert state.root is not None
-        try:
-            state.gradients = parameter_gradients(state.root)
-        except GradientError as error:
-            raise GradientError(
-                f"gradient: {x!r}: parameters have been changed since backward(), whose gradients "
-                f"are made up for only when asked for; ask before update() ({error})"
-            ) from error
-    return state.gradients
-
-
-def forward(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> None:
-    """Compute several expressions in one batched run."""
-    nodes = nodes_of(list(exps), "forward")
-    if recalculate:
-        invalidate()
-    compute(nodes)
-
-
-def values(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> list[Any]:
-    """The values of several expressions, as `Expression.value` gives them, in one batched run."""
-    forward(exps, recalculate)
-    return [e.value() for e in exps]
-
-
-def npvalues(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> list[Array]:
-    """The arrays of several expressions, as `Expression.npvalue` gives them, in one batched run."""
-    forward(exps, recalculate)
-    return [e.npvalue() for e in exps]
 
 
 def _batch_last(array: Array, batch: int | None) -> Array:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import lazynet.ops as ops
-from lazynet.dynet.common import misfit, reshaped
-from lazynet.dynet.expression import Expression, checked, show, two, wrap
+from lazynet.dynet.common import misfit
+from lazynet.dynet.expression import Expression, checked, reshaped, show, two, wrap
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.graph import unary

@@ -11,6 +11,7 @@ from lazynet.dynet.expression import (
     listed,
     nodes_of,
     reduced,
+    reshaped,
     show,
     truncated,
     type_of,
@@ -20,16 +21,17 @@ from lazynet.graph import Expression as Node
 from lazynet.graph import record
 from lazynet.inputs import rebatch
 from lazynet.kinds import Op
-from lazynet.ops import affine, reshape
+from lazynet.ops import affine
 from lazynet.ops.elementwise import ready
 from lazynet.ops.linalg import Affine
 from lazynet.ops.reduce import LogsumexpList, MaxList, MeanList, SumList
-from lazynet.ops.shape import CONCATENATIONS
+from lazynet.ops.shape import CONCATENATIONS, STACKS
 from lazynet.shortcuts import reduced as reduced_nodes
 
 _AFFINE = ready(Affine())
 _AFFINES = _AFFINE.kinds
 _CONCATENATIONS = CONCATENATIONS.kinds
+_STACKS = STACKS.kinds
 _LOGSUMEXP = ready(LogsumexpList())
 _MAX = ready(MaxList())
 _MEAN = ready(MeanList())
@@ -144,28 +146,34 @@ def concatenate_cols(xs: list[Expression] | Any) -> Expression:
         TypeError: If it is no list of expressions.
         ValueError: If it is empty, or the columns differ in length.
     """
+    if type(xs) is list and xs and isinstance(xs[0], Expression):
+        kinds = _STACKS if len(type_of(xs[0]).shape) == 1 else _CONCATENATIONS
+        found = listed(kinds, xs, [1])
+        if found is not None:
+            return found
     return _joined(nodes_of(xs, "concatenate_cols"), xs, 1, "concatenate_cols")
 
 
 def _joined(nodes: list[Node], xs: list[Expression], d: int, name: str) -> Expression:
     rank = len(nodes[0].shape)
+    alike = True
+    for node in nodes:
+        if len(node.shape) != rank:
+            alike = False
     try:
-        if d < rank:
-            node = ops.concatenate(nodes, d)
-        elif d == rank and len(nodes) > 1:
-            node = ops.stack(nodes, d)
+        if alike and d < rank:
+            joined = ops.concatenate(nodes, d)
+        elif alike and d == rank and len(nodes) > 1:
+            joined = ops.stack(nodes, d)
         else:
-            node = _join_padded(nodes, d)
+            joined = _join_padded(nodes, d)
     except ValueError:
-        try:
-            node = _join_padded(nodes, d)
-        except ValueError:
-            raise _mismatch(
-                xs,
-                name,
-                f"all dimensions but number {d} must be equal, and the batch sizes equal or 1",
-            ) from None
-    return wrap(node)
+        raise _mismatch(
+            xs,
+            name,
+            f"all dimensions but number {d} must be equal, and the batch sizes equal or 1",
+        ) from None
+    return wrap(joined)
 
 
 def _join_padded(nodes: list[Node], d: int) -> Node:
@@ -205,7 +213,7 @@ def affine_transform(exprs: list[Expression] | Any) -> Expression:
     if found is not None:
         shape = type_of(found).shape
         if len(shape) == 2 and shape[1] == 1:
-            return wrap(reshape(found.node, shape[:1]))
+            return wrap(reshaped(found.node, shape[:1]))
         return found
     nodes = nodes_of(exprs, "affine_transform")
     if len(nodes) % 2 == 0:
@@ -229,7 +237,7 @@ def affine_transform(exprs: list[Expression] | Any) -> Expression:
             ) from None
     shape = node.tape.kinds[node.index].type.shape
     if len(shape) == 2 and shape[1] == 1:
-        node = reshape(node, shape[:1])
+        node = reshaped(node, shape[:1])
     return wrap(node)
 
 
@@ -241,7 +249,7 @@ def _plain(nodes: list[Node]) -> list[Node]:
         if k % 2:
             plain.append(_with_rank(node, 2))
         elif len(shape) == 2 and shape[1] == 1:
-            plain.append(reshape(node, shape[:1]))
+            plain.append(reshaped(node, shape[:1]))
         else:
             plain.append(node)
     return plain
@@ -251,9 +259,9 @@ def _with_rank(node: Node, rank: int) -> Node:
     """A node with this many dimensions, if those that go or come are 1."""
     shape = node.shape
     if len(shape) < rank:
-        return reshape(node, shape + (1,) * (rank - len(shape)))
+        return reshaped(node, shape + (1,) * (rank - len(shape)))
     if len(shape) > rank and all(n == 1 for n in shape[rank:]):
-        return reshape(node, shape[:rank])
+        return reshaped(node, shape[:rank])
     return node
 
 

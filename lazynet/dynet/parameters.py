@@ -14,11 +14,11 @@ from lazynet.dynet.expression import (
     as_number,
     checked,
     compute_at_once,
-    last_gradients,
     short,
     wrap,
 )
 from lazynet.dynet.graph import STATE, invalidate
+from lazynet.dynet.several import last_gradients
 from lazynet.dynet.stretch import ALWAYS, Stretch
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
