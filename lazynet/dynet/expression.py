@@ -72,19 +72,18 @@ class Expression:
 
     def forward(self, recalculate: bool | Any = False) -> None:
         """Compute the value; with `recalculate`, and everything it depends on, anew."""
-        _settled(self, "forward", recalculate)
+        _settle(self, "forward", bool(recalculate))
 
     def value(self, recalculate: bool | Any = False) -> Any:
         """The value: a float, a list of floats, or an array of float64, by rank.
 
         Vectors and batches of scalars or vectors come as one flat list, example by example.
         """
-        node = _settled(self, "value", recalculate)
-        shape = node.shape
-        array = np.asarray(engine.value(node))
+        array = _computed(self, "value", recalculate)
+        shape = type_of(self).shape
         if len(shape) > 1:
-            return _batch_last(array, node.batch)
-        if array.size == 1 and (node.batch is None or node.batch == 1) and shape == (1,):
+            return _batch_last(array, self.node.batch)
+        if array.size == 1 and shape == (1,):
             return array.item()
         return array.reshape(-1).tolist()
 
@@ -94,8 +93,7 @@ class Expression:
         Raises:
             ValueError: If it is none.
         """
-        node = _settled(self, "scalar_value", recalculate)
-        array = np.asarray(engine.value(node))
+        array = _computed(self, "scalar_value", recalculate)
         if array.size != 1:
             raise ValueError(
                 f"scalar_value: got an expression of dimensions {show(self)}; it takes a scalar; "
@@ -106,24 +104,21 @@ class Expression:
 
     def vec_value(self, recalculate: bool | Any = False) -> list[float]:
         """All numbers as one list, column by column and example by example."""
-        node = _settled(self, "vec_value", recalculate)
-        numbers: list[float] = self._array(node).reshape(-1, order="F").tolist()
+        array = _computed(self, "vec_value", recalculate)
+        if len(type_of(self).shape) > 1:
+            array = _batch_last(array, self.node.batch).reshape(-1, order="F")
+        numbers: list[float] = array.reshape(-1).tolist()
         return numbers
 
     def npvalue(self, recalculate: bool | Any = False) -> Array:
         """The value as an array of float64; the batch is the last axis, if there is one."""
-        return self._array(_settled(self, "npvalue", recalculate))
+        return _batch_last(_computed(self, "npvalue", recalculate), self.node.batch)
 
     def tensor_value(self, recalculate: bool | Any = False) -> Any:
         """The value as a `Tensor`."""
         from lazynet.dynet.tensor import Tensor
 
-        node = _settled(self, "tensor_value", recalculate)
-        return Tensor(self._array(node), len(node.shape))
-
-    @staticmethod
-    def _array(node: Node) -> Array:
-        return _batch_last(np.asarray(engine.value(node)), node.batch)
+        return Tensor(self.npvalue(recalculate), len(type_of(self).shape))
 
     # Gradients
 
@@ -138,7 +133,8 @@ class Expression:
         Raises:
             ValueError: If it is no scalar.
         """
-        node = _settled(self, "backward", False)
+        _settle(self, "backward", False)
+        node = self.node
         if node.size != 1 or not (node.batch is None or node.batch == 1):
             raise ValueError(
                 f"backward: got an expression of dimensions {show(self)}; it takes a scalar; "
@@ -630,16 +626,29 @@ def reduced(op: Op, xs: Any) -> Expression | None:
 # Values
 
 
-def _settled(x: Expression, name: str, recalculate: bool) -> Node:
-    """The node of an expression, computed."""
+def _settle(x: Expression, name: str, recalculate: bool) -> None:
+    """Have an expression computed."""
     if not x.graph.alive:
         raise stale(x, name)
-    node = x.node
     if recalculate:
         invalidate()
-    if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
-        compute([node])
-    return node
+    tape = x.tape
+    if x.at < 0:  # a parameter, or a table, which is an expression as long as it is used
+        node = x.node
+        if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
+            compute([node])
+    elif tape.sealed == 0 or tape.evaluated[x.at] != 1 or STATE.stale:
+        compute([x.node])
+
+
+def _computed(x: Expression, name: str, recalculate: Any) -> Array:
+    """The value of an expression, an array of one's own with the batch first."""
+    _settle(x, name, bool(recalculate))
+    if x.at < 0:
+        return np.asarray(engine.value(x.node))
+    evaluation, number = x.tape.location(x.at)
+    array: Array = evaluation.value(number)
+    return array
 
 
 def check_differentiated(x: Expression) -> None:
