@@ -26,7 +26,7 @@ COMPILED = """
 agenda calls collect graph kinds layout leaves modes schedule shortcuts tape
 dynet/arguments dynet/arithmetic dynet/common dynet/elementwise dynet/expression dynet/inputs
 dynet/linalg dynet/lists dynet/loss dynet/parameters dynet/picking dynet/probability dynet/random
-dynet/reduce dynet/stretch
+dynet/reduce dynet/rnn_states dynet/stretch
 """.split()
 """Modules of the package: what runs once for every node, and the classes it works on."""
 
