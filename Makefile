@@ -10,7 +10,8 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo test test-compiled test-dynet lint types bench bench-dynet bench-calls bench-overhead bench-compiled bench-optim clean
+.PHONY: demo test test-compiled test-dynet lint types bench bench-dynet bench-calls bench-overhead
+.PHONY: bench-compiled bench-small bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -67,6 +68,10 @@ bench-calls: $(VENV)-bench/.bench
 
 bench-overhead: $(VENV)/.examples
 	$(run) benchmarks/overhead.py $(ARGS)
+
+bench-small: export OPENBLAS_NUM_THREADS = 1
+bench-small: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/small.py $(ARGS)
 
 # ARGS="--against CHECKOUT" compares with another revision.
 bench-optim: export OPENBLAS_NUM_THREADS = 1

@@ -31,7 +31,8 @@ import numpy as np
 
 import lazynet as ln
 from lazynet.collect import collect
-from lazynet.execute import Evaluation, _commit, _forward
+from lazynet.evaluation import Evaluation
+from lazynet.execute import _commit, _forward
 from lazynet.layout import lay_out
 from lazynet.schedule import schedule
 
@@ -94,7 +95,7 @@ def once(build: Build, nodes: int) -> dict[str, float]:
     evaluation = Evaluation(graph, layout)
     with np.errstate(all="ignore"):
         _forward(evaluation, graph)
-    _commit(evaluation, graph, False)
+    _commit(evaluation, graph)
     executed = time.perf_counter()
     count = len(graph) - len(leaves)
     result = {

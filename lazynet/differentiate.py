@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.accumulate import add_leaf
 from lazynet.backend import SparseRows
 from lazynet.errors import ArgumentError, GradientError, ShapeError
-from lazynet.execute import LOCK, Evaluation, evaluate, evaluated
+from lazynet.evaluation import Evaluation
+from lazynet.execute import LOCK, evaluate, evaluated
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import INPUT
-from lazynet.walk import Seed, Walk, add_leaf
+from lazynet.retrace import retrace
+from lazynet.timing import TIMING
+from lazynet.walk import Seed, Walk
 
 
 def backward(expressions: Iterable[Any]) -> None:
@@ -51,9 +55,10 @@ def backward(expressions: Iterable[Any]) -> None:
                 add_leaf(leaves, root, np.ones(root.shape, root.dtype))
             else:
                 seeds.append(root.tape.location(root.index))
-        walk = Walk(seeds, {}, leaves)
-        walk.run()
-        walk.commit()
+        if leaves or TIMING.timer is not None or not retrace(seeds):
+            walk = Walk(seeds, {}, leaves)
+            walk.run()
+            walk.commit()
 
 
 def parameter_gradients(root: Expression) -> dict[Leaf, Array]:

@@ -157,6 +157,22 @@ class RowRule(NamedTuple):
     columns: tuple[tuple[int, int], ...] = ()
 
 
+class Printed(NamedTuple):
+    """What an op does as text, for code that is printed for a whole graph (see `routine`).
+
+    Texts are formatted with the names of arrays: ``{0}``, ``{1}``, ... are the arguments, as
+    `Op.forward` sees them, ``{out}`` the result, ``{dy}`` and ``{to}`` a gradient and where the one
+    that is computed goes (None: anywhere). NumPy's functions go by their own names.
+
+    Attributes:
+        forward: Statements.
+        derivatives: For each argument an expression for its gradient, shaped like the argument.
+    """
+
+    forward: tuple[str, ...]
+    derivatives: tuple[str, ...]
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Op:
     """One operation on expressions: a shape rule, a forward and a backward.
@@ -295,6 +311,15 @@ class Op:
 
     def row_rule(self, *shapes: Shape) -> RowRule | None:
         """How to run the op in a chain, on examples of these shapes; None if it cannot."""
+        return None
+
+    def printed(self, shapes: list[Shape], shared: tuple[bool, ...]) -> Printed | None:
+        """What the op does as text, on examples of these shapes; None if it cannot be printed.
+
+        Args:
+            shapes: Of the arguments.
+            shared: Per argument, whether it comes without a row axis.
+        """
         return None
 
     def piece(self, payload: Any) -> tuple[int, Array] | None:
@@ -487,6 +512,7 @@ __all__ = [
     "Call",
     "Kind",
     "Op",
+    "Printed",
     "RowRule",
     "Shape",
     "Type",

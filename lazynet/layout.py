@@ -107,6 +107,7 @@ class Layout:
         rebatched: Rows of aliases of several nodes.
         kinds, code, rows: As in the graph.
         runs: Batches that run together, in order (see `chains`); None: not looked for yet.
+        stages: Its staged kinds (see `stages`); None: likewise.
         lower_bound: Function that computes the least possible number of batches.
     """
 
@@ -121,6 +122,7 @@ class Layout:
         "rows",
         "runs",
         "shared",
+        "stages",
         "steps",
     )
     arena: Array
@@ -136,6 +138,7 @@ class Layout:
         self.arenas: list[tuple[Any, int, int]] = []
         self.rebatched: dict[int, Array] = {}
         self.runs: list[Any] | None = None
+        self.stages: dict[Any, Any] | None = None
 
     def node_rows(self, i: int) -> Array:
         """Rows of node i in its arena."""

@@ -101,7 +101,8 @@ class Parameter(Leaf):
 
     def version(self) -> int:
         """A number that changes whenever the values do, through a view that was handed out too."""
-        self._settle()
+        if self._checksum is not None:
+            self._settle()
         return self._version
 
     def _settle(self) -> None:

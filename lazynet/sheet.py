@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lazynet.backend import add_rows, uninitialised
 from lazynet.collect import ranges
-from lazynet.execute import Evaluation
+from lazynet.evaluation import Evaluation
 from lazynet.kinds import FLOATS, Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step
+
+KEPT = 64
+"""Most ways in which a structure needs gradients that are kept."""
 
 Run = tuple[int, "Array | None"]
 """A batch by number, and which of its rows take part (None: all)."""
@@ -23,6 +27,7 @@ class Sheet:
         "covered",
         "evaluation",
         "gradients",
+        "key",
         "mixed",
         "needed",
         "opened",
@@ -49,6 +54,7 @@ class Sheet:
         self.stopped: dict[int, Array] = {}  # per step, rows through which no gradient flows
         self.stages: dict[Any, Any] = {}  # of staged kinds: what the op's backward uses
         self.ran: dict[Any, list[tuple[int, Array | None]]] = {}
+        self.key: Any = None  # of what it needs, where that is remembered (`recall_needs`)
         self.mixed = False  # whether only some rows of a batch need a gradient
         self.partial: dict[int, tuple[int, int]] = {}  # per arena, where rows that need none lie
         self.writes: list[tuple[bool, ...]] | None = None  # see `whole`, and for the next
@@ -62,6 +68,37 @@ class Sheet:
             for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
+
+    def recall_needs(self, masks: list[Array]) -> bool:
+        """What needs a gradient, if that is known from an evaluation of the same structure.
+
+        Args:
+            masks: For each link, which of its rows need one.
+        """
+        shared = tuple(self.shared_needed.values())
+        key = (shared, tuple([mask.tobytes() for mask in masks]))
+        self.key = key
+        found = self.evaluation.routine.needs.get(key)
+        if found is None:
+            return False
+        self.needed, self.shared_needed, self.step_needs, self.stopped, self.partial = found[:5]
+        self.mixed = found[5]
+        return True
+
+    def remember_needs(self) -> None:
+        """Keep what was found for the next evaluation of this structure; from then on read-only."""
+        if self.key is not None:
+            known = self.evaluation.routine.needs
+            if len(known) >= KEPT:
+                known.clear()
+            known[self.key] = (
+                self.needed,
+                self.shared_needed,
+                self.step_needs,
+                self.stopped,
+                self.partial,
+                self.mixed,
+            )
 
     def leave_out(self, arena: int, start: int, stop: int) -> None:
         """Note that some of these rows need no gradient."""
@@ -230,17 +267,33 @@ def together(
         else:
             args.append(_gathered(sheet, [(steps[k], s) for k, s in runs], position))
     calls = [evaluation.call(k) for k, _ in runs]
-    payload = None
-    keep = None
-    parts = [(c.payload, c.keep, s) for c, (_, s) in zip(calls, runs)]
-    if parts[0][0] is not None:
-        payload = np.concatenate([p if s is None else p[s] for p, _, s in parts])
-    if parts[0][1] is not None:
-        keep = _concatenate([k if s is None else _pick(k, s) for _, k, s in parts])
     shared = tuple([a.mode == SHARED and kind.op.shares for a in first.args])
-    call = Call(rows, payload, shared, (), None, None)
-    call.keep = keep
-    return call, dy, y, args
+    return joined_call(rows, calls, shared, [s for _, s in runs]), dy, y, args
+
+
+def joined_call(
+    rows: int,
+    calls: Sequence[Call],
+    shared: tuple[bool, ...],
+    selected: Sequence[Array | None] | None = None,
+) -> Call:
+    """Several batches of one kind as one.
+
+    Args:
+        rows: Rows of them all.
+        calls: Them.
+        shared: Per argument, whether it comes without row axis.
+        selected: Which rows of each take part; None: all.
+    """
+    call = Call(rows, None, shared, (), None, None)
+    chosen = selected or [None] * len(calls)
+    if calls[0].payload is not None:
+        parts = [c.payload if s is None else c.payload[s] for c, s in zip(calls, chosen)]
+        call.payload = np.concatenate(parts)
+    if calls[0].keep is not None:
+        kept = [c.keep if s is None else _pick(c.keep, s) for c, s in zip(calls, chosen)]
+        call.keep = _concatenate(kept)
+    return call
 
 
 def _concatenate(parts: list[Any]) -> Any:

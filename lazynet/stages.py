@@ -35,6 +35,14 @@ class Stage:
         self.largest = max(self.largest, step.rows)
         self.spans = [(a, first, o[2]) for (a, first, _), o in zip(self.spans, step.outputs)]
 
+    def fresh(self) -> Stage:
+        """The same batches, of which none has run."""
+        stage: Stage = Stage.__new__(Stage)
+        stage.work = None
+        stage.rows, stage.largest, stage.filled = self.rows, self.largest, 0
+        stage.spans, stage.shared = self.spans, self.shared
+        return stage
+
     def slices(self, arenas: list[Array]) -> list[Array]:
         """The rows of all batches, for each result, in arenas laid out like the evaluation's."""
         return [arenas[arena][start:stop] for arena, start, stop in self.spans]
@@ -47,12 +55,14 @@ def stage_key(step: Step) -> Any:
 
 def stages_of(layout: Layout) -> dict[Any, Stage]:
     """The staged kinds of a layout."""
-    found: dict[Any, Stage] = {}
-    for step in layout.steps:
-        if step.op.staged:
-            key = stage_key(step)
-            stage = found.get(key)
-            if stage is None:
-                stage = found[key] = Stage(step)
-            stage.add(step)
-    return found
+    known: dict[Any, Stage] | None = layout.stages
+    if known is None:
+        known = layout.stages = {}
+        for step in layout.steps:
+            if step.op.staged:
+                key = stage_key(step)
+                stage = known.get(key)
+                if stage is None:
+                    stage = known[key] = Stage(step)
+                stage.add(step)
+    return {key: stage.fresh() for key, stage in known.items()}

@@ -47,6 +47,8 @@ class Tape:
         evaluated: Per node, 1 once it was evaluated (empty while the tape is open).
         done: Per node, index into `evaluations`.
         local: Per node, its number within that evaluation.
+        known: What `recall` remembers of this tape alone; None until it is computed anew.
+        renewable: Nodes that carry random keys; None until it is computed anew.
     """
 
     __slots__ = (
@@ -58,9 +60,11 @@ class Tape:
         "groups",
         "imports",
         "kinds",
+        "known",
         "lines",
         "local",
         "payloads",
+        "renewable",
         "rows",
         "sealed",
         "several",
@@ -88,6 +92,8 @@ class Tape:
         self.evaluated = bytearray()
         self.done = _NONE
         self.local = _NONE
+        self.known: dict[Any, Any] | None = None
+        self.renewable: list[int] | None = None
         self._arrays: tuple[Array, Array, Array, list[Kind], Array] | None = None
 
     def __len__(self) -> int:
@@ -168,6 +174,12 @@ class Tape:
             self.local = np.zeros(n, np.int32)
             if LOCAL.tape is self:
                 LOCAL.tape = NO_TAPE
+
+    def release_imports(self) -> None:
+        """Let go of the nodes of other tapes."""
+        for i in self.imports.values():
+            self.payloads[i] = None
+        self.imports = {}
 
     def snapshot(self) -> Tape:
         """What an open tape holds now, sealed, while the tape itself stays open."""

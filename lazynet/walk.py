@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import heapq
 import weakref
-from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
+from lazynet.accumulate import accumulate, add_leaf
 from lazynet.backend import SparseRows
 from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
-from lazynet.execute import Evaluation
+from lazynet.evaluation import Evaluation
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
 from lazynet.pieces import pieces_of
+from lazynet.rewind import Withheld, rewind
 from lazynet.sheet import (
     Sheet,
     add_to_argument,
@@ -56,10 +57,31 @@ class Walk:
         self.seeds = seeds
         self.wanted = wanted
         self.leaves = leaves
+        self.given = dict(leaves)
         self.sheets: dict[int, Sheet] = {}
+        self.short = not wanted  # whether evaluations may be rewound, see `_reverse`
 
     def run(self) -> None:
         """Compute all gradients; nothing outside this object is changed."""
+        try:
+            self._all()
+        except Withheld:
+            self.short = False
+            self.leaves.clear()
+            self.leaves.update(self.given)
+            self.sheets = {}
+            self._all()
+
+    def _all(self) -> None:
+        agenda = self.begin()
+        while agenda:
+            sheet = self.sheets[-heapq.heappop(agenda)]
+            self._reverse(sheet)
+            self._shared(sheet)
+            self._externals(sheet, agenda)
+
+    def begin(self) -> list[int]:
+        """Find out what needs a gradient, and give the roots theirs; returns a heap of sheets."""
         self._find_needs()
         agenda: list[int] = []
         for evaluation, number in self.seeds:
@@ -70,11 +92,7 @@ class Walk:
                 _add(sheet.shared_gradients, number, np.ones(t.shape, t.dtype))
             else:
                 self._give(sheet, number, np.ones((1, 1), t.dtype))
-        while agenda:
-            sheet = self.sheets[-heapq.heappop(agenda)]
-            self._reverse(sheet)
-            self._shared(sheet)
-            self._externals(sheet, agenda)
+        return agenda
 
     def commit(self, parameters: bool = True) -> None:
         """Publish the gradients: all of them, or after an interrupt none.
@@ -130,11 +148,15 @@ class Walk:
         for number, source, there in evaluation.borrowed:
             theirs = self.sheets[source.serial]
             sheet.shared_needed[number] = theirs.shared_needed.get(there, False)
+        masks = []
         for link in evaluation.links:
             needs = self.sheets[link.source.serial].needed[link.their_arena][link.theirs]
             needed[link.arena][link.ours] = needs
+            masks.append(needs)
             if not needs.all():
                 sheet.leave_out(link.arena, 0, len(needed[link.arena]))
+        if self.short and evaluation.routine is not None and sheet.recall_needs(masks):
+            return
         for number, kind, args in layout.shared:
             sheet.shared_needed[number] = number in wanted or (
                 kind.op.differentiable
@@ -150,6 +172,7 @@ class Walk:
                 sheet.mixed = True
         for k, step in enumerate(layout.steps):
             sheet.step_needs.append(self._step_needs(sheet, k, step, marked))
+        sheet.remember_needs()
 
     def _step_needs(
         self, sheet: Sheet, k: int, step: Step, wanted: dict[int, Array]
@@ -223,6 +246,8 @@ class Walk:
     # The walk
 
     def _reverse(self, sheet: Sheet) -> None:
+        if sheet.key is not None and TIMING.timer is None and rewind(sheet):
+            return
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
         sheet.writes = find_writes(sheet)
@@ -468,56 +493,3 @@ def _changed(leaf: Leaf, kind: Kind) -> GradientError:
 def _add(table: dict[int, Any], number: int, gradient_: Any) -> None:
     known = table.get(number)
     table[number] = gradient_ if known is None else known + gradient_
-
-
-def add_leaf(leaves: dict[Leaf, Any], leaf: Leaf, gradient_: Any) -> None:
-    """Add to the gradients that this walk has for parameters."""
-    known = leaves.get(leaf)
-    leaves[leaf] = gradient_ if known is None else known + gradient_
-
-
-def accumulate(leaves: dict[Leaf, Any]) -> None:
-    """Add gradients to those of the parameters: to all of them, or after an interrupt to none."""
-    planned: list[tuple[Leaf, Any, list[Any]]] = []
-    for leaf in list(leaves):
-        dense, rows = leaf.pending, leaf.pending_rows
-        if isinstance(leaves[leaf], SparseRows):
-            found = leaves.pop(leaf)
-            rows = [*rows, (found.rows, found.values)]
-            leaves[leaf] = found.rest
-            del found
-        if dense is not None and leaves[leaf] is not None:
-            dense = dense + leaves[leaf]
-        elif leaves[leaf] is not None:
-            dense = _owned(leaves, leaf)
-        planned.append((leaf, dense, rows))
-    before = [(leaf, leaf.pending, leaf.pending_rows) for leaf, _, _ in planned]
-    try:
-        for leaf, dense, rows in planned:
-            leaf.pending, leaf.pending_rows = dense, rows
-    except BaseException:
-        for leaf, dense, rows in before:
-            leaf.pending, leaf.pending_rows = dense, rows
-        raise
-
-
-def _owned(leaves: dict[Leaf, Any], leaf: Leaf) -> Array:
-    """The array found for a leaf, or a copy where anyone else may hold it or part of its memory.
-
-    An op may hand out one array for several arguments, a view of its argument, or one that it
-    keeps. What backward has just made has one reference here and, where it is a view of what a
-    product returned, one of it to that. (No local names below: each would be one more.)
-    """
-    if type(leaves[leaf]) is not np.ndarray:
-        return np.array(leaves[leaf])
-    alone = getrefcount(leaves[leaf]) <= 2 and (
-        leaves[leaf].base is None
-        or (getrefcount(leaves[leaf].base) <= 2 and _same_memory(leaves[leaf].base, leaves[leaf]))
-    )
-    found: Array = leaves[leaf]
-    return found if alone and found.flags.writeable else np.array(found)
-
-
-def _same_memory(base: Any, view: Array) -> bool:
-    """Whether the memory of the view is all that its base holds, and nobody else's."""
-    return type(base) is np.ndarray and base.flags.owndata and base.size == view.size

@@ -180,10 +180,11 @@ def write(
         elif writes is None:
             add_to_argument(sheet, argument, shared[position], dx, None)
         else:
-            _put(sheet.gradients[argument.arena], argument, shared[position], dx, writes[position])
+            put(sheet.gradients[argument.arena], argument, shared[position], dx, writes[position])
 
 
-def _put(target: Array, argument: Argument, shared: bool, dx: Array, first: bool) -> None:
+def put(target: Array, argument: Argument, shared: bool, dx: Array, first: bool) -> None:
+    """Write the gradient of an argument to its rows, or add it to what has been written before."""
     width = target.shape[1]
     rows: Any = argument.index
     if argument.mode == SAME:

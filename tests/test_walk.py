@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lazynet as ln
-from lazynet.walk import accumulate
+from lazynet.accumulate import accumulate
 
 KEPT = np.full(3, 5.0)
 

@@ -44,6 +44,8 @@ def uninitialised(rows: int, width: int, dtype: Any) -> NDArray[Any]:
     Raises:
         MemoryError, ValueError: If it is larger than what there is.
     """
+    if rows * width <= _SMALL >> 4:  # whatever the dtype
+        return np.empty((rows, width), dtype)
     size = rows * width * np.dtype(dtype).itemsize
     if not _SMALL <= size <= KEPT:
         return np.empty((rows, width), dtype)

@@ -118,9 +118,10 @@ def cumsum(x: Expression | Any, d: int | Any = 0) -> Expression:
 
     Raises:
         OverflowError: If d is negative.
+        ValueError: If d is beyond the last dimension that an expression can have.
     """
     node = checked(x, "cumsum").node
-    d = dimension(d, "cumsum")
+    d = axis(d, "cumsum")
     return wrap(ops.cumsum(node, d) if d < len(node.shape) else node)
 
 
@@ -129,7 +130,7 @@ def dimension(d: Any, name: str) -> int:
 
     Raises:
         TypeError: If it is no whole number.
-        OverflowError: If it is negative.
+        OverflowError: If it is negative, or beyond 32 bits.
     """
     if type(d) is not int:
         try:
@@ -141,8 +142,30 @@ def dimension(d: Any, name: str) -> int:
         d = whole
     if d < 0:
         raise OverflowError(f"{name}: got {d}; it cannot be negative")
+    if d >> 32:
+        raise OverflowError(f"{name}: got {d}; it must be less than 2^32")
     result: int = d
     return result
+
+
+def axis(d: Any, name: str) -> int:
+    """The number of a dimension that an expression can have: of DyNet's seven.
+
+    Raises:
+        TypeError: If it is no whole number.
+        OverflowError: If it is negative.
+        ValueError: If it is 7 or more.
+    """
+    number = dimension(d, name)
+    if number >= _DIMENSIONS:
+        raise ValueError(
+            f"{name}: got dimension {number}; expressions have at most {_DIMENSIONS} dimensions, "
+            "numbered from 0"
+        )
+    return number
+
+
+_DIMENSIONS = 7
 
 
 def inside(d: Any, node: Node, name: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lazynet.dynet.arithmetic import dimension
 from lazynet.dynet.expression import Expression, as_number, short, show
-from lazynet.errors import ShapeError
+from lazynet.errors import OutOfMemoryError, ShapeError
 
 
 def misfit(name: str, error: ShapeError, *xs: Expression) -> ShapeError:
@@ -40,6 +40,26 @@ def positive(value: Any, name: str, role: str) -> int:
             raise ValueError(f"{name}: {role}: got 0; it must be at least 1")
     result: int = value
     return result
+
+
+def check_size(count: int, name: str) -> None:
+    """Refuse at once what no memory holds.
+
+    Args:
+        count: How many numbers are to be made.
+        name: The function that makes them.
+
+    Raises:
+        OutOfMemoryError: If they are more than 2^40.
+    """
+    if count > _MOST:
+        raise OutOfMemoryError(
+            f"{name}: {count} numbers were asked for, which do not fit into memory; check the "
+            "dimensions and the batch size"
+        )
+
+
+_MOST = 1 << 40
 
 
 def number(value: Any, name: str, role: str) -> float:

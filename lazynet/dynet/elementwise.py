@@ -134,6 +134,7 @@ def elu(x: Expression | Any, alpha: float | Any = 1.0) -> Expression:
 
     Raises:
         TypeError: If alpha is no number.
+        ValueError: If it is NaN.
     """
     return apply(_ELU, x, "elu", _number(alpha, "elu: alpha"))
 
@@ -151,6 +152,7 @@ def silu(x: Expression | Any, beta: float | Any = 1.0) -> Expression:
 
     Raises:
         TypeError: If beta is no number.
+        ValueError: If it is NaN.
     """
     if beta == 1.0:
         return apply(_SILU, x, "silu")
@@ -288,4 +290,6 @@ def _number(value: Any, role: str) -> float:
     number = as_number(value)
     if number is None:
         raise TypeError(f"{role} is {short(value)}; it must be a number")
+    if number != number:
+        raise ValueError(f"{role} is NaN; it must be a number")
     return number

@@ -9,7 +9,7 @@ import numpy as np
 
 import lazynet.execute as engine
 from lazynet.differentiate import backward
-from lazynet.dynet.graph import STATE, compute, invalidate
+from lazynet.dynet.graph import STATE, ask, compute, invalidate
 from lazynet.dynet.stretch import Stretch
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
@@ -201,7 +201,7 @@ class Expression:
         return _with_number(ENGINE.divide_number, self, other, "/")
 
     def __rtruediv__(self, other: Any) -> Any:
-        raise NotImplementedError(
+        raise TypeError(
             "number / expression is not defined in DyNet; use cdiv(constant, expression), or "
             "number * pow(expression, scalarInput(-1))"
         )
@@ -211,7 +211,7 @@ class Expression:
             return power(self, other)
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "**")
         return wrap(truncated(checked(self, "**").node ** number))
 
     def __rpow__(self, other: Any) -> Any:
@@ -286,13 +286,32 @@ def checked(x: Any, name: str) -> Expression:
         RuntimeError: If it belongs to a graph that was renewed or reverted.
     """
     if not isinstance(x, Expression):
-        raise TypeError(
-            f"{name}: got {short(x)}; it takes an expression; numbers and arrays become "
-            "expressions with scalarInput and inputTensor"
-        )
+        raise TypeError(f"{name}: got {short(x)}; it takes an expression; {remedy(x)}")
     if not x.graph.alive:
         raise stale(x, name)
     return x
+
+
+def remedy(x: Any) -> str:
+    """What to do with a thing that is no expression."""
+    hint = "numbers and arrays become expressions with scalarInput and inputTensor"
+    if isinstance(x, np.ndarray):
+        hint += (
+            ", and stay constants: a gradient is an array, which cannot be differentiated again; "
+            "for a second derivative take differences of gradients"
+        )
+    return hint
+
+
+def no_operand(x: Any, name: str) -> Any:
+    """What an operator returns for an operand that it does not take.
+
+    Raises:
+        TypeError: If it is an array, of which NumPy would say less.
+    """
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"{name}: got {short(x)}; it takes expressions and numbers; {remedy(x)}")
+    return NotImplemented
 
 
 def nodes_of(xs: Any, name: str) -> list[Node]:
@@ -442,7 +461,7 @@ def power(x: Expression | Any, y: Expression | Any) -> Expression:
 def _with_number(op: Op, x: Expression, other: Any, name: str) -> Any:
     """An op of an expression and a number."""
     number: float | None = other if type(other) is float else as_number(other)
-    return NotImplemented if number is None else apply(op, x, name, number)
+    return no_operand(other, name) if number is None else apply(op, x, name, number)
 
 
 # Recording. What all programs do most is written out for expressions that lie on the tape that is
@@ -633,6 +652,8 @@ def _settle(x: Expression, name: str, recalculate: bool) -> None:
     if recalculate:
         invalidate()
     tape = x.tape
+    if STATE.along:
+        ask(x.node)
     if x.at < 0:  # a parameter, or a table, which is an expression as long as it is used
         node = x.node
         if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):

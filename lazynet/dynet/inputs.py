@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 import numpy as np
 
 from lazynet.dynet.arithmetic import dimension
+from lazynet.dynet.common import check_size
 from lazynet.dynet.config import checked_device
 from lazynet.dynet.expression import (
     Expression,
@@ -156,7 +157,7 @@ class inputTensorTranspose(Expression):
     def __init__(  # its arguments are those of DyNet's class
         self,
         val: Sequence[float] | Any,
-        dim: tuple[int, ...] | Any | None = None,
+        dim: tuple[int, ...] | Any | None | Any = None,
         batch_size: int | Any = 1,
         device: str | Any = "",
     ) -> None:
@@ -212,6 +213,7 @@ def vecInput(dim: int | Any, device: str | Any = "") -> _vecInputExpression:
     if device:
         checked_device(device, "vecInput")
     n = _size(dim, "vecInput")
+    check_size(n, "vecInput")
     tape, at = _at(_same(n, 0.0), (n,), -1)
     return _vecInputExpression(None, _stretch(tape, at), tape, at)
 
@@ -351,6 +353,7 @@ def sparse_inputTensor(
             f"{name}: got {' and '.join(str(len(p)) for p in places)} positions and "
             f"{len(numbers)} values; all must be equally many"
         )
+    check_size(prod(sizes), name)
     array = np.full(sizes, _real(defval, f"{name}: defval"), _FLOAT32)
     array[tuple(places)] = numbers
     if not batched:
@@ -382,6 +385,7 @@ def one_hot(d: int | Any, idx: Any, device: str | Any = "") -> Expression:
         raise ValueError("one_hot: got an empty list; it takes at least one place")
     if max(places) >= n:
         raise IndexError(f"one_hot: got {short(idx)} for a vector of length {n}")
+    check_size(len(places) * n, "one_hot")
     array = np.zeros((len(places), n), _FLOAT32)
     array[range(len(places)), places] = 1
     return wrap(_node(array, len(places), device, "one_hot"))
@@ -531,8 +535,10 @@ def _filled(dim: Any, value: float, batch_size: Any, name: str) -> Node:
         shape = (_size(dim, name),)
     size = shape[0] if len(shape) == 1 else prod(shape)
     if batch_size == 1:
+        check_size(size, name)
         return _own(_same(size, value), shape)
     rows = _batch_size(batch_size, name)
+    check_size(rows * size, name)
     return _own(_same(rows * size, value), shape, -1 if rows == 1 else rows)
 
 
@@ -544,7 +550,9 @@ def _size(value: Any, name: str) -> int:
     try:
         return dimension(value, f"{name}: dim")
     except OverflowError:
-        raise ValueError(f"{name}: got the size {value}; it cannot be negative") from None
+        raise ValueError(
+            f"{name}: got the size {value}; it cannot be negative, or more than 2^32 - 1"
+        ) from None
 
 
 def _batch_size(value: Any, name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lazynet.ops as ops
-from lazynet.dynet.arithmetic import dimension
+from lazynet.dynet.arithmetic import axis
 from lazynet.dynet.expression import (
     Expression,
     listed,
@@ -127,15 +127,15 @@ def concatenate(xs: list[Expression] | Any, d: int | Any = 0) -> Expression:
     Raises:
         TypeError: If it is no list of expressions, or d is no whole number.
         OverflowError: If d is negative.
-        ValueError: If it is empty, or the dimensions do not go together.
+        ValueError: If it is empty, or the dimensions do not go together, or d is 7 or more.
     """
     if type(d) is int:
         found = listed(_CONCATENATIONS, xs, [d])
         if found is not None:
             return found
     nodes = nodes_of(xs, "concatenate")
-    if type(d) is not int or d < 0:
-        d = dimension(d, "concatenate: d")
+    if type(d) is not int or not 0 <= d < 2:
+        d = axis(d, "concatenate: d")
     return _joined(nodes, xs, d, "concatenate")
 
 

@@ -496,8 +496,9 @@ def _row(p: LookupParameters, index: Any, name: str) -> int:
     """
     try:
         number = int(index) if isinstance(index, float) else operator.index(index)
-    except TypeError:
-        raise TypeError(f"{name}: got {short(index)}; it takes the number of a row") from None
+    except (TypeError, ValueError, OverflowError) as error:  # also of NaN and infinity
+        kind = type(error)
+        raise kind(f"{name}: got {short(index)}; it takes the number of a row") from None
     if number < 0:
         raise OverflowError(f"{name}: got row {number}; rows are counted from 0")
     if number >= p.leaf.shape[0]:
@@ -528,6 +529,8 @@ def _number(x: Any, p: Trainable[Any], name: str) -> np.float32:
     number = as_number(x)
     if number is None:
         raise TypeError(f"{type(p).__name__}.{name}: got {short(x)} for {p!r}; it takes a number")
+    if number != number:
+        raise ValueError(f"{type(p).__name__}.{name}: got NaN for {p!r}; it takes a number")
     return np.float32(number)
 
 

@@ -323,7 +323,7 @@ def strided_select(
         step = steps[k] if k < len(steps) else 1
         begin = begins[k] if k < len(begins) else 0
         end = ends[k] if k < len(ends) else n
-        if step < 1 or not 0 <= begin < end <= n:
+        if not 1 <= step < 1 << 32 or not 0 <= begin < end <= n:
             raise ValueError(
                 f"strided_select: got entries {begin} to {end} with stride {step} along dimension "
                 f"{k} of {show(x)}; it takes 0 <= from < to <= {n} and a stride of 1 or more"

@@ -5,13 +5,14 @@ New numbers are drawn for every node, and drawn anew when a value is recalculate
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from lazynet.dynet.arithmetic import dimension, inside
-from lazynet.dynet.common import number, positive
+from lazynet.dynet.common import check_size, number, positive
 from lazynet.dynet.expression import Expression, apply, checked, wrap
 from lazynet.graph import Expression as Node
 from lazynet.graph import record
@@ -53,6 +54,7 @@ def _sample(kind: Any, dim: Any, batch_size: Any, name: str, *settings: float) -
     else:
         shape = (dim if type(dim) is int and dim >= 0 else _size(dim, name),)
     rows = -1 if batch_size == 1 else positive(batch_size, name, "batch_size")
+    check_size(math.prod(shape) * abs(rows), name)
     return record(kind(shape, FLOAT32, *settings), (), next_key(), rows)
 
 
@@ -60,7 +62,9 @@ def _size(value: Any, name: str) -> int:
     try:
         return dimension(value, f"{name}: dim")
     except OverflowError:
-        raise ValueError(f"{name}: got the size {value}; it cannot be negative") from None
+        raise ValueError(
+            f"{name}: got the size {value}; it cannot be negative, or more than 2^32 - 1"
+        ) from None
 
 
 def random_normal(

@@ -299,7 +299,7 @@ class RNNState:
         Args:
             xs: The inputs.
         """
-        xs = list(xs)
+        xs = listed(xs, "add_inputs")
         nodes = self._inputs(xs, "add_inputs")
         session = self._session
         head: list[RNNState] = []
@@ -327,7 +327,7 @@ class RNNState:
         Args:
             xs: The inputs.
         """
-        xs = list(xs)
+        xs = listed(xs, "transduce")
         nodes = self._inputs(xs, "transduce")
         session = self._session
         outputs: list[Node] = []
@@ -425,6 +425,18 @@ class RNNState:
         return self._after(layers, layers[-1][-1])
 
 
+def listed(xs: Any, name: str) -> list[Any]:
+    """What can be iterated over, as a list.
+
+    Raises:
+        TypeError: If it cannot.
+    """
+    try:
+        return list(xs)
+    except TypeError:
+        raise TypeError(f"{name}: got {short(xs)}; it takes a list of expressions") from None
+
+
 def vectors(session: Session, es: Any, name: str) -> list[Node]:
     """Vectors of a state, as nodes.
 
@@ -435,7 +447,7 @@ def vectors(session: Session, es: Any, name: str) -> list[Node]:
     role = f"{type(session.builder).__name__}: {name}"
     n = session.builder.hidden_dim
     found = []
-    for e in () if es is None else es:
+    for e in () if es is None else listed(es, role):
         checked(e, role)
         if e.node.shape not in ((n,), (n, 1)):
             raise ValueError(
@@ -505,7 +517,7 @@ class StackedRNNState:
 
     def add_inputs(self, xs: Iterable[Expression] | Any) -> list[StackedRNNState]:
         """The stacks after each of several inputs."""
-        xs = list(xs)
+        xs = listed(xs, "add_inputs")
         columns = []
         for state in self._states:
             states = state.add_inputs(xs)

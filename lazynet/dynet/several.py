@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazynet.differentiate import parameter_gradients
-from lazynet.dynet.expression import Expression, check_differentiated, nodes_of
-from lazynet.dynet.graph import STATE, compute, invalidate
+from lazynet.dynet.expression import Expression, check_differentiated, nodes_of, short
+from lazynet.dynet.graph import STATE, ask, compute, invalidate
 from lazynet.errors import GradientError
 from lazynet.graph import Leaf
 from lazynet.kinds import Array
@@ -33,21 +33,32 @@ def last_gradients(x: Expression) -> dict[Leaf, Array]:
     return state.gradients
 
 
-def forward(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> None:
+def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
     """Compute several expressions in one batched run."""
-    nodes = nodes_of(list(exps), "forward")
+    _forward(exps, recalculate, "forward")
+
+
+def _forward(exps: Any, recalculate: bool, name: str) -> None:
+    try:
+        xs = list(exps)
+    except TypeError:
+        raise TypeError(f"{name}: got {short(exps)}; it takes a list of expressions") from None
+    nodes = nodes_of(xs, name)
     if recalculate:
         invalidate()
+    if STATE.along:
+        for node in nodes:
+            ask(node)
     compute(nodes)
 
 
-def values(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> list[Any]:
+def values(exps: Sequence[Expression], recalculate: bool = False) -> list[Any]:
     """The values of several expressions, as `Expression.value` gives them, in one batched run."""
-    forward(exps, recalculate)
+    _forward(exps, recalculate, "values")
     return [e.value() for e in exps]
 
 
-def npvalues(exps: Sequence[Expression] | Any, recalculate: bool | Any = False) -> list[Array]:
+def npvalues(exps: Sequence[Expression], recalculate: bool = False) -> list[Array]:
     """The arrays of several expressions, as `Expression.npvalue` gives them, in one batched run."""
-    forward(exps, recalculate)
+    _forward(exps, recalculate, "npvalues")
     return [e.npvalue() for e in exps]

@@ -45,7 +45,12 @@ def add_gradient(
         weight = gradient.weight
         dz, x = joined(gradient.cotangent), joined(gradient.inputs)
         one = weight.planes == 1
-        blocks = (dz.T @ x)[None] if one else np.matmul(dz.transpose(0, 2, 1), x)
+        if one:
+            blocks = np.dot(dz.T, x)[None]
+        elif len(x) == 1:  # np.matmul takes several times as long
+            blocks = dz.transpose(0, 2, 1) * x
+        else:
+            blocks = np.matmul(dz.transpose(0, 2, 1), x)
         at = 0
         for index, transposed, planes in weight.parts:
             block = blocks[at : at + planes].reshape(planes * weight.width, weight.inputs)

@@ -36,6 +36,9 @@ from lazynet.randomness import KEY_STEP, ROW_STEP
 
 _MASK = (1 << 64) - 1
 
+_FEW = 4
+"""Rows below which weights are multiplied with as they lie."""
+
 
 @dataclass
 class Work:
@@ -109,7 +112,7 @@ class FusedRows(Fused):
         dtype = self.lowered.forward.code.dtype
         names = code.names
         keep = [allocate(rows, v.planes, v.width, v.dtype) for v in names.keep]
-        prepared = prepare(names.prepared_specs, values, dtype)
+        prepared = prepare(names.prepared_specs, values, dtype, rows < _FEW)
         size = row_bytes(names.keep, names.scratch, outputs)
         limit = block_bytes(prepared)
         height = scratch_height(largest, size, limit)

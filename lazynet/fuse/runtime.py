@@ -135,9 +135,23 @@ SCOPE: dict[str, Any] = {
 }
 
 
-def prepare(specs: Sequence[tuple[Any, ...]], shared: dict[int, Array], dtype: Any) -> list[Any]:
-    """Make of shared values what printed code multiplies with and adds."""
-    return [_MAKERS[spec[0]](shared, dtype, *spec[1:]) for spec in specs]
+def prepare(
+    specs: Sequence[tuple[Any, ...]], shared: dict[int, Array], dtype: Any, few: bool = False
+) -> list[Any]:
+    """Make of shared values what printed code multiplies with and adds.
+
+    Args:
+        specs: What of which.
+        shared: Shared values, by node of the trace.
+        dtype: Of the products.
+        few: Whether they are used for a few rows only, which do not pay for a copy.
+    """
+    return [
+        _blocks(shared, spec[1])[0][0].T
+        if few and spec[0] == "weight" and spec[1].planes == 1 and spec[2][0] == 1.0
+        else _MAKERS[spec[0]](shared, dtype, *spec[1:])
+        for spec in specs
+    ]
 
 
 def _blocks(shared: dict[int, Array], weight: Weight) -> list[Array]:

@@ -13,7 +13,7 @@ import numpy as np
 from lazynet.errors import ArgumentError, ShapeError
 from lazynet.graph import Expression, known, record
 from lazynet.inputs import as_expression
-from lazynet.kinds import HOOKS, Array, Call, Op, Shape
+from lazynet.kinds import HOOKS, Array, Call, Op, Printed, Shape
 from lazynet.ops.contraction import (
     ROW,
     contract,
@@ -80,6 +80,11 @@ class Matmul(Op):
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
         return product_gradients(dy, a, b, call.shared, call.needs)
+
+    def printed(self, shapes: list[Shape], shared: tuple[bool, ...]) -> Printed | None:
+        if shared != (True, False) or [len(s) for s in shapes] != [2, 1]:
+            return None
+        return Printed(("dot({1}, {0}.T, {out})",), ("dot({dy}.T, {1})", "dot({dy}, {0}, {to})"))
 
 
 _MATMUL = HOOKS.product = ready(Matmul())
@@ -245,6 +250,23 @@ class Affine(Op):
             both = slice(i, i + 2)
             result += product_gradients(dy, pairs[i - 1], pairs[i], shared[both], needs[both])
         return tuple(result)
+
+    def printed(self, shapes: list[Shape], shared: tuple[bool, ...]) -> Printed | None:
+        pairs = len(shapes) // 2
+        if (
+            shared != (True, *(True, False) * pairs)
+            or [len(s) for s in shapes[1:]] != [2, 1] * pairs
+        ):
+            return None
+        if len(shapes[0]) != 1:
+            return None
+        forward = ["dot({2}, {1}.T, {out})"]
+        derivatives = ["{dy}.sum(0)"]
+        for i in range(1, len(shapes), 2):
+            derivatives += [f"dot({{dy}}.T, {{{i + 1}}})", f"dot({{dy}}, {{{i}}}, {{to}})"]
+            if i > 1:
+                forward.append(f"add({{out}}, dot({{{i + 1}}}, {{{i}}}.T), {{out}})")
+        return Printed((*forward, "add({out}, {0}, {out})"), tuple(derivatives))
 
 
 def _stretch(b: Array, shared: bool, ndim: int) -> Array:

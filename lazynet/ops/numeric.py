@@ -35,7 +35,10 @@ def last_sum(x: Array) -> Array:
     n = x.shape[-1]
     if n == 1:
         return x[..., 0]
-    return x @ _ones(n, x.dtype) if n <= _LONGEST_PRODUCT else x.sum(axis=-1)
+    if n > _LONGEST_PRODUCT:
+        return x.sum(axis=-1)  # type: ignore[no-any-return]
+    total: Array = np.dot(x, _ones(n, x.dtype)) if x.ndim == 2 else x @ _ones(n, x.dtype)
+    return total
 
 
 def last_max(x: Array) -> Array:

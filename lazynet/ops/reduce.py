@@ -109,6 +109,10 @@ class Sum(_Reduction):
         for axis, length in zip(self.axes, self.lengths, strict=True):
             shape.insert(axis + 1, length)
             kept.insert(axis + 1, 1)
+        into: Array | None = call.into
+        if into is not None:
+            into[...] = dy.reshape(kept)
+            return into
         return np.broadcast_to(dy.reshape(kept), shape)
 
 

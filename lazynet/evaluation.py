@@ -1,0 +1,261 @@
+"""An evaluation: the values of all nodes of one graph, where they lie, and what backward needs.
+
+An `Evaluation` owns its arenas and, for backward, what forward kept. Tapes refer to evaluations,
+evaluations to earlier evaluations, nothing refers back: the last handle frees everything at once.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from lazynet.backend import take_rows, uninitialised
+from lazynet.collect import Graph
+from lazynet.errors import OutOfMemoryError
+from lazynet.graph import Leaf
+from lazynet.kinds import Array, Call
+from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step
+from lazynet.stages import Stage, stages_of
+
+_serials = count(1)
+
+
+def last_serial() -> int:
+    """A number above those of all evaluations so far, and below those of all to come."""
+    return next(_serials)
+
+
+class Link:
+    """Rows of an arena that an earlier evaluation computed.
+
+    Attributes:
+        source: That evaluation.
+        their_arena: Where they are there (see `theirs`).
+        arena, ours: Where they are here.
+    """
+
+    __slots__ = ("_theirs", "arena", "ours", "source", "their_arena")
+
+    def __init__(
+        self, source: Evaluation, their_arena: int, theirs: Array | int, arena: int, ours: Array
+    ) -> None:
+        self.source = source
+        self.their_arena = their_arena
+        self._theirs = theirs
+        self.arena = arena
+        self.ours = ours
+
+    @property
+    def theirs(self) -> Array:
+        """The rows there; given as the number of a node, they are looked up when asked for."""
+        if isinstance(self._theirs, int):
+            self._theirs = self.source.layout.node_rows(self._theirs)
+        return self._theirs
+
+
+class Evaluation:
+    """One batched run: values of all nodes of a graph, and what backward needs.
+
+    Attributes:
+        serial: Grows with every evaluation; externals come from smaller ones.
+        layout: Where everything is.
+        arenas: Values, ``(rows, width)``.
+        shared: Values of shared nodes, by number.
+        leaves: Parameters by node number.
+        versions: Version of each parameter when it was read, by node number.
+        links: Rows that come from earlier evaluations.
+        borrowed: Shared values that do: (number, evaluation, number there).
+        frozen: Nodes through which no gradient flows.
+        calls, arguments: Per step, what forward saw (None: see `call` and `fetched`).
+        payloads: Of batches that ran with others as one function, by number.
+        kept: What forward of shared nodes kept, by number.
+        gradients, reached, needed: Left by the last backward: gradient arenas, and per arena which
+            rows it reached and which needed a gradient.
+        shared_gradients: Of shared nodes, by number, from the last backward.
+        stages: Workspaces of staged kinds.
+        asked: How the last backward started, to be repeated for rows it left out.
+        routine: What forward ran as, where graphs of this structure have been met often
+            (`lazynet.routine`); else None.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "arenas",
+        "arguments",
+        "asked",
+        "borrowed",
+        "calls",
+        "frozen",
+        "gradients",
+        "kept",
+        "layout",
+        "leaves",
+        "lines",
+        "links",
+        "needed",
+        "payloads",
+        "reached",
+        "routine",
+        "serial",
+        "shared",
+        "shared_gradients",
+        "stages",
+        "versions",
+    )
+
+    def __init__(self, graph: Graph, layout: Layout) -> None:
+        self.serial = next(_serials)
+        self.layout = layout
+        self.leaves: dict[int, Leaf] = graph.leaves
+        self.links: list[Link] = []
+        self.borrowed: list[tuple[int, Evaluation, int]] = []
+        self.frozen = graph.frozen
+        self.lines: dict[int, str] = {}
+        self.shared: dict[int, Array] = {}
+        self.kept: dict[int, Any] = {}
+        self.versions = {number: leaf.version() for number, leaf in graph.leaves.items()}
+        try:
+            self.arenas = [
+                uninitialised(rows, width, dtype) for dtype, width, rows in layout.arenas
+            ]
+        except (MemoryError, ValueError) as error:
+            raise _too_large(layout) from error
+        self.calls: list[Call | None] = []
+        self.arguments: list[Any] = []
+        self.payloads: dict[int, Array] = {}
+        self.gradients: list[Array] | None = None
+        self.reached: list[Array] = []
+        self.needed: list[Array] = []
+        self.shared_gradients: dict[int, Any] = {}
+        self.asked: Any = None
+        self.routine: Any = None
+        self.stages = stages_of(layout)
+
+    def value(self, number: int) -> Array:
+        """A copy of the value of a node, with a batch axis where it has one."""
+        if self.layout.arena[number] < 0:
+            return np.array(self.shared[number])
+        return self.rows(number, self.arenas)
+
+    def rows(self, number: int, arenas: list[Array]) -> Array:
+        """A node's rows in arenas laid out like this evaluation's, as an array of one's own."""
+        layout = self.layout
+        t = layout.type(number)
+        arena = arenas[int(layout.arena[number])]
+        batch = int(layout.rows[number])
+        index = layout.rebatched.get(number)
+        if index is not None:
+            return take_rows(arena, index).reshape((batch, *t.shape))
+        first = int(layout.first[number])
+        if batch == -1:
+            return np.array(arena[first]).reshape(t.shape)
+        return np.array(arena[first : first + batch]).reshape((batch, *t.shape))
+
+    def rows_of(self, argument: Argument, rows: int, out: Array | None) -> Array:
+        """The rows of an argument as a matrix, in `out` if that is given."""
+        mode = argument.mode
+        arena = self.arenas[argument.arena]
+        if mode == TAKE:
+            assert argument.index is not None
+            if out is None:
+                return take_rows(arena, argument.index)
+            np.take(arena, argument.index, axis=0, out=out, mode="clip")
+            return out
+        source = arena[argument.start : argument.stop]
+        if mode == SAME:
+            source = np.repeat(source, rows, axis=0)
+        if out is None:
+            return source
+        out[...] = source
+        return out
+
+    def fetch(self, argument: Argument, shares: bool, rows: int) -> Array:
+        """An argument of a batch as its op wants it."""
+        shape = argument.shape
+        mode = argument.mode
+        if mode == SLICE:
+            arena = self.arenas[argument.arena]
+            return arena[argument.start : argument.stop].reshape((argument.rows, *shape))
+        if mode == SHARED:
+            value = self.shared[argument.start]
+            return value if shares else np.broadcast_to(value, (rows, *shape))
+        arena = self.arenas[argument.arena]
+        if mode == SAME:
+            value = arena[argument.start].reshape(shape)
+            return value if shares else np.broadcast_to(value, (rows, *shape))
+        assert argument.index is not None
+        return take_rows(arena, argument.index).reshape((argument.rows, *shape))
+
+    def call(self, k: int) -> Call:
+        """What forward of batch k saw and kept."""
+        known = self.calls[k]
+        if known is None:
+            step = self.layout.steps[k]
+            known = Call(step.rows, self.payloads.get(k), step.shared, (), None, step.segments)
+        return known
+
+    def fetched(self, k: int) -> list[Array]:
+        """The arguments of batch k as forward saw them."""
+        known: list[Array] | None = self.arguments[k]
+        if known is None:
+            step = self.layout.steps[k]
+            known = [self.fetch(a, step.op.shares, step.rows) for a in step.args]
+        return known
+
+    def run_staged(self, step: Step, stage: Stage, parts: Any) -> tuple[Call, list[Any]]:
+        """Compute one batch of a staged kind.
+
+        Args:
+            step: The batch.
+            stage: Its kind.
+            parts: What its nodes carry.
+
+        Returns:
+            The call, and the arguments, as backward wants them.
+        """
+        op: Any = step.op
+        if stage.work is None:
+            shared = [self.shared[i] if i >= 0 else None for i in stage.shared]
+            stage.work = op.workspace(stage.rows, stage.largest, shared, stage.slices(self.arenas))
+        payload = op.assemble(parts, step.counts)
+        start = stage.filled
+        stage.filled = stop = start + step.rows
+        args: list[Any] = []
+        for position, argument in enumerate(step.args):
+            if argument.mode == SHARED:
+                args.append(None)
+            else:
+                out = op.target(stage.work, position, start, stop)
+                args.append(self.rows_of(argument, step.rows, out))
+        op.run(stage.work, start, stop, args, payload, step.segments)
+        call = Call(step.rows, None, step.shared, (), None, step.segments)
+        call.keep = start
+        return call, args
+
+
+def _too_large(layout: Layout) -> OutOfMemoryError:
+    """The error for arenas that do not fit into memory: it shows the largest."""
+    sizes = [rows * width * np.dtype(dtype).itemsize for dtype, width, rows in layout.arenas]
+    size = max(sizes)
+    dtype, width, rows = layout.arenas[sizes.index(size)]
+    return OutOfMemoryError(
+        f"evaluation: {rows} rows of {width} {np.dtype(dtype)} need {size / 1e9:.1f} GB, more "
+        "than there is; evaluate fewer examples at a time, or use smaller expressions"
+    )
+
+
+def points(graph: Graph, externals: int) -> bool:
+    """Whether a node recorded outside `no_grad`, after so many externals, points at rows."""
+    aliases = [k.op.alias for k in graph.kinds]
+    own = np.asarray(graph.code)[externals:]
+    pointing = np.flatnonzero(np.array(aliases, bool)[own]) + externals
+    return any(number not in graph.frozen for number in pointing.tolist())
+
+
+def flows(step: Step, frozen: Array) -> bool:
+    """Whether backward may ask for this batch: one recorded under `no_grad` keeps nothing."""
+    if not (step.op.differentiable and step.args):
+        return False
+    return not len(frozen) or not bool(np.isin(step.nodes, frozen).all())
