@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from lazynet.dynet.arithmetic import dimension
 from lazynet.dynet.expression import Expression, as_number, short, show
 from lazynet.errors import OutOfMemoryError, ShapeError
-from lazynet.graph import Expression as Node
-from lazynet.graph import unary
-from lazynet.kinds import Shape
-from lazynet.ops.elementwise import ready
-from lazynet.ops.shape import Reshape
 
 
 def misfit(name: str, error: ShapeError, *xs: Expression) -> ShapeError:
@@ -66,16 +60,6 @@ def check_size(count: int, name: str) -> None:
 
 
 _MOST = 1 << 40
-
-
-def reshaped(node: Node, shape: Shape) -> Node:
-    """The node in another shape with as many elements, which nobody checks."""
-    return node if node.shape == shape else unary(_reshape(node.shape, shape), node)
-
-
-@lru_cache(maxsize=4096)
-def _reshape(source: Shape, target: Shape) -> Reshape:
-    return ready(Reshape(source, target))
 
 
 def number(value: Any, name: str, role: str) -> float:

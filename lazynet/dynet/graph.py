@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from lazynet.dynet.stretch import Stretch
 from lazynet.execute import Along, evaluate, last_serial
 from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, handle
@@ -19,29 +20,6 @@ from lazynet.tape import LOCAL, NO_TAPE, Tape
 
 if TYPE_CHECKING:
     from lazynet.dynet.expression import Expression
-
-
-class Stretch:
-    """Part of a computation graph, from its start or a checkpoint to the next one.
-
-    Attributes:
-        version: Of the graph (`cg_version`).
-        alive: Whether its expressions may be used.
-        immediate: Whether expressions are computed when they are recorded.
-        validate: Whether values are checked for NaN and infinity when they are.
-    """
-
-    __slots__ = ("alive", "immediate", "validate", "version")
-
-    def __init__(self, version: int, immediate: bool = False, validate: bool = False) -> None:
-        self.version = version
-        self.alive = True
-        self.immediate = immediate
-        self.validate = validate
-
-
-ALWAYS = Stretch(-1)
-"""Of parameters, which belong to no graph."""
 
 
 class _State(threading.local):
@@ -106,7 +84,7 @@ def invalidate() -> None:
 
 def _end(stretches: list[Stretch]) -> None:
     for stretch in stretches:
-        stretch.alive = False
+        stretch.end()
 
 
 def renew_cg(
@@ -155,8 +133,7 @@ def cg_checkpoint() -> None:
     state = STATE
     close_tape()
     state.checkpoints.append(len(state.stretches))
-    old = state.stretch
-    state.stretch = Stretch(old.version, old.immediate, old.validate)
+    state.stretch = state.stretch.next()
     state.stretches.append(state.stretch)
 
 
@@ -180,8 +157,7 @@ def cg_revert() -> None:
         state.tape = NO_TAPE
     _end(state.stretches[kept:])
     del state.stretches[kept:]
-    old = state.stretch
-    state.stretch = Stretch(old.version, old.immediate, old.validate)
+    state.stretch = state.stretch.next()
     state.stretches.append(state.stretch)
 
 
