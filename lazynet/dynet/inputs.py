@@ -157,7 +157,7 @@ class inputTensorTranspose(Expression):
     def __init__(  # its arguments are those of DyNet's class
         self,
         val: Sequence[float] | Any,
-        dim: tuple[int, ...] | Any | None | Any = None,
+        dim: tuple[int, ...] | Any | Any | None = None,
         batch_size: int | Any = 1,
         device: str | Any = "",
     ) -> None:
