@@ -19,7 +19,8 @@ ORDER = (
     "errors native modes deferred backend kinds staged leaves convert tape graph randomness calls"
     " shortcuts inputs collect components agenda schedule layout chains payloads pieces stages"
     " timing evaluation recall routine execute sheet whole rewind accumulate walk retrace"
-    " differentiate revise plan init files parameters ops fuse nn optim gradcheck together dynet inspect"
+    " differentiate revise plan init files parameters ops fuse nn optim gradcheck together"
+    " dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
 
