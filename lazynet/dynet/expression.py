@@ -118,8 +118,8 @@ class Expression:
         """The value as a `Tensor`."""
         from lazynet.dynet.tensor import Tensor
 
-        array = _batch_last(_computed(self, "tensor_value", recalculate), self.node.batch)
-        return Tensor(array, len(type_of(self).shape))
+        array = _computed(self, "tensor_value", recalculate)
+        return Tensor(_batch_last(array, self.node.batch), len(type_of(self).shape))
 
     # Gradients
 

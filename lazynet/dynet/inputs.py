@@ -157,7 +157,7 @@ class inputTensorTranspose(Expression):
     def __init__(  # its arguments are those of DyNet's class
         self,
         val: Sequence[float] | Any,
-        dim: tuple[int, ...] | Any | Any | None = None,
+        dim: tuple[int, ...] | Any | None = None,
         batch_size: int | Any = 1,
         device: str | Any = "",
     ) -> None:
@@ -489,7 +489,7 @@ def _packed(numbers: Sequence[float]) -> Array:
     return values
 
 
-def _node(values: Array, rows: int, device: str, name: str) -> Node:
+def _node(values: Array, rows: int, device: Any, name: str) -> Node:
     """The input of a copy of an array whose first axis is the batch."""
     if device:
         checked_device(device, name)

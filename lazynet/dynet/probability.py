@@ -54,7 +54,7 @@ def softmax(x: Expression | Any, d: int | Any = 0) -> Expression:
     return apply(_SOFTMAX[d], x, "softmax")
 
 
-def log_softmax(x: Expression | Any, restrict: list[int] | Any | Any | None = None) -> Expression:
+def log_softmax(x: Expression | Any, restrict: list[int] | Any | None = None) -> Expression:
     """Logarithm of the softmax along the first dimension.
 
     Args:
