@@ -44,7 +44,7 @@ gpu_tests := $(wildcard tests/test_gpu*.py)
 test-gpu: export OPENBLAS_NUM_THREADS = 1
 test-gpu: export OMP_NUM_THREADS = 1
 test-gpu: $(VENV)-gpu/.gpu
-	CUDA_EMULATOR_GUARD=0 $(emulated) $(filter-out $(gpu_tests),$(wildcard tests/test_*.py)) $(ARGS)
+	CUDA_EMULATOR_GUARD=0 $(emulated) $(filter-out $(gpu_tests),$(wildcard tests/test_*.py)) tests/dynet/test_programs.py $(ARGS)
 	CUDA_EMULATOR_CHECK=80,90 $(emulated) $(gpu_tests) $(ARGS)
 	CUDA_EMULATOR_MEMCHECK=1 $(emulated) $(gpu_tests) $(ARGS)
 
