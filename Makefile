@@ -10,8 +10,8 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo test test-compiled test-dynet lint types bench bench-dynet bench-overhead bench-compiled
-.PHONY: bench-small bench-optim clean
+.PHONY: demo test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-calls
+.PHONY: bench-overhead bench-compiled bench-small bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -32,6 +32,21 @@ test-compiled: $(compiled)/.installed
 	cp -r tests examples benchmarks README.md pyproject.toml $(compiled)/copy
 	cd $(compiled)/copy && PYTHONMALLOC=debug ../bin/python -m pytest tests/test_tape.py
 	cd $(compiled)/copy && ../bin/python -m pytest tests $(ARGS)
+
+# What runs on a GPU, on an emulated one: the emulator lies beside the checkout, where there is one.
+# Three jobs: everything that runs on either device (with device memory open to the host: closing it
+# again and again takes most of the time); what only runs on a GPU, its kernels compiled for real
+# ones as well; the same, its kernels watched for accesses beyond their arrays.
+emulator := ../shared/cuda-emulator
+emulated := bash $(abspath $(emulator))/run.sh $(abspath $(VENV)-gpu)/bin/python -m pytest -m gpu
+gpu_tests := $(wildcard tests/test_gpu*.py)
+
+test-gpu: export OPENBLAS_NUM_THREADS = 1
+test-gpu: export OMP_NUM_THREADS = 1
+test-gpu: $(VENV)-gpu/.gpu
+	CUDA_EMULATOR_GUARD=0 $(emulated) $(filter-out $(gpu_tests),$(wildcard tests/test_*.py)) $(ARGS)
+	CUDA_EMULATOR_CHECK=80,90 $(emulated) $(gpu_tests) $(ARGS)
+	CUDA_EMULATOR_MEMCHECK=1 $(emulated) $(gpu_tests) $(ARGS)
 
 # What DyNet's wheel computes, against what is stored of it; and files from one to the other.
 test-dynet: export OPENBLAS_NUM_THREADS = 1
@@ -62,6 +77,10 @@ bench: $(VENV)-bench/.bench
 bench-dynet: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python benchmarks/dynet_programs.py $(ARGS)
 
+# Single calls of DyNet's interface, in DyNet and in lazynet.
+bench-calls: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/dynet_calls.py $(ARGS)
+
 bench-overhead: $(VENV)/.examples
 	$(run) benchmarks/overhead.py $(ARGS)
 
@@ -90,6 +109,12 @@ $(VENV)/.examples: pyproject.toml $(VENV)/.made
 
 $(VENV)/.test: pyproject.toml $(VENV)/.made
 	$(install) '.[test,examples]'
+	@touch $@
+
+# The emulator's set-up adds CuPy.
+$(VENV)-gpu/.gpu: pyproject.toml $(VENV)-gpu/.made
+	$(VENV)-gpu/bin/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
+	bash $(emulator)/setup.sh $(abspath $(VENV)-gpu)
 	@touch $@
 
 # Installed as users do, which compiles what runs for every node.

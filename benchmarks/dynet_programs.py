@@ -20,6 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from waiting import add_device
+
 PROGRAMS = Path(__file__).resolve().parent.parent / "tests" / "dynet" / "programs"
 UPDATES = {"xor": 2000, "static_graph": 2000, "policy_gradient": 200, "convolutions": 20}
 WARM = 10
@@ -44,6 +46,14 @@ def seconds(command: list[str], program: str, weights: Path, updates: int, *flag
     return next(float(line[1]) for line in lines if line and line[0] == "seconds")
 
 
+def launcher(device: str) -> list[str]:
+    """Arguments for Python that run a program of DyNet's with lazynet, on a device."""
+    if device == "cpu":
+        return ["-m", "lazynet.dynet"]
+    run = "runpy.run_module('lazynet.dynet', run_name='__main__', alter_sys=True)"
+    return ["-c", f"import runpy, lazynet\nwith lazynet.use_device({device!r}): {run}"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -51,6 +61,7 @@ def main() -> None:
     parser.add_argument("--wheel", default=sys.executable, help="Python that has the wheel")
     parser.add_argument("--lazynet", default=sys.executable, help="Python that has lazynet")
     parser.add_argument("--programs", nargs="*")
+    add_device(parser)
     options = parser.parse_args()
     names = options.programs or sorted(path.stem for path in PROGRAMS.glob("*.py"))
     heads = f"{'off ms':>9}{'on ms':>9}{'lazynet ms':>12}{'first ms':>10}{'ratio':>8}"
@@ -62,7 +73,7 @@ def main() -> None:
             systems = {
                 "off": [[options.wheel], "--dynet-autobatch", "0"],
                 "on": [[options.wheel], "--dynet-autobatch", "1"],
-                "lazynet": [[options.lazynet, "-m", "lazynet.dynet"]],
+                "lazynet": [[options.lazynet, *launcher(options.device)]],
             }
             seconds([options.wheel], name, weights, 0)
             times: dict[str, list[float]] = {key: [] for key in systems}

@@ -1,7 +1,7 @@
 """What an optimiser's step takes, in milliseconds.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/optim.py [--against CHECKOUT] [--rule Adam]
-        [--repeat 9] [--backward]
+        [--repeat 9] [--backward] [--device cuda]
 
 `--against` names a checkout of another revision: both are then timed in turn, each in a process of
 its own, and the ratio is that of the medians. LAZYNET_NUM_THREADS holds for both. Models:
@@ -31,16 +31,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from waiting import add_device, wait
 
 import lazynet as ln
 
 Case = tuple[Any, Callable[[], None]]
 
 
+def beside(p: ln.Parameter, array: Any) -> Any:
+    """An array where the values of a parameter are."""
+    if type(p.values) is np.ndarray:
+        return array
+    copy = np.empty_like(p.values, dtype=array.dtype, shape=array.shape)
+    copy.set(array)
+    return copy
+
+
 def dense(model: ln.Model) -> Callable[[], None]:
     rng = np.random.default_rng(0)
     gradients = [
-        (p, rng.standard_normal(p.shape).astype(np.float32))
+        (p, beside(p, rng.standard_normal(p.shape).astype(np.float32)))
         for p in model.parameters()
         if not isinstance(p, ln.Lookup)
     ]
@@ -56,7 +66,7 @@ def rows(table: Any, count: int, zipf: bool = False, same: bool = False) -> Call
     rng = np.random.default_rng(0)
     n, width = table.shape
     weights = 1 / np.arange(1, n + 1) if zipf else np.ones(n)
-    values = rng.standard_normal((count, width)).astype(np.float32)
+    values = beside(table, rng.standard_normal((count, width)).astype(np.float32))
     draws = [rng.choice(n, count, p=weights / weights.sum()) for _ in range(1 if same else 50)]
     calls = [0]
 
@@ -107,8 +117,10 @@ def step_ms(opt: Any, pull: Callable[[], None], inner: int) -> float:
     total = 0.0
     for _ in range(inner):
         pull()
+        wait(opt.model.device)
         start = time.perf_counter()
         opt.step()
+        wait(opt.model.device)
         total += time.perf_counter() - start
     return total / inner * 1e3
 
@@ -130,6 +142,7 @@ def backward_ms(inner: int) -> Callable[[], float]:
             loss.value()
             start = time.perf_counter()
             loss.backward()
+            wait(model.device)
             total += time.perf_counter() - start
             model.zero_gradients()
         return total / inner * 1e3
@@ -157,9 +170,9 @@ def serve(rule: str) -> None:
 class Server:
     """A process that times steps with the lazynet of one checkout."""
 
-    def __init__(self, checkout: Path, rule: str) -> None:
+    def __init__(self, checkout: Path, rule: str, device: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", "--rule", rule],
+            [sys.executable, __file__, "--serve", "--rule", rule, "--device", device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -189,10 +202,12 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--backward", action="store_true")
     parser.add_argument("--only", help="names of models, separated by commas")
+    add_device(parser)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.rule)
+        with ln.use_device(options.device):
+            serve(options.rule)
         return
     checkouts = [Path(__file__).resolve().parent.parent]
     if options.against is not None:
@@ -205,7 +220,7 @@ def main() -> None:
         f"{options.rule}, Python {platform.python_version()}, NumPy {np.__version__}, "
         f"{threads} threads; milliseconds: median (least - most)"
     )
-    servers = [Server(checkout, options.rule) for checkout in checkouts]
+    servers = [Server(checkout, options.rule, options.device) for checkout in checkouts]
     heads = ["before", "now"][-len(servers) :]
     print(f"{'model':12}" + "".join(f"{h:>9}".ljust(32) for h in heads))
     for name in names:

@@ -1,6 +1,6 @@
 """What lazynet costs beside the arithmetic: microseconds per node to record, schedule and execute.
 
-    python benchmarks/overhead.py [--largest 1000000] [--repeat 5] [--json FILE]
+    python benchmarks/overhead.py [--largest 1000000] [--repeat 5] [--json FILE] [--device cuda]
 
 Graphs of `h * c + b` on vectors of 8, written with the operators as users write them, garbage
 collector on:
@@ -28,11 +28,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from waiting import add_device, wait
 
 import lazynet as ln
 from lazynet.collect import collect
-from lazynet.evaluation import Evaluation
-from lazynet.execute import _commit, _forward
+from lazynet.execute import _commit, _run_graph
 from lazynet.layout import lay_out
 from lazynet.schedule import schedule
 
@@ -92,10 +92,9 @@ def once(build: Build, nodes: int) -> dict[str, float]:
     plan = schedule(graph)
     layout = lay_out(graph, plan)
     scheduled = time.perf_counter()
-    evaluation = Evaluation(graph, layout)
-    with np.errstate(all="ignore"):
-        _forward(evaluation, graph)
+    evaluation = _run_graph(graph, layout, None)
     _commit(evaluation, graph)
+    wait(evaluation.device)
     executed = time.perf_counter()
     count = len(graph) - len(leaves)
     result = {
@@ -119,6 +118,7 @@ def backward_once(build: Build, nodes: int) -> float:
     loss.value()
     start = time.perf_counter()
     loss.backward()
+    wait(model.device)
     return (time.perf_counter() - start) / nodes * 1e6
 
 
@@ -175,7 +175,13 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--json", help="write the figures to this file too")
+    add_device(parser)
     options = parser.parse_args()
+    with ln.use_device(options.device):
+        report(options)
+
+
+def report(options: argparse.Namespace) -> None:
     sizes = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n <= options.largest]
     builds: dict[str, Build] = {"chains": chains, "trees": trees, "wide": wide}
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.processor()}")

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from waiting import add_device
 
 import lazynet as ln
 from lazynet import tape
@@ -279,7 +280,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--json", help="write the medians to this file too")
+    add_device(parser)
     options = parser.parse_args()
+    with ln.use_device(options.device):
+        report(options)
+
+
+def report(options: argparse.Namespace) -> None:
     tasks = {"lazynet": Lazynet().tasks}
     try:
         dynet: Any = importlib.import_module("dynet")

@@ -167,10 +167,11 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, help="hidden state of each direction")
     parser.add_argument("--batch", type=int, default=64, help="examples an update")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1; default: %(default)s")
     options = parser.parse_args()
 
     ln.seed(options.seed)
-    model = ln.Model(seed=options.seed)
+    model = ln.Model(seed=options.seed, device=options.device)
     n_symbols = None
     if options.task == "vowels":
         read = data.synthetic_sequences if options.smoke else data.japanese_vowels

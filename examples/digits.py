@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=200)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1; default: %(default)s")
     options = parser.parse_args()
 
     (images, labels), (test_images, test_labels) = (
@@ -31,7 +32,7 @@ def main() -> None:
     print(f"{len(images)} training and {len(test_images)} test images")
 
     ln.seed(options.seed)
-    model = ln.Model(seed=options.seed)
+    model = ln.Model(seed=options.seed, device=options.device)
     network = ln.nn.MLP(model, [28 * 28, options.hidden, 10], activation="relu", dropout=0.2)
     updates = epochs * -(-len(images) // options.batch)
     optimizer = ln.optim.Adam(model, lr=2e-3, schedule=ln.optim.Cosine(updates))

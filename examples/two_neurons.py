@@ -21,10 +21,11 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few steps only")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--lr", type=float, default=1.0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1; default: %(default)s")
     options = parser.parse_args()
     steps = 20 if options.smoke else options.steps
 
-    model = ln.Model(seed=0, dtype="float64")
+    model = ln.Model(seed=0, dtype="float64", device=options.device)
     w1 = model.parameter((), init=0.6, name="w1")
     b1 = model.parameter((), init=-0.2, name="b1")
     w2 = model.parameter((), init=-0.9, name="w2")

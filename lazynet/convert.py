@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import as_device_array, device_of, is_device_array, on_device
 from lazynet.errors import ArgumentError, DtypeError
 from lazynet.kinds import FLOAT32, FLOAT64, FLOATS, INT64, Array, is_expression
 
@@ -43,6 +44,11 @@ def as_array(values: Any, dtype: Any = None, role: str = "constant") -> Array:
             f"{role}: got a list of expressions where an array belongs; combine them with "
             "ln.stack, ln.concatenate or ln.rebatch"
         )
+    if is_device_array(values):
+        raise ArgumentError(
+            f"{role}: got an array on a GPU where one on the host belongs; copy it with .get(), or "
+            "(of another library than CuPy) by way of cupy.asarray(x).get()"
+        )
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -50,14 +56,30 @@ def as_array(values: Any, dtype: Any = None, role: str = "constant") -> Array:
             f"{role}: got a ragged list; rows must have equal lengths to form an array; "
             "make one expression of each row"
         ) from error
+    given = isinstance(values, (np.ndarray, np.generic))
+    target = _target(array, values, given, dtype, role)
+    return np.array(array, target, order="C", copy=True)
+
+
+def on_gpu(values: Any, dtype: Any = None, role: str = "constant") -> Any:
+    """A new, contiguous CuPy array of what was given as an array on a GPU; see `as_array`.
+
+    Whole numbers of a floating-point array are checked on the host, which waits for the GPU.
+    """
+    array = as_device_array(values)
+    with on_device(device_of(array)):
+        return array.astype(_target(array, values, True, dtype, role), order="C", copy=True)
+
+
+def _target(array: Any, values: Any, given: bool, dtype: Any, role: str) -> np.dtype[Any]:
+    """The dtype that an array is to have, once it is clear that it can."""
     if array.dtype.kind not in "fiub":
         raise ArgumentError(
             f"{role}: got {type(values).__name__} {short(values)} (dtype {array.dtype}); it must "
             "be a number or an array of real numbers"
         )
     if dtype is None:
-        given = isinstance(values, (np.ndarray, np.generic)) and array.dtype in FLOATS
-        dtype = array.dtype if given else FLOAT32
+        dtype = array.dtype if given and array.dtype in FLOATS else FLOAT32
     target = as_dtype(dtype)
     if target is INT64 and array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.floor(array))
@@ -65,7 +87,7 @@ def as_array(values: Any, dtype: Any = None, role: str = "constant") -> Array:
             raise ArgumentError(
                 f"{role}: got {short(values)}; int64 needs whole numbers; round first"
             )
-    return np.array(array, target, order="C", copy=True)
+    return target
 
 
 def short(values: Any) -> str:

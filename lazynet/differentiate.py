@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from lazynet.accumulate import add_leaf
-from lazynet.backend import SparseRows, device_of, on_device, to_device, to_host
+from lazynet.backend import SparseRows, device_of, module_of, on_device, to_host
 from lazynet.errors import ArgumentError, GradientError, ShapeError
 from lazynet.evaluation import Evaluation
 from lazynet.execute import LOCK, evaluate, evaluated
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
-from lazynet.leaves import INPUT
+from lazynet.leaves import Input
 from lazynet.retrace import retrace
 from lazynet.timing import TIMING
 from lazynet.walk import Seed, Walk
@@ -81,7 +81,9 @@ def parameter_gradients(root: Expression) -> dict[Leaf, Array]:
 
 
 def _ones(root: Leaf) -> Array:
-    return to_device(np.ones(root.shape, root.dtype), device_of(root.values))
+    with on_device(device_of(root.values)):
+        one: Array = module_of(root.values).ones(root.shape, root.dtype)
+    return one
 
 
 def _check_root(root: Any) -> None:
@@ -175,7 +177,7 @@ def _differentiate_also(x: Expression, evaluation: Evaluation, number: int) -> N
         return
     mine.add(number)
     kinds = evaluation.layout.kinds
-    inputs = [c for c, kind in enumerate(kinds) if kind.op is INPUT]
+    inputs = [c for c, kind in enumerate(kinds) if isinstance(kind.op, Input)]
     mine.update(np.flatnonzero(np.isin(evaluation.layout.code, inputs)).tolist())
     walk = Walk(seeds, wanted, {})
     try:

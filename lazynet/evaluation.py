@@ -69,6 +69,7 @@ class Evaluation:
         borrowed: Shared values that do: (number, evaluation, number there).
         frozen: Nodes through which no gradient flows.
         calls, arguments: Per step, what forward saw (None: see `call` and `fetched`).
+        cuts: On a GPU, per batch that takes pieces of rows, which (`pieces_of`).
         payloads: Of batches that ran with others as one function, by number.
         kept: What forward of shared nodes kept, by number.
         gradients, reached, needed: Left by the last backward: gradient arenas, and per arena which
@@ -89,6 +90,7 @@ class Evaluation:
         "asked",
         "borrowed",
         "calls",
+        "cuts",
         "device",
         "frozen",
         "gradients",
@@ -133,6 +135,7 @@ class Evaluation:
         self.calls: list[Call | None] = []
         self.arguments: list[Any] = []
         self.payloads: dict[int, Array] = {}
+        self.cuts: dict[int, tuple[int, Array]] = {}
         self.gradients: list[Array] | None = None
         self.reached: list[Array] = []
         self.needed: list[Array] = []
@@ -234,7 +237,7 @@ class Evaluation:
         Returns:
             The call, and the arguments, as backward wants them.
         """
-        op: Any = step.op
+        op: Any = step.op if self.mirror is None else step.op.on_device()
         if stage.work is None:
             shared = [self.shared[i] if i >= 0 else None for i in stage.shared]
             stage.work = op.workspace(stage.rows, stage.largest, shared, stage.slices(self.arenas))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lazynet.backend import (
     CPU,
+    beside,
+    device_is_full,
+    device_of,
     fill,
     gpu_in_use,
     module_of,
@@ -24,7 +27,7 @@ from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
 from lazynet.evaluation import Evaluation, Link, flows, points
 from lazynet.evaluation import last_serial as last_serial
-from lazynet.graph import Expression, Leaf
+from lazynet.graph import Expression, Leaf, handle
 from lazynet.inputs import as_expression, constant
 from lazynet.kinds import HOOKS, Array, Call, Kind
 from lazynet.layout import Layout, Step, layout_of
@@ -43,13 +46,26 @@ LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
 
 
-def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
+class Along(NamedTuple):
+    """A tape of which more was computed than was asked for, and the evaluation that did."""
+
+    tape: Tape
+    evaluation: Evaluation
+
+
+def evaluate(
+    roots: list[Expression], keep_imports: bool = False, along: list[Along] | None = None
+) -> None:
     """Compute everything these expressions need that was not computed yet, in one batched run.
 
     Args:
         roots: The expressions.
         keep_imports: Whether tapes hold on to the tapes they import from once all on them has been
             computed: without them nothing can be computed anew (`lazynet.revise`).
+        along: If given, all nodes of the last root's kind on its tape are computed with it, where
+            the roots need less than half of the tape; where that was done is added to this list.
+            Programs that look at one value after the other, of many examples that they have
+            recorded, get all in one run.
     """
     for r in roots:
         if not evaluated(r):
@@ -71,6 +87,8 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         if known is None or graph is None:
             known = None
             graph = collect(pending)
+            if along is not None and _compute_along(pending, graph, autobatch, along):
+                return
             layout = layout_of(graph, autobatch)
             evaluation = _run_graph(graph, layout, None)
             if key is not None:
@@ -102,6 +120,31 @@ def _run_graph(graph: Graph, layout: Layout, known: Known | None) -> Evaluation:
     return evaluation
 
 
+def _compute_along(
+    pending: list[Expression], graph: Graph, autobatch: bool, along: list[Along]
+) -> bool:
+    """Compute all nodes of the last root's kind on its tape, if little else was asked for.
+
+    Other nodes wait: what is made of the values so far is better batched with what comes.
+
+    Returns:
+        Whether there were any, and all were computed.
+    """
+    root = pending[-1]
+    tape, kind = root.tape, root.kind
+    if len(tape) < 2 * len(graph) or 1 in tape.evaluated or tape.kinds.count(kind) < 2:
+        return False
+    others = [handle(tape, i) for i, k in enumerate(tape.kinds) if k is kind]
+    graph = collect([*pending, *others])
+    try:
+        evaluation = _run_graph(graph, layout_of(graph, autobatch), None)
+    except (EvaluationError, OutOfMemoryError):  # of what may never be asked for
+        return False
+    _commit(evaluation, graph)
+    along.append(Along(tape, evaluation))
+    return True
+
+
 def evaluated(x: Expression) -> bool:
     """Whether the value of x has been computed (parameters always have theirs)."""
     if isinstance(x, Leaf):
@@ -113,11 +156,17 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     layout = evaluation.layout
     for number, leaf in graph.leaves.items():
         evaluation.shared[number] = leaf.values
-    if graph.externals:
+    locate = payloads_of(graph) if evaluation.routine is None else None
+    prepared = None
+    if evaluation.mirror is not None:
+        found = _find_externals(evaluation, graph)
+        prepared = prepare(evaluation, graph, locate, found)
+        _copy_externals(evaluation, found)
+    elif graph.externals:
         if evaluation.routine is not None:
             _copy_few(evaluation, graph)
         else:
-            _copy_externals(evaluation, graph)
+            _copy_externals(evaluation, _find_externals(evaluation, graph))
     for number, kind, args in layout.shared:
         rows = [evaluation.shared[a][None] for a in args]
         out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.dtype)
@@ -133,8 +182,6 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     if evaluation.routine is not None:
         _run_routine(evaluation, evaluation.routine, graph)
         return
-    locate = payloads_of(graph)
-    prepared = None if evaluation.mirror is None else prepare(evaluation, graph, locate)
     frozen = np.array(sorted(graph.frozen), np.int64)
     history = (
         not graph.frozen
@@ -270,25 +317,45 @@ def _run(
     return call, args
 
 
-def _copy_externals(evaluation: Evaluation, graph: Graph) -> None:
-    """Rows that earlier evaluations computed: once each, one gather per source and arena."""
+def _find_externals(evaluation: Evaluation, graph: Graph) -> list[Array | None]:
+    """Find the rows that earlier evaluations computed, and make links of them.
+
+    Returns:
+        For each link its rows, where they come from another device; None where they lie on this
+        one. Shared values are taken over at once.
+    """
     layout = evaluation.layout
+    device = evaluation.device
     groups: dict[tuple[Any, int, int], tuple[list[Array], list[Array]]] = {}
     for number, (source, there) in enumerate(graph.externals):
         arena = int(layout.arena[number])
         if arena < 0:
-            evaluation.shared[number] = to_device(source.shared[there], evaluation.device)
+            evaluation.shared[number] = to_device(source.shared[there], device)
             evaluation.borrowed.append((number, source, there))
             continue
         key = (source, int(source.layout.arena[there]), arena)
         theirs, ours = groups.setdefault(key, ([], []))
         theirs.append(source.layout.node_rows(there))
         ours.append(layout.node_rows(number))
+    found: list[Array | None] = []
     for (source, their_arena, our_arena), (theirs, ours) in groups.items():
         link = Link(source, their_arena, np.concatenate(theirs), our_arena, np.concatenate(ours))
         evaluation.links.append(link)
-        rows = take_rows(source.arenas[their_arena], link.theirs)
-        put_rows(evaluation.arenas[our_arena], link.ours, to_device(rows, evaluation.device))
+        if source.device == device:
+            found.append(None)
+        else:
+            with on_device(source.device, source.mirror):
+                found.append(to_host(take_rows(source.arenas[their_arena], link.theirs)))
+    return found
+
+
+def _copy_externals(evaluation: Evaluation, found: list[Array | None]) -> None:
+    """Rows that earlier evaluations computed: once each, one gather per source and arena."""
+    for link, rows in zip(evaluation.links, found):
+        target = evaluation.arenas[link.arena]
+        if rows is None:
+            rows = take_rows(link.source.arenas[link.their_arena], link.theirs)
+        put_rows(target, link.ours, beside(target, rows))
 
 
 def _copy_few(evaluation: Evaluation, graph: Graph) -> None:
@@ -349,17 +416,22 @@ def _release_imports(tape: Tape, known: Known | None) -> None:
 
 def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -> Exception:
     """The error that says which operation failed, and where it was recorded."""
-    line = kind.line
+    where = (
+        f"first recorded at {kind.line} (under ln.debug() this is the line of the very expression)"
+    )
     for tape, indices, numbers in graph.tapes:
         if tape.lines:
             for i, number in zip(indices, numbers):
                 if number == node and int(i) in tape.lines:
-                    line = tape.lines[int(i)]
-    text = f"{kind} x {rows} rows, recorded at {line}: {error}"
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
+                    where = f"recorded at {tape.lines[int(i)]}"
+    text = f"{kind} x {rows} rows, {where}: {error}"
     if isinstance(error, LazynetError):
         return type(error)(text)
+    if isinstance(error, MemoryError):
+        if hasattr(error, "_size"):  # CuPy's
+            text = f"{kind} x {rows} rows, {where}: {device_is_full(error)}"
+            return OutOfMemoryError(text)
+        return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
     return EvaluationError(text)
 
 
@@ -384,7 +456,10 @@ def value(x: Expression) -> Any:
 def device_value(x: Expression) -> Any:
     """The value as an array that stays on its device: see `Expression.value`."""
     if isinstance(x, Leaf):
-        return x.values.copy()
+        if LOCAL.tape.trace is not None:
+            raise LOCAL.tape.trace.refuse_value(x)
+        with on_device(device_of(x.values)):
+            return x.values.copy()
     evaluate([x])
     evaluation, number = x.tape.location(x.index)
     with on_device(evaluation.device, evaluation.mirror):
@@ -418,7 +493,36 @@ def values(expressions: Iterable[Any]) -> list[Any]:
         )
     entries = [as_expression(x, "values") for x in expressions]
     evaluate(entries)
-    return [value(x) for x in entries]
+    found = _from_gpu(entries) if gpu_in_use() else {}
+    return [found[k] if k in found else value(x) for k, x in enumerate(entries)]
+
+
+def _from_gpu(entries: list[Expression]) -> dict[int, Any]:
+    """Values of evaluated expressions that lie on a GPU, in one copy for each arena.
+
+    Returns:
+        By position; those of parameters, and of what is computed from them alone, are left out.
+    """
+    groups: dict[tuple[Any, int], list[tuple[int, int]]] = {}
+    for k, x in enumerate(entries):
+        if not isinstance(x, Leaf):
+            evaluation, number = x.tape.location(x.index)
+            arena = int(evaluation.layout.arena[number])
+            if evaluation.mirror is not None and arena >= 0:
+                groups.setdefault((evaluation, arena), []).append((k, number))
+    found: dict[int, Any] = {}
+    for (evaluation, arena), members in groups.items():
+        rows = [evaluation.layout.node_rows(number) for _, number in members]
+        with on_device(evaluation.device):
+            taken = to_host(take_rows(evaluation.arenas[arena], np.concatenate(rows)))
+        start = 0
+        for (k, _), own in zip(members, rows):
+            x = entries[k]
+            shape = x.shape if x.batch is None else (len(own), *x.shape)
+            stop = start + len(own)
+            found[k] = _own(taken[start:stop].reshape(shape).copy(), x.batch)
+            start = stop
+    return found
 
 
 def detach(x: Expression) -> Expression:
@@ -427,5 +531,6 @@ def detach(x: Expression) -> Expression:
 
 
 HOOKS.value = value
+HOOKS.device_value = device_value
 HOOKS.evaluated = evaluated
 HOOKS.detach = detach

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lazynet.backend import to_host
 from lazynet.errors import ArgumentError, FileError
 from lazynet.kinds import Array
 from lazynet.randomness import get_state, set_state
@@ -27,7 +28,8 @@ def save(model: Model, path: Any, optimizer: Any = None) -> None:
     """See `Model.save`."""
     prefix = len(model.path)
     tensors: dict[str, Array] = {
-        _PARAMETER + name[prefix:]: np.array(p.values, order="C") for name, p in model.items()
+        _PARAMETER + name[prefix:]: np.array(to_host(p.values), order="C")
+        for name, p in model.items()
     }
     state = {"initialisers": _generator_state(model), "random": get_state()}
     if optimizer is not None:

@@ -180,12 +180,16 @@ class Expression:
 
     # Values and gradients
 
-    def value(self) -> Any:
+    def value(self, device: bool = False) -> Any:
         """Compute the value: a float for a single scalar, else a NumPy array of your own.
 
         The array has a leading batch axis exactly where `batch` is not None.
+
+        Args:
+            device: Leave the value where it was computed: on a GPU the result is a CuPy array, also
+                of a scalar, and nothing waits for it.
         """
-        return HOOKS.value(self)
+        return HOOKS.device_value(self) if device else HOOKS.value(self)
 
     def item(self) -> float:
         """The value as a Python number; only for a single element."""
@@ -207,6 +211,13 @@ class Expression:
                 "np.asarray(expression, copy=False): a value is always a copy; leave out copy"
             )
         return np.asarray(self.value(), dtype=dtype if dtype is not None else self.dtype)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """The value for another library, such as ``torch.from_dlpack(x)``: an array of its own."""
+        return HOOKS.device_value(self).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return HOOKS.device_value(self).__dlpack_device__()
 
     def backward(self) -> None:
         """Differentiate: this scalar (single row) by everything it was computed from.

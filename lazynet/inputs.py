@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import device_of, is_device_array
 from lazynet.calls import record_together
-from lazynet.convert import as_array, short
+from lazynet.convert import as_array, on_gpu, short
 from lazynet.errors import ArgumentError, RangeError, ShapeError
 from lazynet.graph import Expression, handle, mark, record
 from lazynet.kinds import FLOATS, HOOKS, type_of
-from lazynet.leaves import REBATCH, TAKE_ROWS, UNBATCH, UNSHARE, input_kind
+from lazynet.leaves import REBATCH, TAKE_ROWS, UNBATCH, UNSHARE, device_input_kind, input_kind
 from lazynet.modes import MODES
 from lazynet.shortcuts import further_rows, held, learn_held
 from lazynet.tape import LOCAL, tape_for_input
@@ -25,7 +26,8 @@ def constant(
     """An input: a leaf holding a copy of these numbers.
 
     Args:
-        array: A number, nested list or array.
+        array: A number, nested list or array; an array on a GPU (of CuPy, or of any library whose
+            arrays have `__cuda_array_interface__`) stays there.
         batched: Whether the first axis is the batch.
         dtype: "float32", "float64" or "int64" (for indices). Default: float32 and float64 arrays
             keep theirs, all else becomes float32. Where a constant meets an expression of another
@@ -51,6 +53,8 @@ def constant(
         return array
     if dtype is None and type(array) is np.ndarray and array.dtype in FLOATS:
         values = array.copy()
+    elif is_device_array(array):
+        values = on_gpu(array, dtype, role)
     else:
         values = as_array(array, dtype, role)
     rows = -1
@@ -64,13 +68,15 @@ def constant(
         rows = shape[0]
         shape = shape[1:]
     t = type_of(shape, values.dtype)
-    kind = input_kind(t)
+    there = type(values) is not np.ndarray
+    kind = device_input_kind(t, device_of(values)) if there else input_kind(t)
     tape = tape_for_input()
     n = len(tape.kinds)
     if MODES.get().debug:
         mark(tape, n)
     tape.append(kind, [], rows, values.reshape(-1))
-    learn_held(kind)
+    if not there:
+        learn_held(kind)
     return handle(tape, n)
 
 

@@ -354,6 +354,7 @@ class Hooks:
     constant: Callable[..., Expression]
     lookup: Callable[..., Expression]
     value: Callable[..., Any]
+    device_value: Callable[..., Any]
     gradient: Callable[..., Array]
     backward: Callable[..., None]
     evaluated: Callable[..., bool]

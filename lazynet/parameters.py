@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
 from lazynet.backend import (
+    CPU,
     SparseRows,
     coalesce,
     device_name,
     device_of,
     is_device_array,
+    on_device,
     to_device,
     to_host,
 )
-from lazynet.convert import as_array, as_dtype
+from lazynet.convert import as_array, as_dtype, on_gpu
 from lazynet.errors import ArgumentError, GradientError, SettingError, ShapeError
 from lazynet.graph import Leaf
 from lazynet.init import resolve
 from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of
 from lazynet.modes import MODES
 from lazynet.tape import NO_TAPE
+
+_HOST = nullcontext()
 
 
 class ParameterLeaf(Op):
@@ -67,10 +72,11 @@ class Parameter(Leaf):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         """Another parameter with the same values: a copy of a layer or model is one of its own."""
-        twin = memo[id(self)] = type(self)(self.values.copy(), self.name)
-        twin._trainable = self._trainable
-        twin.pending = None if self.pending is None else self.pending.copy()
-        twin.pending_rows = [(rows.copy(), values.copy()) for rows, values in self.pending_rows]
+        with on_device(device_of(self.values)):
+            twin = memo[id(self)] = type(self)(self.values.copy(), self.name)
+            twin._trainable = self._trainable
+            twin.pending = None if self.pending is None else self.pending.copy()
+            twin.pending_rows = [(rows.copy(), values.copy()) for rows, values in self.pending_rows]
         return twin
 
     @property
@@ -100,17 +106,16 @@ class Parameter(Leaf):
 
     @array.setter
     def array(self, values: Any) -> None:
-        new = as_array(
-            to_host(values) if is_device_array(values) else values,
-            self.values.dtype,
-            f"parameter {self.name!r}",
-        )
+        convert = on_gpu if is_device_array(values) else as_array
+        new = convert(values, self.values.dtype, f"parameter {self.name!r}")
         if new.shape != self.values.shape:
             raise ShapeError(
                 f"parameter {self.name!r}: got an array of shape {new.shape}; it has shape "
                 f"{self.values.shape}; reshape the array, or make another parameter"
             )
-        self.values[...] = to_device(new, device_of(self.values))
+        device = device_of(self.values)
+        with on_device(device):
+            self.values[...] = to_device(new, device)
         self.changed()
 
     def changed(self) -> None:
@@ -166,10 +171,16 @@ class Parameter(Leaf):
                 else ("no backward has reached it since it was made or cleared")
             )
             raise GradientError(f"gradient: parameter {self.name!r} has none: {why}")
-        result = np.zeros_like(self.values) if dense is None else dense.copy()
-        for rows, values in self.pending_rows:
-            result += SparseRows(rows, values).dense(self.values.shape)
-        return to_host(result)
+        return to_host(self.summed())
+
+    def summed(self) -> Array:
+        """The gradient, dense and where the values are; zero if there is none."""
+        dense = self.pending
+        with on_device(device_of(self.values)):
+            result = np.zeros_like(self.values) if dense is None else dense.copy()
+            for rows, values in self.pending_rows:
+                result += SparseRows(rows, values).dense(self.values.shape)
+        return result
 
     def has_gradient(self) -> bool:
         """Whether a gradient has been accumulated."""
@@ -199,7 +210,7 @@ def gradients_of(
     for p, part, zero in members:
         if (p.values is not part and not p.share(part)) or not p._trainable:
             return None
-        gradient = p.pending if not p.pending_rows else p.gradient()
+        gradient = p.pending if not p.pending_rows else p.summed()
         found.append(zero if gradient is None else gradient)
     return found
 
@@ -360,6 +371,10 @@ class Model:
         """Stop training all parameters of this (sub-)model, or with False go on."""
         for p in self.parameters():
             p.trainable = not frozen
+
+    def place(self) -> Any:
+        """A context in which the device of the parameters is the current one."""
+        return _HOST if self.device == CPU else on_device(self.device)
 
     def zero_gradients(self) -> None:
         """Drop all accumulated gradients."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import scatter_add
+from lazynet.backend import scatter_add, take_rows
 from lazynet.kinds import Array
 from lazynet.layout import SAME, SHARED, Step
 
@@ -37,7 +37,7 @@ def pieces_of(step: Step, payload: Any, selected: Array | None) -> tuple[int, Ar
 
 def gather(arena: Array, size: int, pieces: Array, out: Array) -> None:
     """Take pieces of the rows of an arena."""
-    arena.reshape(-1, size).take(pieces, 0, out.reshape(-1, size), "clip")
+    take_rows(arena.reshape(-1, size), pieces, out.reshape(-1, size))
 
 
 def add(gradients: Array, size: int, pieces: Array, dy: Array) -> None:

@@ -17,7 +17,7 @@ from lazynet.collect import Graph
 from lazynet.errors import DeviceError
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import Array
-from lazynet.layout import TAKE, Layout, Step
+from lazynet.layout import TAKE, Layout, Step, gathers_of
 from lazynet.leaves import Input
 from lazynet.modes import MODES
 from lazynet.payloads import assemble
@@ -50,8 +50,16 @@ def device_for(graph: Graph) -> str:
     return next(iter(found), MODES.get().device)
 
 
-def prepare(evaluation: Evaluation, graph: Graph, locate: Any) -> dict[int, Any]:
-    """Copy to the GPU, at once, what forward of this evaluation will refer to.
+def prepare(
+    evaluation: Evaluation, graph: Graph, locate: Any, rows: list[Array | None]
+) -> dict[int, Any]:
+    """Copy to the GPU, at once, what forward and backward of an evaluation will refer to.
+
+    Args:
+        evaluation: The evaluation.
+        graph: Its graph.
+        locate: What nodes carry (`payloads_of`).
+        rows: Per link, the rows of earlier evaluations that come from the host, or None.
 
     Returns:
         The payload of each batch that has one, and the numbers of each batch of inputs.
@@ -63,11 +71,15 @@ def prepare(evaluation: Evaluation, graph: Graph, locate: Any) -> dict[int, Any]
             parts = locate(step.nodes)
             prepared[k] = np.concatenate(parts) if step.op.device == CPU else list(parts)
         elif step.op.staged:
-            op: Any = step.op
-            prepared[k] = op.assemble(locate(step.nodes), step.counts)
+            op: Any = step.op.on_device()
+            payload = op.assemble(locate(step.nodes), step.counts)
+            prepared[k] = op.ahead(payload, step.segments, step.rows)
         elif step.op.payload is not None:
             prepared[k] = assemble(step.op.payload, locate(step.nodes), step)
-    evaluation.mirror.upload([*_arrays(list(prepared.values())), *_indices(layout)])
+    sent = [*_arrays(list(prepared.values())), *_arrays(list(evaluation.cuts.values()))]
+    for link, theirs in zip(evaluation.links, rows):
+        sent += [link.ours, link.theirs] if theirs is None else [link.ours, theirs]
+    evaluation.mirror.upload([*sent, *_indices(layout)])
     return prepared
 
 
@@ -75,6 +87,9 @@ def _indices(layout: Layout) -> Iterator[Array]:
     for step in layout.steps:
         yield from _of_step(step)
     yield from layout.rebatched.values()
+    if layout.gathers is None:
+        layout.gathers = gathers_of(layout)
+    yield from layout.gathers.values()
 
 
 def _of_step(step: Step) -> Iterator[Array]:

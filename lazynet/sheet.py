@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import add_rows, on_device, pick_rows, put_rows, take_rows, uninitialised
+from lazynet.backend import add_rows, on_device, pick_rows, take_rows, uninitialised
 from lazynet.collect import ranges
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import FLOATS, Array, Call, Kind
-from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step
+from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step, gathered_rows
 
 KEPT = 64
 """Most ways in which a structure needs gradients that are kept."""
@@ -72,7 +72,10 @@ class Sheet:
         )
 
     def open(self) -> None:
-        """Gradients of which nothing is reached: what is not reached is not zeroed yet."""
+        """Gradients of which nothing is reached: what is not reached is not zeroed yet.
+
+        On a GPU it is: that is one launch for an array, and saves telling what is reached apart.
+        """
         self.opened = True
         self.gradients = [
             uninitialised(len(a), a.shape[1], a.dtype, self.evaluation.device)
@@ -81,6 +84,10 @@ class Sheet:
             for a in self.evaluation.arenas
         ]
         self.reached = [np.zeros(len(a), bool) for a in self.evaluation.arenas]
+        if self.evaluation.mirror is not None:
+            for gradients in self.gradients:
+                if gradients.dtype in FLOATS:
+                    gradients.fill(0)
 
     def recall_needs(self, masks: list[Array]) -> bool:
         """What needs a gradient, if that is known from an evaluation of the same structure.
@@ -121,19 +128,30 @@ class Sheet:
     def give(self, arena: int, index: Array, rows: Array) -> None:
         """Add to the gradients of rows from outside, before the walk through this evaluation."""
         gradients, reached = self.gradients[arena], self.reached[arena]
-        fresh = index[~reached[index]]
-        if len(fresh):
-            put_rows(gradients, fresh, 0)
+        if type(gradients) is np.ndarray:
+            fresh = index[~reached[index]]
+            if len(fresh):
+                gradients[fresh] = 0
         add_rows(gradients, index, rows)
         reached[index] = True
 
+    def seed(self, arena: int, row: int) -> None:
+        """Add one to the gradient of a root, a row of one element."""
+        gradients, reached = self.gradients[arena], self.reached[arena]
+        if type(gradients) is np.ndarray and not reached[row]:
+            gradients[row] = 0
+        gradients[row : row + 1] += 1
+        reached[row] = True
+
     def zero_unreached(self) -> None:
         """Zero the gradients of all rows that are not reached."""
+        if self.evaluation.mirror is not None:
+            return  # they have been since `open`
         for gradients, reached in zip(self.gradients, self.reached):
             if gradients.dtype not in FLOATS:
                 continue
             if reached.any():
-                put_rows(gradients, np.flatnonzero(~reached), 0)
+                gradients[~reached] = 0
             else:
                 gradients.fill(0)
 
@@ -285,7 +303,7 @@ def together(
             shape = (rows, *argument.shape)
             args.append(value if kind.op.shares else np.broadcast_to(value, shape))
         else:
-            args.append(_gathered(sheet, [(steps[k], s) for k, s in runs], position))
+            args.append(_gathered(sheet, runs, position))
     calls = [evaluation.call(k) for k, _ in runs]
     shared = tuple([a.mode == SHARED and kind.op.shares for a in first.args])
     return joined_call(rows, calls, shared, [s for _, s in runs]), dy, y, args
@@ -344,20 +362,19 @@ def _joined(arenas: list[Array], runs: list[tuple[Step, Array | None]], whole: b
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _gathered(sheet: Sheet, runs: list[tuple[Step, Array | None]], position: int) -> Array:
+def _gathered(sheet: Sheet, runs: list[Run], position: int) -> Array:
     """Rows of one argument of several batches, in one gather."""
-    arenas = sheet.evaluation.arenas
-    index = []
-    for step, selected in runs:
-        argument = step.args[position]
-        if argument.mode == SAME:
-            rows = np.full(step.rows if selected is None else len(selected), argument.start)
-        else:
-            rows = argument.indices()
-            if selected is not None:
-                rows = rows[selected]
-        index.append(rows)
-    argument = runs[0][0].args[position]
-    flat = np.concatenate(index)
-    taken = take_rows(arenas[argument.arena], flat)
+    evaluation = sheet.evaluation
+    layout = evaluation.layout
+    argument = layout.steps[runs[0][0]].args[position]
+    flat = None
+    if layout.gathers is not None and all(selected is None for _, selected in runs):
+        flat = layout.gathers.get((tuple([k for k, _ in runs]), position))
+    if flat is None:
+        index = []
+        for k, selected in runs:
+            rows = gathered_rows([layout.steps[k]], position)
+            index.append(rows if selected is None else rows[selected])
+        flat = np.concatenate(index)
+    taken = take_rows(evaluation.arenas[argument.arena], flat)
     return taken.reshape((len(flat), *argument.shape))

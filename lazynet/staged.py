@@ -37,6 +37,20 @@ class Staged(Op):
         """The payload of one node with a new random key in place of the one it has, if any."""
         return payload
 
+    def on_device(self) -> Staged:
+        """The operation that takes this one's place on a GPU."""
+        return self
+
+    def ahead(self, payload: Any, segments: Array | None, rows: int) -> Any:
+        """What runs on a GPU get as the payload: host arrays in it, however nested, go up at once.
+
+        Args:
+            payload: Of `assemble`.
+            segments: As in `run`.
+            rows: Rows of the batch.
+        """
+        return payload
+
     def workspace(
         self, rows: int, largest: int, shared: Sequence[Array | None], outputs: list[Array]
     ) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.accumulate import accumulate, add_leaf
-from lazynet.backend import SparseRows, take_rows, to_device
+from lazynet.backend import SparseRows, module_of, take_rows, to_device
 from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
 from lazynet.evaluation import Evaluation
@@ -92,11 +92,14 @@ class Walk:
             sheet = self.sheets[evaluation.serial]
             self._open(sheet, agenda)
             t = evaluation.layout.type(number)
-            if t.shared:
-                one = to_device(np.ones(t.shape, t.dtype), evaluation.device)
-                _add(sheet.shared_gradients, number, one)
-            else:
-                self._give(sheet, number, np.ones((1, 1), t.dtype))
+            with sheet.on_device():
+                if t.shared:
+                    one = module_of(evaluation.shared[number]).ones(t.shape, t.dtype)
+                    _add(sheet.shared_gradients, number, one)
+                else:
+                    layout = evaluation.layout
+                    row = int(layout.node_rows(number)[0])
+                    sheet.seed(int(layout.arena[number]), row)
         return agenda
 
     def commit(self, parameters: bool = True) -> None:
@@ -123,11 +126,6 @@ class Walk:
             with sheet.on_device():
                 sheet.open()
             heapq.heappush(agenda, -sheet.evaluation.serial)
-
-    def _give(self, sheet: Sheet, number: int, rows: Array) -> None:
-        """Add to the gradient of a node."""
-        layout = sheet.evaluation.layout
-        self._hand(sheet, int(layout.arena[number]), layout.node_rows(number), rows)
 
     @staticmethod
     def _hand(sheet: Sheet, arena: int, index: Array, rows: Array) -> None:
@@ -376,7 +374,7 @@ class Walk:
     ) -> None:
         """A batch of a staged kind: gradients of rows now, of shared values in `_shared`."""
         evaluation = sheet.evaluation
-        op: Any = step.op
+        op: Any = step.op if evaluation.mirror is None else step.op.on_device()
         self._values(sheet, step)
         key = stage_key(step)
         stage = evaluation.stages[key]
@@ -438,6 +436,8 @@ class Walk:
         for key, back in sheet.stages.items():
             began = TIMING.now()
             op: Any = key[0].op
+            if evaluation.mirror is not None:
+                op = op.on_device()
             stage = evaluation.stages[key]
             for number, gradient in zip(stage.shared, op.finish(back)):
                 if gradient is not None:

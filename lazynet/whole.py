@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import pick_rows
 from lazynet.kinds import Array
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
 from lazynet.pieces import add, rows_of
@@ -216,7 +217,7 @@ def put_pieces(
         gradients[rows] = 0  # what the pieces leave of the rows
     ((arena, start, stop, _),) = step.outputs
     dy = sheet.gradients[arena][start:stop]
-    add(gradients, size, pieces, dy if selected is None else dy[selected])
+    add(gradients, size, pieces, dy if selected is None else pick_rows(dy, selected))
 
 
 def _leave(sheet: Sheet, k: int, lost: int) -> None:

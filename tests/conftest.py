@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 
 import lazynet as ln
+from lazynet.modes import MODES
 
 settings.register_profile("lazynet", derandomize=True, deadline=None, database=None)
 settings.load_profile("lazynet")
@@ -13,3 +16,44 @@ settings.load_profile("lazynet")
 def seeded() -> None:
     """No test depends on which ones ran before it."""
     ln.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def of_the_host(request: pytest.FixtureRequest) -> None:
+    """Skips tests of what there is on the host alone, where they would run on a GPU."""
+    marker = request.node.get_closest_marker("host")
+    if marker is not None and MODES.get().device != "cpu":
+        pytest.skip(f"of the host alone: {marker.args[0]}")
+
+
+def without_gpu() -> str:
+    """Why nothing can be computed on a GPU here; empty where it can."""
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy is not installed ({error})"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"no GPU, and not under the emulator ({error})"
+    return "" if count else "no GPU, and not under the emulator"
+
+
+# Of the module, because Hypothesis refuses fixtures of a function for tests of many examples.
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs a test on each device: what it makes and computes is there."""
+    if request.param != "cpu":
+        reason = without_gpu()
+        if reason:
+            pytest.skip(reason)
+    with ln.use_device(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="module")
+def gpu() -> None:
+    """Skips a test where there is no GPU."""
+    reason = without_gpu()
+    if reason:
+        pytest.skip(reason)

@@ -11,6 +11,8 @@ import pytest
 
 import lazynet as ln
 
+pytestmark = pytest.mark.usefixtures("device")
+
 LOG: list[tuple[str, int, tuple[bool, ...]]] = []
 
 
@@ -464,7 +466,11 @@ def change_by_step(model: ln.Model, w: ln.Parameter) -> None:
     ln.optim.SGD(model, lr=0.1).step()
 
 
-CHANGES = [change_view, change_all, change_by_step]
+CHANGES = [
+    pytest.param(change_view, marks=pytest.mark.host("views of the values are of host memory")),
+    change_all,
+    change_by_step,
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -483,6 +489,7 @@ def test_a_parameter_changed_before_backward_is_an_error_that_names_it(change: A
     assert v.has_gradient()
 
 
+@pytest.mark.host("views of the values are of host memory")
 def test_a_view_that_was_handed_out_before_is_noticed() -> None:
     model = ln.Model(seed=0)
     w = model.parameter(2, init=[3.0, 4.0], name="gain")

@@ -21,7 +21,10 @@ import lazynet as ln
 from lazynet.backend import kernels, to_host
 
 REASON = why_no_gpu()
-pytestmark = pytest.mark.skipif(bool(REASON), reason=f"no GPU: {REASON}")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(bool(REASON), reason=f"no GPU: {REASON}"),
+]
 
 TABLE = Path(__file__).parent.parent / "docs" / "gpu.md"
 

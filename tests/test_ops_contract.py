@@ -89,6 +89,7 @@ def device(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("device", ["cuda"], indirect=True)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_contract_on(device: str, case: Case) -> None:

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import lazynet as ln
+from lazynet.backend import device_of, on_device, to_device
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
+
+pytestmark = pytest.mark.usefixtures("device")
 
 STEPS = 7
 
@@ -103,6 +106,13 @@ class Reference:
 def make(rule, model, **settings):
     _, kind, own = RULES[rule]
     return kind(model, **{"lr": 0.1, **own, **settings})
+
+
+def placed(p, g):
+    """An array where the values of a parameter are."""
+    device = device_of(p.values)
+    with on_device(device):
+        return to_device(np.array(g, p.values.dtype), device)
 
 
 def pull(p, g):
@@ -398,7 +408,7 @@ def test_empty_parameters():
     nothing = model.parameter((0, 3))
     W = model.parameter(2, init="zeros")
     opt = ln.optim.Adam(model, clip=1.0)
-    nothing.pending = np.zeros((0, 3), np.float32)
+    nothing.pending = placed(nothing, np.zeros((0, 3)))
     pull(W, [1.0, 1.0])
     opt.step()
     assert np.all(W.array < 0)
@@ -660,12 +670,13 @@ def test_many_parameters_equal_one_at_a_time(rule, decay):
                 g_rows = rng.standard_normal((60, *p.shape[1:]))
                 g = np.zeros(p.shape)
                 np.add.at(g, rows, g_rows)
-                p.pending_rows = [(rows, g_rows)]
+                p.pending_rows = [(rows, placed(p, g_rows))]
                 if step in (3, 7):  # used whole as well
-                    p.pending = rng.standard_normal(p.shape)
-                    g = g + p.pending
+                    whole = rng.standard_normal(p.shape)
+                    p.pending = placed(p, whole)
+                    g = g + whole
             else:
-                p.pending = g.copy()
+                p.pending = placed(p, g)
             if p.trainable:
                 given[i] = g
         norm = math.sqrt(sum(float((g * g).sum()) for g in given.values()))
@@ -675,9 +686,10 @@ def test_many_parameters_equal_one_at_a_time(rule, decay):
             x, s, count = expected[i]
             count[0] += 1
             x[...] = written_out(rule, x, g * min(1.0, 2.0 / norm), s, 0.1, count[0], decay)
+        state = opt.state_dict()
         for p, (x, _, count) in zip(parameters, expected):
             np.testing.assert_allclose(p.value(), x, rtol=1e-10, atol=1e-12)
-            assert opt.state_dict()[f"{p.name}:updates"] == count[0]
+            assert state[f"{p.name}:updates"] == count[0]
             assert not p.has_gradient()
 
 
@@ -690,7 +702,7 @@ def test_groups_that_change_keep_each_parameters_state():
     for step, members in enumerate(([0, 1, 2, 3], [0, 1], [2, 3], [0, 1, 2, 3], [1, 2], [0, 3])):
         for i in members:
             g = numbers(10 * step + i, 2)
-            parameters[i].pending = g.copy()
+            parameters[i].pending = placed(parameters[i], g)
             expected[i].step(g, 0.1)
         opt.step()
         for p, reference in zip(parameters, expected):
@@ -700,6 +712,7 @@ def test_groups_that_change_keep_each_parameters_state():
         np.testing.assert_allclose(moment, [s["m"] for s in reference.memory.values()], rtol=1e-12)
 
 
+@pytest.mark.host("views of the values are of host memory")
 def test_two_optimisers_and_views_handed_out():
     model = ln.Model(seed=0, dtype="float64")
     first, second = model.submodel("first"), model.submodel("second")
@@ -820,9 +833,9 @@ def test_tables_over_many_steps_of_different_kinds(rule, dtype, monkeypatch):
         rows = np.unique(rng.integers(0, 4 if step < 40 else 25, 10))
         g[rows] = rng.standard_normal((len(rows), 2))
         if step % 50 == 43:
-            table.pending = g.astype(dtype)
+            table.pending = placed(table, g)
         else:
-            table.pending_rows = [(rows, g[rows].astype(dtype))]
+            table.pending_rows = [(rows, placed(table, g[rows]))]
         if step % 50 == 45:  # known no longer which rows have moved
             opt.load_state_dict(opt.state_dict())
         opt.weight_decay = 0.1 if step in (46, 47) else 0.0
@@ -858,15 +871,17 @@ def test_moments_that_decay_at_once(settings, monkeypatch):
         for step in range(20):
             rows, g = np.array([step % 7, 50]), numbers(step, 2, 2)
             if whole:
-                table.pending = np.zeros((60, 2))
-                table.pending[rows] = g
+                dense = np.zeros((60, 2))
+                dense[rows] = g
+                table.pending = placed(table, dense)
             else:
-                table.pending_rows = [(rows, g)]
+                table.pending_rows = [(rows, placed(table, g))]
             opt.step()
         tables.append(table.array)
     np.testing.assert_allclose(*tables, rtol=1e-11)
 
 
+@pytest.mark.host("a GPU moves all rows in one launch")
 @pytest.mark.parametrize("rule", ["rmsprop", "adadelta", "adam"])
 def test_exact_steps_touch_no_row_that_rests(rule, monkeypatch):
     """Counted in elements, not timed."""
@@ -888,6 +903,7 @@ def test_exact_steps_touch_no_row_that_rests(rule, monkeypatch):
     assert sum(sizes) <= 24
 
 
+@pytest.mark.host("a GPU updates small and large together")
 @rules
 def test_an_interrupt_counts_no_gradient_twice(rule, monkeypatch):
     model = ln.Model(seed=0)

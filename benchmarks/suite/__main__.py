@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.suite.driver import measure, settings
 from benchmarks.suite.report import plots, summary, table
 from benchmarks.suite.tasks import TASKS
+from benchmarks.waiting import add_device
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--no-plots", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results")
+    add_device(parser)
     options = parser.parse_args()
     if options.quick:
         options.hidden, options.threads, options.rounds = "50", "1", 3
@@ -47,8 +49,8 @@ def main() -> None:
             if new is None:
                 continue
             print(table([new]), flush=True)
-            key = ("task", "hidden", "threads")
-            runs = [run for run in runs if any(run[k] != new[k] for k in key)] + [new]
+            key = ("task", "hidden", "threads", "device")
+            runs = [run for run in runs if any(run.get(k, "cpu") != new[k] for k in key)] + [new]
             order = list(TASKS)
             runs.sort(key=lambda run: (order.index(run["task"]), run["hidden"], run["threads"]))
             path.write_text(json.dumps(runs, indent=1) + "\n")

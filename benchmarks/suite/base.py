@@ -403,8 +403,10 @@ def packed(sequences: list[list[int]], ordered: bool = False) -> Any:
         sequences: Of any lengths.
         ordered: Whether they come with the longest first, to be kept in this order.
     """
-    rows = [torch.tensor(s) for s in sequences]
-    return torch.nn.utils.rnn.pack_sequence(rows, enforce_sorted=ordered)
+    with torch.device("cpu"):  # where PyTorch wants the lengths
+        rows = [torch.tensor(s) for s in sequences]
+        together = torch.nn.utils.rnn.pack_sequence(rows, enforce_sorted=ordered)
+    return together.to(torch.get_default_device())
 
 
 def with_data(packed: Any, data: Any) -> Any:

@@ -24,6 +24,7 @@ def settings(options: argparse.Namespace) -> list[dict[str, Any]]:
             "hidden": int(hidden),
             "threads": int(threads),
             "rounds": options.rounds,
+            "device": options.device,
             "systems": [s.lower() for s in options.systems.split(",") if s],
             "trees": str(Path(options.trees).resolve()) if options.trees else None,
         }

@@ -58,7 +58,8 @@ def lines_of(columns: list[str], rows: list[list[str]]) -> list[str]:
 
 def heading(run: Run) -> str:
     threads = "1 thread" if run["threads"] == 1 else f"{run['threads']} threads"
-    return f"{TASKS[run['task']].title}, hidden {run['hidden']}, {threads}"
+    where = "" if run.get("device", "cpu") == "cpu" else f", {run['device']}"
+    return f"{TASKS[run['task']].title}, hidden {run['hidden']}, {threads}{where}"
 
 
 def number(value: float) -> str:

@@ -29,6 +29,7 @@ import lazynet.tape
 from benchmarks.suite.base import Lazynet, Sizes, System, Task
 from benchmarks.suite.floor import Floor
 from benchmarks.suite.tasks import TASKS
+from benchmarks.waiting import wait
 
 PHASES = ["build", "schedule", "forward", "backward", "update"]
 LEVELS = [0, 1, 2, 3]
@@ -85,7 +86,7 @@ def systems_of(task: Task) -> dict[str, Callable[[Any], System]]:
 
 
 def turn(
-    system: System, batch: list[Any], scheduling: Scheduling
+    system: System, batch: list[Any], scheduling: Scheduling, device: str = "cpu"
 ) -> tuple[dict[str, float], float]:
     """One update: milliseconds of each phase, and the loss."""
     scheduling.seconds = 0.0
@@ -95,8 +96,10 @@ def turn(
     loss = system.forward(built)
     marks.append(time.perf_counter())
     system.backward()
+    wait(device)
     marks.append(time.perf_counter())
     system.update()
+    wait(device)
     marks.append(time.perf_counter())
     del built
     build, forward, backward, update = np.diff(marks).tolist()
@@ -105,8 +108,8 @@ def turn(
     return {phase: 1e3 * v for phase, v in zip(PHASES, values)}, loss
 
 
-def prepare(threads: int) -> None:
-    """Settings of the peers, before they are used."""
+def prepare(threads: int, device: str) -> None:
+    """Settings of the peers, before they are used. DyNet stays on the CPU."""
     if importlib.util.find_spec("_dynet"):
         import dynet_config
 
@@ -115,13 +118,16 @@ def prepare(threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
+        if device != "cpu" and torch.cuda.is_available():
+            torch.set_default_device(device)
 
 
 def run(config: dict[str, Any]) -> dict[str, Any]:
     """Measure one setting, as `driver.settings` describes it."""
-    prepare(config["threads"])
+    device = config.get("device", "cpu")
+    prepare(config["threads"], device)
     try:
-        with Scheduling() as scheduling:
+        with Scheduling() as scheduling, ln.use_device(device):
             return measure(config, scheduling)
     finally:
         gc.unfreeze()
@@ -131,6 +137,7 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
     task = TASKS[config["task"]]
     sizes = Sizes(hidden=config["hidden"], trees=config["trees"], **config.get("sizes", {}))
     rounds = config["rounds"]
+    device = config.get("device", "cpu")
     weights = task.weights(sizes)
     batches = task.batches(sizes, np.random.default_rng(1), WARM_UP + rounds)
     wanted = {
@@ -146,7 +153,7 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
         try:
             system = make(weights)
             for batch in batches[:WARM_UP]:
-                _, loss = turn(system, batch, scheduling)
+                _, loss = turn(system, batch, scheduling, device)
                 entry["losses"].append(loss)
         except Exception:
             entry["error"] = traceback.format_exc()
@@ -171,7 +178,7 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
                 continue
             gc.collect()
             time.sleep(0.005)
-            phases, _ = turn(systems[name], batch, scheduling)
+            phases, _ = turn(systems[name], batch, scheduling, device)
             results[name]["rounds"][number] = phases
     for name, system in systems.items():
         if isinstance(system, Lazynet):
@@ -185,6 +192,7 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
         "task": task.name,
         "hidden": sizes.hidden,
         "threads": config["threads"],
+        "device": device,
         "examples": sizes.examples,
         "trees": "file" if sizes.trees else "generated",
         "systems": results,

@@ -5,6 +5,7 @@ Imported when the first array on a GPU is met.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -39,6 +40,11 @@ class Mirror:
         if fresh:
             for host, device in zip(fresh, uploaded(fresh)):
                 self._known[id(host)] = (host, device)
+
+    def part(self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]) -> NDArray[Any]:
+        """Note that `rows` are rows start:stop of an array, so that they need no upload."""
+        self._known[id(rows)] = (rows, self[host][start:stop])
+        return rows
 
     def __getitem__(self, host: NDArray[Any]) -> Array:
         found = self._known.get(id(host))
@@ -77,6 +83,19 @@ def on_device(host: NDArray[Any] | Array) -> Array:
     if _current.mirror is None:
         return uploaded([host])[0]
     return _current.mirror[host]
+
+
+def part(host: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    """Rows of a host array; their copy on the GPU is a part of that of the array."""
+    rows = host[start:stop]
+    mirror = _current.mirror
+    return rows if mirror is None else mirror.part(host, start, stop, rows)
+
+
+def mirrored(hosts: list[NDArray[Any]]) -> None:
+    """See `rows.mirrored`."""
+    if _current.mirror is not None:
+        _current.mirror.upload(hosts)
 
 
 # Pinned memory must not be used again before the copy from it is done.
@@ -170,6 +189,75 @@ def _write(kernel: Any, target: Array, index: Any, values: Any) -> None:
             return
         values = cupy.broadcast_to(values, (len(index), width))
         kernel(values, index, width, target)
+
+
+_join = cupy.ElementwiseKernel(
+    "raw int64 pointers, raw int64 offsets, int64 count", "T out",
+    """
+    long long low = 0, high = count;
+    while (high - low > 1) {
+        const long long middle = (low + high) / 2;
+        if (offsets[middle] <= i) { low = middle; } else { high = middle; }
+    }
+    out = reinterpret_cast<const T*>(pointers[low])[i - offsets[low]]
+    """,
+    "lazynet_join",
+)  # fmt: skip
+
+
+def join(arrays: Sequence[Array], out: Array) -> None:
+    """See `rows.join`: one launch, and one small upload where there are several arrays."""
+    if len(arrays) == 1:
+        out[...] = arrays[0].reshape(-1)
+        return
+    parts = [cupy.ascontiguousarray(a, out.dtype) for a in arrays if a.size]
+    if parts:
+        table = np.zeros((2, len(parts)), np.int64)
+        table[0] = [part.data.ptr for part in parts]
+        table[1, 1:] = np.cumsum([part.size for part in parts[:-1]])
+        (there,) = uploaded([table])
+        _join(there[0], there[1], len(parts), out)
+
+
+_PARTS = 1 << 14
+"""Most partial sums of a norm: each is one thread's."""
+
+_square_sums = cupy.ElementwiseKernel(
+    "raw T x, int64 size, int64 stride", "float64 part",
+    """
+    double sum = 0;
+    for (long long k = i; k < size; k += stride) {
+        const double element = x[k];
+        sum += element * element;
+    }
+    part = sum
+    """,
+    "lazynet_square_sums",
+)  # fmt: skip
+
+
+def norms(arrays: Sequence[Array]) -> list[float]:
+    """See `rows.norms`: one launch each, one copy to the host in all; the same in every run."""
+    counts = [max(1, min(_PARTS, a.size // 64)) for a in arrays]
+    ends = np.cumsum(counts).tolist()
+    parts = empty((ends[-1],), np.dtype(np.float64))
+    for a, end, count in zip(arrays, ends, counts):
+        _square_sums(cupy.ascontiguousarray(a), a.size, count, parts[end - count : end])
+    found = parts.get()
+    return [
+        _norm(a, float(found[end - count : end].sum()))
+        for a, end, count in zip(arrays, ends, counts)
+    ]
+
+
+def _norm(array: Array, square: float) -> float:
+    """The norm of an array, whose squares may have left the range of float64 (then it waits)."""
+    if 1e-280 < square < 1e280 or array.size == 0 or array.dtype == np.float32:
+        return math.sqrt(square)
+    largest = float(abs(array).max())
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    return largest * norms([array.astype(np.float64) / largest])[0]
 
 
 _SEGMENTS = """

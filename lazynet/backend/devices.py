@@ -138,6 +138,11 @@ def out_of_memory(what: str, size: int) -> OutOfMemoryError:
     )
 
 
+def device_is_full(error: MemoryError) -> OutOfMemoryError:
+    """The error for what CuPy raises where the GPU is full."""
+    return out_of_memory("an intermediate result", int(getattr(error, "_size", 0)))
+
+
 @contextmanager
 def on_device(device: str, mirror: Any = None) -> Iterator[Any]:
     """Make a device the current one; on a GPU, with a mirror of host arrays (`cuda.Mirror`).
@@ -154,5 +159,10 @@ def on_device(device: str, mirror: Any = None) -> Iterator[Any]:
     with _cupy().cuda.Device(number):
         if mirror is None:
             mirror = Mirror(number)
-        with mirroring(mirror):
-            yield mirror
+        try:
+            with mirroring(mirror):
+                yield mirror
+        except MemoryError as error:
+            if isinstance(error, OutOfMemoryError):
+                raise
+            raise device_is_full(error) from error

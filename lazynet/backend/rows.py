@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazynet.backend import host
-from lazynet.backend.devices import module_of
+from lazynet.backend.devices import gpu_in_use
 from lazynet.backend.host import segment_ids
 
 Array: TypeAlias = NDArray[Any]
@@ -33,6 +33,14 @@ def beside(like: Array, array: Array) -> Array:
     return found
 
 
+def part(array: Array, start: int, stop: int) -> Array:
+    """Rows of a host array; their copy on the GPU is a part of that of the array."""
+    if not gpu_in_use():
+        return array[start:stop]
+    found: Array = _cuda().part(array, start, stop)
+    return found
+
+
 def take_rows(source: Array, index: Array, out: Array | None = None) -> Array:
     """Rows `index` of a 2-D array, as a new contiguous array, or in `out`."""
     if type(source) is np.ndarray:
@@ -44,9 +52,17 @@ def take_rows(source: Array, index: Array, out: Array | None = None) -> Array:
 def fill(target: Array, given: Any) -> None:
     """Write numbers into a flat array: those of one array, or of several behind one another."""
     if isinstance(given, list):
-        module_of(target).concatenate([a.reshape(-1) for a in given], out=target)
+        join(given, target)
     else:
         target[...] = beside(target, given)
+
+
+def join(arrays: list[Array], out: Array) -> None:
+    """Write the elements of arrays into a flat one, behind one another."""
+    if type(out) is np.ndarray:
+        np.concatenate(arrays, axis=None, out=out)
+    else:
+        _cuda().join(arrays, out)
 
 
 def put_rows(target: Array, index: Array, values: Any) -> None:
@@ -84,6 +100,20 @@ def pick_rows(array: Array, index: Array) -> Array:
     return found
 
 
+def norms(arrays: list[Array]) -> list[float]:
+    """Euclidean norms of arrays on one GPU, which is waited for once.
+
+    Each is infinite or NaN exactly where an element is, or where the norm overflows.
+    """
+    found: list[float] = _cuda().norms(arrays)
+    return found
+
+
+def mirrored(arrays: list[Array]) -> None:
+    """Copy host arrays that will be used with arrays on the current GPU there, at once."""
+    _cuda().mirrored(arrays)
+
+
 def segment_sum(values: Array, offsets: Array) -> Array:
     """Sum of the rows of each segment, ``(segments, ...)``; zero for an empty one."""
     if type(values) is np.ndarray:
@@ -104,6 +134,10 @@ __all__ = [
     "add_rows",
     "beside",
     "fill",
+    "part",
+    "join",
+    "mirrored",
+    "norms",
     "pick_rows",
     "put_rows",
     "scatter_add",

@@ -47,13 +47,15 @@ def _coalesce_on_device(
     ordered: NDArray[Any], order: NDArray[Any], values: Any
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The same for values on a GPU: rows stay on the host, where they are sorted."""
-    from lazynet.backend.rows import pick_rows, segment_sum
+    from lazynet.backend.rows import mirrored, pick_rows, segment_sum
 
     first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
-    picked = pick_rows(values, order)
     if len(first) == len(ordered):
-        return ordered, picked
-    return ordered[first], segment_sum(picked, np.append(first, len(ordered)))
+        mirrored([ordered, order])
+        return ordered, pick_rows(values, order)
+    distinct, offsets = ordered[first], np.append(first, len(ordered))
+    mirrored([distinct, order, offsets])  # whoever takes the rows wants them there, too
+    return distinct, segment_sum(pick_rows(values, order), offsets)
 
 
 def _stable_order(rows: NDArray[Any]) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lazynet.backend import CPU, put_rows, take_rows
 from lazynet.kinds import Array
 from lazynet.optim import Optimizer
 from lazynet.optim.flat import State, scratch
@@ -42,11 +43,16 @@ class Rule(Optimizer):
 
     def __init__(self, model: Model, **settings: float) -> None:
         Optimizer.__init__(self, model, 0.0, sparse="lazy")
+        self.on_gpu = model.device != CPU
         self.set(settings)
 
     def set(self, settings: dict[str, float]) -> None:
         """Take other numbers."""
         self.settings = settings
+
+    def _constant(self, number: float) -> Any:
+        """A number for NumPy, or for CuPy, which takes no arrays of the host."""
+        return float(number) if self.on_gpu else np.array(number, np.float32)
 
     def rate(self, lr: float, count: int) -> float:
         """The learning rate of update number `count`, from 1."""
@@ -117,7 +123,7 @@ class Momentum(Rule):
 
     def set(self, settings: dict[str, float]) -> None:
         super().set(settings)
-        self._momentum = _constant(settings["momentum"])
+        self._momentum = self._constant(settings["momentum"])
 
     def move(self, x: Array, g: Array, state: dict[str, Array], rate: Any, spare: Array) -> None:
         velocity = state["velocity"]
@@ -146,7 +152,7 @@ class Adagrad(Rule):
 
     def set(self, settings: dict[str, float]) -> None:
         super().set(settings)
-        self._eps = _constant(settings["eps"])
+        self._eps = self._constant(settings["eps"])
 
     def move(self, x: Array, g: Array, state: dict[str, Array], rate: Any, spare: Array) -> None:
         squares = state["squares"]
@@ -168,9 +174,9 @@ class Adadelta(Rule):
 
     def set(self, settings: dict[str, float]) -> None:
         super().set(settings)
-        self._rho = _constant(settings["rho"])
-        self._rest = _constant(1 - settings["rho"])
-        self._eps = _constant(settings["eps"])
+        self._rho = self._constant(settings["rho"])
+        self._rest = self._constant(1 - settings["rho"])
+        self._eps = self._constant(settings["eps"])
 
     def move(self, x: Array, g: Array, state: dict[str, Array], rate: Any, spare: Array) -> None:
         squares, squared_steps, step = state["squares"], state["squared_steps"], scratch(x, 1)
@@ -200,9 +206,9 @@ class RMSProp(Rule):
 
     def set(self, settings: dict[str, float]) -> None:
         super().set(settings)
-        self._rho = _constant(settings["rho"])
-        self._rest = _constant(1 - settings["rho"])
-        self._eps = _constant(settings["eps"])
+        self._rho = self._constant(settings["rho"])
+        self._rest = self._constant(1 - settings["rho"])
+        self._eps = self._constant(settings["eps"])
 
     def move(self, x: Array, g: Array, state: dict[str, Array], rate: Any, spare: Array) -> None:
         squares = state["squares"]
@@ -234,9 +240,9 @@ class Adam(Rule):
     def set(self, settings: dict[str, float]) -> None:
         super().set(settings)
         self._root = math.sqrt(1 - settings["beta2"])
-        self._decay1 = _constant(settings["beta1"])
-        self._decay2 = _constant(settings["beta2"])
-        self._eps = _constant(settings["eps"] / self._root)
+        self._decay1 = self._constant(settings["beta1"])
+        self._decay2 = self._constant(settings["beta2"])
+        self._eps = self._constant(settings["eps"] / self._root)
 
     def rate(self, lr: float, count: int) -> float:
         beta1, beta2 = self.settings["beta1"], self.settings["beta2"]
@@ -317,7 +323,7 @@ class ExponentiatedGradient(Rule):
         sparse = self.sparse == "lazy" and isinstance(p, Lookup)
         n = len(p.values) if isinstance(p, Lookup) else 1
         x, velocity = p.values.reshape(n, -1), state.slots["velocity"].reshape(n, -1)
-        rows: Any = slice(None)
+        rows = None
         if gradient is None:
             if sparse:
                 return
@@ -325,21 +331,21 @@ class ExponentiatedGradient(Rule):
         elif sparse and gradient.dense is None and gradient.values is not None:
             rows, dx = gradient.rows, gradient.values
         else:
-            dx = p.gradient().reshape(n, -1)
+            dx = p.summed().reshape(n, -1)
         state.updates = count
-        some, slots = x[rows], {"velocity": velocity[rows]}
-        self.update(some, dx * np.float32(scale), slots, lr, count)
-        x[rows], velocity[rows] = some, slots["velocity"]
-
-
-def _constant(number: float) -> Array:
-    """A number for NumPy."""
-    return np.array(number, np.float32)
+        if rows is None:
+            some, mine = x, velocity
+        else:
+            some, mine = take_rows(x, rows), take_rows(velocity, rows)
+        self.update(some, dx * np.float32(scale), {"velocity": mine}, lr, count)
+        if rows is not None:
+            put_rows(x, rows, some)
+            put_rows(velocity, rows, mine)
 
 
 def _no_gradient(p: Parameter) -> Gradient:
     """A gradient of zero: dense of a parameter, of a table without rows."""
     if not isinstance(p, Lookup):
-        return Gradient(table(p, np.zeros(p.values.shape, p.values.dtype)))
+        return Gradient(table(p, np.zeros_like(p.values, order="C")))
     width = table(p, p.values).shape[1]
-    return Gradient(None, np.zeros(0, np.int64), np.zeros((0, width), p.values.dtype))
+    return Gradient(None, np.zeros(0, np.int64), np.zeros_like(p.values, shape=(0, width)))

@@ -13,7 +13,7 @@ import numpy as np
 from lazynet.dynet import rules
 from lazynet.dynet.collection import ParameterCollection
 from lazynet.dynet.parameters import LookupParameters, Parameters
-from lazynet.dynet.updates import FLOAT, Plan, Step, gradient_or_none, square
+from lazynet.dynet.updates import FLOAT, Plan, Step, gradient_or_none, square, square_on_gpu
 from lazynet.errors import FileError, GradientError, RangeError
 from lazynet.execute import LOCK
 from lazynet.files import fetch, store
@@ -94,13 +94,16 @@ class Trainer:
         Raises:
             RuntimeError: If a gradient is NaN or infinite; nothing is changed then.
         """
-        with LOCK, np.errstate(all="ignore"):
+        with LOCK, np.errstate(all="ignore"), self._model.model.place():
             plan = self._read()
             rule = self._rule
             step = Step(plan, rule) if plan.tables or plan.alone else None
             scale = self._scale(plan, step)
-            lr, count, rate = self._lr, self._updates + 1, self._rate
+            lr, count = self._lr, self._updates + 1
+            rate: Any = self._rate
             rate[()] = rule.rate(lr, count)
+            if rule.on_gpu:
+                rate = float(rate)
             for vector in plan.vectors:
                 chunk = vector.chunk
                 if scale != 1.0:
@@ -128,7 +131,7 @@ class Trainer:
         """
         some = self._members(updated_params, self._model.parameters, "updated_params")
         some += self._members(updated_lookups, self._model.lookups, "updated_lookups")
-        with LOCK, np.errstate(all="ignore"):
+        with LOCK, np.errstate(all="ignore"), self._model.model.place():
             plan = self._read()
             scale = self._scale(plan, Step(plan, self._rule))
             for p in some:
@@ -262,13 +265,16 @@ class Trainer:
     def _scale(self, plan: Plan, step: Step | None) -> float:
         """The factor on all gradients that clips them."""
         total = 0.0
-        for vector in plan.vectors:
-            total += square(vector.chunk.gradient)
-        if step is not None:
-            total += step.square()
-        for p in plan.frozen:
-            if p.has_gradient():
-                total += gradient_of(p).norm() ** 2
+        if self._rule.on_gpu:
+            total = square_on_gpu(plan, step)
+        else:
+            for vector in plan.vectors:
+                total += square(vector.chunk.gradient)
+            if step is not None:
+                total += step.square()
+            for p in plan.frozen:
+                if p.has_gradient():
+                    total += gradient_of(p).norm() ** 2
         if not total < math.inf:
             self._refuse()
         threshold = self._threshold

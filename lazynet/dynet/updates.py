@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import add_rows
+from lazynet.backend import add_rows, join, module_of, norms, put_rows, take_rows
 from lazynet.dynet.rules import Rule
 from lazynet.kinds import Array
-from lazynet.optim.flat import Chunk, block_size, cut
+from lazynet.optim.flat import Chunk, block_size, chunk_size, cut
 from lazynet.optim.gradient import Gradient, gradient_of, norm, table
-from lazynet.optim.work import SMALL
+from lazynet.optim.work import small_size
 from lazynet.parameters import Lookup, Parameter, finish, gradients_of
 
 FLOAT = np.dtype(np.float32)
@@ -43,7 +43,7 @@ class Vector:
         self.parameters = parameters
         self.chunk = chunk = Chunk(parameters, states)
         self.spare = chunk.gradient if rule.in_place else np.empty_like(chunk.x)
-        zeros = [np.zeros(p.values.shape, p.values.dtype) for p in parameters]
+        zeros = [np.zeros_like(p.values, order="C") for p in parameters]
         self.members = list(zip(parameters, chunk.x_parts, zeros))
         for state in states:
             state.updates = max(state.updates, 1)  # has slots that are not to be forgotten
@@ -123,7 +123,7 @@ class TableRows:
             return rows, values
         distinct = rows[last]
         places[distinct] = numbers[: len(distinct)]
-        sums = np.zeros((len(distinct), values.shape[1]), values.dtype)
+        sums = module_of(values).zeros((len(distinct), values.shape[1]), values.dtype)
         add_rows(sums, places[rows], values)
         return distinct, sums
 
@@ -159,13 +159,13 @@ def update_rows(
         return
     taken = []
     for arrays in zip(*views):
-        pieces = [a.take(part.rows, 0, None, "clip") for a, part in zip(arrays, parts)]
+        pieces = [take_rows(a, part.rows) for a, part in zip(arrays, parts)]
         taken.append(pieces[0] if single else np.concatenate(pieces, None))
     slots = dict(zip(rule.slots, taken[1:]))
     rule.move(taken[0], gradient, slots, rate, np.empty_like(gradient))
     for arrays, flat in zip(zip(*views), taken):
         for array, part, own in zip(arrays, parts, _pieces(flat, parts)):
-            array[part.rows] = own
+            put_rows(array, part.rows, own)
 
 
 def _pieces(flat: Array, parts: list[Rows]) -> list[Array]:
@@ -214,6 +214,11 @@ class Step:
         self.gradient = parts[0].values if len(parts) == 1 else _NOTHING
         if len(parts) > 1:
             self.gradient = np.concatenate([part.values for part in parts], None)
+
+    def arrays(self) -> list[Array]:
+        """Arrays whose squares add up to those of the gradients."""
+        found = [self.gradient] if self.rows else []
+        return found + [g.whole() for _, g in self.alone if g is not None]
 
     def square(self) -> float:
         """The sum of the squares of the gradients."""
@@ -269,12 +274,12 @@ class Plan:
                 self.frozen.append(p)
             elif isinstance(p, Lookup):
                 self.tables.append(TableRows(p, rule))
-            elif p.values.size > SMALL or not rule.together or p.viewed():
+            elif p.values.size > small_size(p.values) or not rule.together or p.viewed():
                 # where somebody holds a view of the values, they must stay where they are
                 self.alone.append(p)
             elif p.values.size:
                 small.append(p)
-        parts = cut(small, block_size(FLOAT)) if small else ()
+        parts = cut(small, chunk_size(small[0].values)) if small else ()
         self.vectors = [Vector(small[part], rule) for part in parts]
 
     def read(self, size: int) -> bool:
@@ -301,7 +306,7 @@ class Plan:
             gradients = gradients_of(vector.members)
             if gradients is None:
                 return False
-            np.concatenate(gradients, None, vector.chunk.gradient)
+            join(gradients, vector.chunk.gradient)
         return True
 
 
@@ -311,6 +316,15 @@ def square(gradient: Array) -> float:
     if 1e-30 < result < 1e30:
         return result
     return norm(gradient) ** 2  # squares leave the range of float32
+
+
+def square_on_gpu(plan: Plan, step: Step | None) -> float:
+    """The sum of the squares of all gradients of an update, with one wait for the GPU."""
+    arrays = [vector.chunk.gradient for vector in plan.vectors]
+    if step is not None:
+        arrays += step.arrays()
+    arrays += [gradient_of(p).whole() for p in plan.frozen if p.has_gradient()]
+    return sum([n * n for n in norms(arrays)]) if arrays else 0.0
 
 
 def gradient_or_none(p: Parameter) -> Gradient | None:

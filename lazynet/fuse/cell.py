@@ -46,9 +46,11 @@ class LoweredScan(Lowered):
     Attributes:
         form: How its arguments are used.
         parts: The instructions before, in and after the loop.
+        in_place: Whether a product is added to what the inputs gave in the place of that.
     """
 
     parts: list[list[Instruction]]
+    in_place = True
 
     def __init__(self, trace: Trace, form: Form) -> None:
         self.form = form
@@ -102,7 +104,7 @@ class LoweredScan(Lowered):
             first.addend = product.addend
             second.addend = hoisted
             result.append(Instruction("product", [hoisted], [k.ins[t] for t in outside], first))
-            if z.base is None and not any(z is v for v in self.outputs):
+            if self.in_place and z.base is None and not any(z is v for v in self.outputs):
                 z.become(hoisted, PLANES, 0)
             result.append(Instruction("product", [z], [k.ins[t] for t in inside], second))
         return result

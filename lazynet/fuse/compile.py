@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -44,14 +44,28 @@ class Lowered:
         needs: Needs = ((True,) * len(trace.inputs), self.parameters)
         backward, instructions = self._lower_back(needs)
         reads = self._reads(backward, instructions)
-        code = fold_halves(forward.code.instructions, [*reads, *self.outputs], self.outputs)
+        code = self.folded(forward.code.instructions, [*reads, *self.outputs])
         code = self.arranged(code)
-        code = merge_elementwise(code, self.outputs)
+        code = self.merged(code, self.outputs)
         code = self.in_order(live(code, [*reads, *self.outputs]))
-        reuse_operands(code, [*reads, *self.outputs], self.outputs)
+        self.reused(code, [*reads, *self.outputs], self.outputs)
         self.instructions = code
         self.kept = reads
         self._first = (needs, backward, instructions)
+
+    # What pays on a CPU
+
+    def folded(self, code: list[Instruction], others: list[Value]) -> list[Instruction]:
+        """The forward half with halvings that went into weights."""
+        return fold_halves(code, others, self.outputs)
+
+    def merged(self, code: list[Instruction], fixed: Sequence[Value]) -> list[Instruction]:
+        """A half with equal steps on neighbouring planes as one."""
+        return merge_elementwise(code, fixed)
+
+    def reused(self, code: list[Instruction], needed: list[Value], fixed: Sequence[Value]) -> None:
+        """Have results take the memory of operands."""
+        reuse_operands(code, needed, fixed)
 
     def arranged(self, code: list[Instruction]) -> list[Instruction]:
         """What a kind of program does to the forward half in between."""
@@ -113,9 +127,9 @@ class Lowered:
                 gradient.cotangent = backward.code.add("copy", copy, [cotangent])
         needed = [v for v in backward.inputs if v is not None]
         needed += [g.cotangent for g in backward.shared if g.cotangent is not None]
-        instructions = merge_elementwise(backward.code.instructions)
+        instructions = self.merged(backward.code.instructions, ())
         instructions = self.back_in_order(backward, live(instructions, needed))
-        reuse_operands(instructions, needed, [v for v in backward.inputs if v is not None])
+        self.reused(instructions, needed, [v for v in backward.inputs if v is not None])
         return backward, instructions
 
     def _reads(self, backward: Backward, instructions: list[Instruction]) -> list[Value]:

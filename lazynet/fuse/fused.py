@@ -17,8 +17,9 @@ from lazynet.fuse.compile import (
     allocate,
     view_of,
 )
-from lazynet.fuse.gradients import Taken, add_gradient, rows_taken
+from lazynet.fuse.gradients import Taken, add_gradient, pick, rows_taken
 from lazynet.fuse.program import Value
+from lazynet.fuse.reverse import SharedGradient
 from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Leaf
@@ -40,10 +41,10 @@ class Reversed:
 
     __slots__ = ("code", "prepared", "residues", "scratch", "taken")
 
-    def __init__(self, code: CompiledBack, rows: int, shared: dict[int, Array], dtype: Any) -> None:
+    def __init__(self, code: CompiledBack, prepared: list[Any], residues: list[Array]) -> None:
         self.code = code
-        self.prepared = prepare(code.names.prepared_specs, shared, dtype)
-        self.residues = [allocate(rows, v.planes, v.width, v.dtype) for v in code.names.keep]
+        self.prepared = prepared
+        self.residues = residues
         self.taken: list[Taken] = []
         self.scratch: list[Array] = []
 
@@ -131,6 +132,10 @@ class Fused(Staged):
 
     # Shared values
 
+    def constant(self, array: Array) -> Array:
+        """A constant of the trace as code reads it."""
+        return array
+
     def shared_values(
         self, given: Sequence[Array | None]
     ) -> tuple[dict[int, Array], dict[int, Any]]:
@@ -145,10 +150,11 @@ class Fused(Staged):
                 assert value is not None
                 values[i] = value
             elif isinstance(tape.payloads[i], np.ndarray) and not tape.arguments(i):
-                values[i] = tape.payloads[i].reshape(kind.type.shape)
+                values[i] = self.constant(tape.payloads[i]).reshape(kind.type.shape)
             else:
                 args = [values[a][None] for a in tape.arguments(i)]
-                out = np.empty((1, *kind.type.shape), kind.type.dtype)
+                out = self.allocate(1, 1, kind.type.width, kind.type.dtype)
+                out = out.reshape(1, *kind.type.shape)
                 call = Call(1, None, (False,) * len(args), (True,) * len(args), out)
                 y = kind.op.forward(call, *args)
                 if y is not out:
@@ -195,6 +201,25 @@ class Fused(Staged):
     def nodes_needed(self, needs: Sequence[bool]) -> frozenset[int]:
         """Shared nodes of the trace that need a gradient."""
         return frozenset([i for i, place in self.places.items() if needs[place]])
+
+    # Memory
+
+    def allocate(self, rows: int, planes: int, width: int, dtype: Any) -> Any:
+        """An array for a value over so many rows."""
+        return allocate(rows, planes, width, dtype)
+
+    def allocated(self, rows: int, values: Sequence[Value]) -> list[Any]:
+        """Arrays for values over so many rows."""
+        return [self.allocate(rows, v.planes, v.width, v.dtype) for v in values]
+
+    def prepared(self, code: Compiled, shared: dict[int, Array], few: bool = False) -> list[Any]:
+        """What code multiplies with and adds, of shared values; see `runtime.prepare`."""
+        return prepare(code.names.prepared_specs, shared, self.lowered.forward.code.dtype, few)
+
+    def reversed(self, code: CompiledBack, work: Any) -> Reversed:
+        """What the batches that one code runs use."""
+        prepared = self.prepared(code, work.shared)
+        return Reversed(code, prepared, self.allocated(work.rows, code.names.keep))
 
     # Code
 
@@ -247,14 +272,31 @@ class Fused(Staged):
             array = residues.get(owner.number)
             if array is None:
                 array = self.forward_rows(work, owner)
-            whole: Array = view_of(value, array)
+            whole: Array = self.view(value, array)
             if index is None:
                 return whole
-            return whole[:, index] if whole.ndim == 3 else whole[index]
+            return pick(whole, index)
 
         def payload(slot: int) -> Array:
             whole = self.payload_rows(work, slot)
             return whole if index is None else whole[index]
 
-        for gradient in ran.code.gradients:
-            add_gradient(totals, gradient, back.totals, joined, payload, work)
+        self.add_gradients(totals, ran.code.gradients, back.totals, joined, payload, work)
+
+    def view(self, value: Value, array: Array) -> Array:
+        """A value's part of the array of its owner, over all rows."""
+        whole: Array = view_of(value, array)
+        return whole
+
+    def add_gradients(
+        self,
+        totals: dict[int, Any],
+        gradients: Sequence[SharedGradient],
+        steps: dict[tuple[int, int], Any],
+        joined: Any,
+        payload: Any,
+        work: Any,
+    ) -> None:
+        """Add to the gradients of shared nodes; see `add_gradient`."""
+        for gradient in gradients:
+            add_gradient(totals, gradient, steps, joined, payload, work)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows
+from lazynet.backend import SparseRows, pick_rows
 from lazynet.fuse.reverse import SharedGradient
 from lazynet.kinds import Array, Call
 
@@ -28,7 +28,7 @@ def rows_taken(taken: list[Taken], rows: int) -> Array | None:
 
 def pick(kept: Array, rows: Array) -> Array:
     """Some rows of a kept array."""
-    return kept[:, rows] if kept.ndim == 3 else kept[rows]
+    return kept[:, rows] if kept.ndim == 3 else pick_rows(kept, rows)
 
 
 def add_gradient(

@@ -241,7 +241,7 @@ _IN_PLACE = {"ufunc", "select"}
 
 
 def reuse_operands(
-    instructions: list[Instruction], needed: list[Value], fixed: list[Value]
+    instructions: list[Instruction], needed: list[Value], fixed: Sequence[Value]
 ) -> None:
     """Let elementwise results overwrite an operand that nobody reads afterwards.
 

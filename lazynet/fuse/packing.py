@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from lazynet.backend import take_rows
+from lazynet.backend import pick_rows, take_rows
 from lazynet.fuse.cell import Form
 from lazynet.fuse.runtime import pick_call
 from lazynet.kinds import Array
@@ -50,17 +51,25 @@ class Packing:
             p = self.nodes + a
             a = b
 
+    @cached_property
     def inverse(self) -> Array:
         """For each row of the batch, which row, time-major, it is."""
         result = np.empty(self.rows, np.int64)
         result[self.perm] = np.arange(self.rows)
         return result
 
+    @cached_property
+    def place(self) -> Array:
+        """For each sequence, its place in `order`."""
+        return np.argsort(self.order)
+
+    @cached_property
     def before(self) -> Array:
         """For each row, time-major, which row of the history holds the state before it."""
         parts = [np.arange(p, q) for _, _, p, q, _, _ in self.steps]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
+    @cached_property
     def sequence(self) -> Array:
         """For each row, time-major, its sequence's place in `order`."""
         parts = [np.arange(n) for n in self.counts]
@@ -81,11 +90,11 @@ class Batch:
 
     def before(self, j: int) -> Array:
         """The state before every row."""
-        return take_rows(self.histories[j], self.packing.before())
+        return take_rows(self.histories[j], self.packing.before)
 
     def spread(self, j: int) -> Array:
         """A constant for every row."""
-        return take_rows(self.constants[j], self.packing.sequence())
+        return take_rows(self.constants[j], self.packing.sequence)
 
 
 def rows_of(array: Array, start: int, stop: int) -> Array:
@@ -110,9 +119,12 @@ def subset(batch: Batch, chosen: Array, segments: Array, reverse: bool) -> tuple
     own = Packing(np.concatenate([[0], np.cumsum(lengths)]), reverse)
     offsets = np.repeat(segments[:-1][chosen] - (np.cumsum(lengths) - lengths), lengths)
     own.origin = np.arange(own.rows) + offsets
-    rows = packing.inverse()[own.origin[own.perm]]
-    place = np.argsort(packing.order)[chosen][own.order]
-    histories = [np.concatenate([h[place], h[packing.nodes :][rows]]) for h in batch.histories]
+    rows = packing.inverse[own.origin[own.perm]]
+    place = packing.place[chosen][own.order]
+    histories = [
+        np.concatenate([pick_rows(h, place), pick_rows(h[packing.nodes :], rows)])
+        for h in batch.histories
+    ]
     memo: dict[int, dict[int, Any]] = {
         -1: {number: pick_call(call, rows) for number, call in batch.memo[-1].items()}
     }
@@ -125,9 +137,9 @@ def subset(batch: Batch, chosen: Array, segments: Array, reverse: bool) -> tuple
         Batch(
             own,
             batch.start,
-            [x[rows] for x in batch.xs],
+            [pick_rows(x, rows) for x in batch.xs],
             histories,
-            [f[place] for f in batch.constants],
+            [pick_rows(f, place) for f in batch.constants],
             batch.payload,
             memo,
         ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import product_workers, run_blocks, uninitialised
+from lazynet.backend import pick_rows, product_workers, put_rows, run_blocks, uninitialised
 from lazynet.deferred import Slot
 from lazynet.fuse.blocks import (
     Block,
@@ -30,9 +30,10 @@ from lazynet.fuse.compile import (
 from lazynet.fuse.fused import Back, Fused, Reversed
 from lazynet.fuse.gradients import pick
 from lazynet.fuse.program import Value
-from lazynet.fuse.runtime import pick_call, prepare
+from lazynet.fuse.runtime import pick_call
 from lazynet.kinds import Array
 from lazynet.randomness import KEY_STEP, ROW_STEP
+from lazynet.staged import Staged
 
 _MASK = (1 << 64) - 1
 
@@ -82,6 +83,14 @@ class FusedRows(Fused):
     def print_backward(self, needs: Needs) -> CompiledBack:
         return print_backward(self.lowered, self.code(), needs)
 
+    def on_device(self) -> Staged:
+        found = self.compiled.get("device")
+        if found is None:
+            from lazynet.fuse.device import DeviceRows
+
+            found = self.compiled["device"] = DeviceRows(self)
+        return found  # type: ignore[no-any-return]
+
     def assemble(self, parts: list[Any], counts: Array | None) -> Any:
         slots, keys = self.trace.slots, self.trace.keys
         if not slots and not keys:
@@ -109,10 +118,9 @@ class FusedRows(Fused):
     ) -> Work:
         code = self.code()
         values, kept = self.shared_values(shared)
-        dtype = self.lowered.forward.code.dtype
         names = code.names
-        keep = [allocate(rows, v.planes, v.width, v.dtype) for v in names.keep]
-        prepared = prepare(names.prepared_specs, values, dtype, rows < _FEW)
+        keep = self.allocated(rows, names.keep)
+        prepared = self.prepared(code, values, rows < _FEW)
         size = row_bytes(names.keep, names.scratch, outputs)
         limit = block_bytes(prepared)
         height = scratch_height(largest, size, limit)
@@ -199,8 +207,7 @@ class FusedRows(Fused):
         names = code.names
         ran = back.ran.get(wanted)
         if ran is None:
-            dtype = self.lowered.forward.code.dtype
-            ran = back.ran[wanted] = Reversed(code, work.rows, work.shared, dtype)
+            ran = back.ran[wanted] = self.reversed(code, work)
             height = scratch_height(work.largest, work.row_size, work.block_size)
             ran.scratch = [allocate(height, *form[:3]) for form in names.scratch]
         ran.taken.append((start, selected, stop))
@@ -268,13 +275,13 @@ class FusedRows(Fused):
             )  # fmt: skip
         rows = start + selected
         n = len(selected)
-        residues = [allocate(n, v.planes, v.width, v.dtype) for v in code.names.keep]
+        residues = self.allocated(n, code.names.keep)
         found = code.run(
             state, 0, n,
-            [x if x is None else x[selected] for x in xs],
-            [y[rows] for y in work.outputs],
+            [x if x is None else pick_rows(x, selected) for x in xs],
+            [pick_rows(y, rows) for y in work.outputs],
             [pick(k, rows) for k in work.keep],
-            [d[rows] for d in back.seeds],
+            [pick_rows(d, rows) for d in back.seeds],
             residues,
             {number: pick_call(call, selected) for number, call in block.memo.items()},
             totals,
@@ -283,7 +290,7 @@ class FusedRows(Fused):
             if whole.ndim == 3:
                 whole[:, rows] = part
             else:
-                whole[rows] = part
+                put_rows(whole, rows, part)
         return found
 
     def payload_rows(self, work: Work, slot: int) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import part, pick_rows
 from lazynet.fuse.program import Weight
 from lazynet.kinds import Array, Call, Op
 from lazynet.ops.formula import select
@@ -94,12 +95,23 @@ def _pick_keep(keep: Any, rows: Array) -> Any:
         return None
     if isinstance(keep, tuple):
         return tuple([_pick_keep(part, rows) for part in keep])
-    return keep[rows]
+    return pick_rows(keep, rows)
 
 
 def part_of_call(call: Call, start: int, stop: int) -> Call:
     """What ran for all steps of a scan at once, for one of them."""
-    return pick_call(call, np.arange(start, stop))
+    payload = call.payload if call.payload is None else part(call.payload, start, stop)
+    result = Call(stop - start, payload, call.shared, (), None)
+    result.keep = _part_keep(call.keep, start, stop)
+    return result
+
+
+def _part_keep(keep: Any, start: int, stop: int) -> Any:
+    if keep is None:
+        return None
+    if isinstance(keep, tuple):
+        return tuple([_part_keep(of, start, stop) for of in keep])
+    return keep[start:stop]
 
 
 def whole_call(memo: dict[int, dict[int, Call]], number: int) -> Call:
@@ -130,6 +142,7 @@ SCOPE: dict[str, Any] = {
     "select": select,
     "run": run,
     "unrun": unrun,
+    "part": part,
     "part_of_call": part_of_call,
     "whole_call": whole_call,
 }

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import take_rows, uninitialised
+from lazynet.backend import pick_rows, put_rows, take_rows
 from lazynet.fuse.cell import Form, LoweredScan, print_scan, print_scan_back
-from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs, allocate
-from lazynet.fuse.fused import Back, Fused, Reversed
+from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs
+from lazynet.fuse.fused import Back, Fused
 from lazynet.fuse.gradients import pick
 from lazynet.fuse.numpy_printer import Names
 from lazynet.fuse.packing import Batch, Packing, rows_of, subset, time_major
 from lazynet.fuse.program import Value
-from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
 from lazynet.kinds import Array
 from lazynet.randomness import KEY_STEP
+from lazynet.staged import Staged
 
 _MASK = (1 << 64) - 1
 
@@ -48,10 +48,11 @@ class _Given:
 
     __slots__ = ("batch", "prepared", "scratch")
 
-    def __init__(self, names: Names, prepared: list[Any], batch: Batch, largest: int) -> None:
+    def __init__(self, op: Fused, names: Names, prepared: list[Any], batch: Batch) -> None:
         rows = batch.packing.rows
+        largest = max(batch.packing.counts, default=0)
         sizes = {"loop": largest, "before": rows, "after": rows}
-        self.scratch = [allocate(sizes[phase], *form) for *form, phase in names.scratch]
+        self.scratch = [op.allocate(sizes[phase], *form) for *form, phase in names.scratch]
         self.prepared = prepared
         self.batch = batch
 
@@ -84,6 +85,14 @@ class FusedScan(Fused):
     def print_backward(self, needs: Needs) -> CompiledBack:
         return print_scan_back(self.lowered, self.code(), needs)
 
+    def on_device(self) -> Staged:
+        found = self.compiled.get("device")
+        if found is None:
+            from lazynet.fuse.device import DeviceScan
+
+            found = self.compiled["device"] = DeviceScan(self)
+        return found  # type: ignore[no-any-return]
+
     def assemble(self, parts: list[Any], counts: Array | None) -> Any:
         return [part[-1] for part in parts] if self.trace.keys else None
 
@@ -92,12 +101,11 @@ class FusedScan(Fused):
     ) -> ScanWork:
         code = self.code()
         values, kept = self.shared_values(shared)
-        keep = [allocate(rows, v.planes, v.width, v.dtype) for v in code.names.keep]
-        dtype = self.lowered.forward.code.dtype
-        prepared = prepare(code.names.prepared_specs, values, dtype)
+        keep = self.allocated(rows, code.names.keep)
+        prepared = self.prepared(code, values)
         kinds = self.trace.tape.kinds
         inputs = [
-            uninitialised(rows, kinds[i].type.width, kinds[i].type.dtype)
+            self.allocate(rows, 1, kinds[i].type.width, kinds[i].type.dtype)
             for i in self.trace.inputs[: self.form.inputs]
         ]
         return ScanWork(rows, values, prepared, kept, outputs, keep, inputs)
@@ -115,52 +123,51 @@ class FusedScan(Fused):
         if start == stop:
             return  # the batch that begins at the same row keeps its place
         form = self.form
-        packing = Packing(segments, form.reverse)
+        packing, keys = self.packed(payload, segments)
         xs = []
         for k in range(form.inputs):
-            into = work.inputs[k][start:stop]
-            np.take(args[k], packing.perm, axis=0, out=into, mode="clip")
-            xs.append(into)
+            xs.append(take_rows(args[k], packing.perm, work.inputs[k][start:stop]))
         histories = []
         for j in range(form.states):
             initial = args[form.state(j)]
-            history = uninitialised(packing.nodes + packing.rows, initial.shape[1], initial.dtype)
-            np.take(initial, packing.order, axis=0, out=history[: packing.nodes], mode="clip")
+            size = packing.nodes + packing.rows
+            history = self.allocate(size, 1, initial.shape[1], initial.dtype)
+            take_rows(initial, packing.order, history[: packing.nodes])
             histories.append(history)
         constants = [
             take_rows(args[form.constant(j)], packing.order) for j in range(form.constants)
         ]
         memo: dict[int, dict[int, Any]] = {t: {} for t in range(-1, len(packing.steps))}
         batch = Batch(packing, start, xs, histories, constants, None, memo)
-        batch.payload = self._keys(payload, packing)
+        batch.payload = keys
         work.batches[start] = batch
         code = self.code()
-        given = _Given(code.names, work.prepared, batch, max(packing.counts, default=0))
+        given = _Given(self, code.names, work.prepared, batch)
         ys = [
-            None if k in form.next_states else uninitialised(packing.rows, y.shape[1], y.dtype)
+            None if k in form.next_states else self.allocate(packing.rows, 1, y.shape[1], y.dtype)
             for k, y in enumerate(work.outputs)
         ]
         code.run(
             given, packing.rows, packing.nodes, packing.steps, xs, histories, constants, ys,
             [rows_of(k, start, stop) for k in work.keep], batch.payload, memo,
         )  # fmt: skip
-        inverse = packing.inverse()
         for k, output in enumerate(work.outputs):
-            into = output[start:stop]
-            if k in form.next_states:
-                history = histories[form.next_states.index(k)]
-                np.take(history, inverse + packing.nodes, axis=0, out=into, mode="clip")
-            else:
-                y = ys[k]
-                assert y is not None
-                np.take(y, inverse, axis=0, out=into, mode="clip")
+            y = ys[k]
+            if y is None:
+                y = histories[form.next_states.index(k)][packing.nodes :]
+            take_rows(y, packing.inverse, output[start:stop])
 
-    def _keys(self, keys: list[int] | None, packing: Packing) -> Any:
+    def packed(self, payload: Any, segments: Array) -> tuple[Packing, Any]:
+        """The order of the rows of a batch, and the random keys of every row."""
+        packing = Packing(segments, self.form.reverse)
+        return packing, self.keys(payload, packing)
+
+    def keys(self, keys: list[int] | None, packing: Packing) -> Any:
         """Random keys of every row: those of the sequence, a few for each step."""
         count = self.trace.keys
         if not count or keys is None:
             return None
-        base = np.array(keys, np.uint64)[packing.order][packing.sequence()]
+        base = np.array(keys, np.uint64)[packing.order][packing.sequence]
         time = np.repeat(np.arange(len(packing.counts)), packing.counts).astype(np.uint64)
         first = base + time * np.uint64(count * KEY_STEP & _MASK)
         rows = [first + np.uint64(n * KEY_STEP & _MASK) for n in range(count)]
@@ -190,8 +197,7 @@ class FusedScan(Fused):
         names = code.names
         ran = back.ran.get(key)
         if ran is None:
-            dtype = self.lowered.forward.code.dtype
-            ran = back.ran[key] = Reversed(code, work.rows, work.shared, dtype)
+            ran = back.ran[key] = self.reversed(code, work)
         batch = work.batches[start]
         keep = [rows_of(k, start, stop) for k in work.keep]
         residues = [rows_of(r, start, stop) for r in ran.residues]
@@ -200,19 +206,22 @@ class FusedScan(Fused):
         if selected is not None:
             batch, rows = subset(batch, selected, segments, form.reverse)
             keep = [pick(k, rows) for k in keep]
-            seeds = [s[batch.packing.origin] for s in seeds]
-            residues = [allocate(len(rows), v.planes, v.width, v.dtype) for v in names.keep]
+            assert batch.packing.origin is not None
+            seeds = [pick_rows(s, batch.packing.origin) for s in seeds]
+            residues = self.allocated(len(rows), names.keep)
         ran.taken.append((start, rows, stop))
         packing = batch.packing
         ds = [take_rows(seed, packing.perm) for seed in seeds]
         carried = []
         for k in form.next_states:
-            history = np.zeros((packing.nodes + packing.rows, ds[k].shape[1]), ds[k].dtype)
+            width, dtype = ds[k].shape[1], ds[k].dtype
+            history = self.allocate(packing.nodes + packing.rows, 1, width, dtype)
+            history[: packing.nodes] = 0
             history[packing.nodes :] = ds[k]
             carried.append(history)
         constants = [np.zeros_like(f) for f in batch.constants]
         ys = [time_major(batch, form, k, y[start:stop], rows) for k, y in enumerate(work.outputs)]
-        given = _Given(names, ran.prepared, batch, max(packing.counts, default=0))
+        given = _Given(self, names, ran.prepared, batch)
         found = code.run(
             given, given, packing.rows, packing.nodes, packing.steps, batch.xs, batch.histories,
             batch.constants, ys, keep, ds, carried, constants, residues, batch.memo, back.totals,
@@ -223,11 +232,11 @@ class FusedScan(Fused):
                 if target.ndim == 3:
                     target[:, rows] = part
                 else:
-                    target[rows] = part
+                    put_rows(target, rows, part)
         result: list[Array | None] = []
         for dx in found:
-            result.append(None if dx is None else take_rows(dx, packing.inverse()))
-        place = np.argsort(packing.order)
+            result.append(None if dx is None else take_rows(dx, packing.inverse))
+        place = packing.place
         for want, history in zip(code.inputs[form.inputs :], carried):
             result.append(take_rows(history, place) if want else None)
         for want, total in zip(code.inputs[form.inputs + form.states :], constants):

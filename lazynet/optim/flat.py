@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.backend import module_of, to_host
 from lazynet.kinds import Array
 from lazynet.parameters import Parameter
 
@@ -23,6 +24,9 @@ BLOCK_BYTES = 1 << 18
 """Size of the part of an array that is updated at a time: with the same part of the gradient, of
 the slots and of the scratch arrays it stays in a core's cache, and no update needs memory in
 proportion to a large parameter."""
+
+GPU_CHUNK = 1 << 24
+"""Elements of a chunk on a GPU, where each update is a fixed number of launches, however large."""
 
 SUM, GRADIENT, DECAY = -1, -2, -3
 """Numbers of the scratch arrays of `Gradient` and `Optimizer`; rules count theirs from 0."""
@@ -34,6 +38,11 @@ SMALLEST_SCALE = 1e-6
 def block_size(dtype: np.dtype[Any]) -> int:
     """Elements of a block."""
     return BLOCK_BYTES // dtype.itemsize
+
+
+def chunk_size(like: Array) -> int:
+    """Elements of a chunk of parameters like this one."""
+    return block_size(like.dtype) if type(like) is np.ndarray else GPU_CHUNK
 
 
 @dataclass(eq=False)
@@ -72,15 +81,17 @@ class State:
         self.slots[slot] *= self.scales.pop(slot)
 
     def copies(self) -> dict[str, Array]:
-        """The values of the slots."""
+        """The values of the slots, on the host."""
         return {
-            slot: array * self.scales[slot] if slot in self.scales else array.copy()
+            slot: to_host(array * self.scales[slot] if slot in self.scales else array.copy())
             for slot, array in self.slots.items()
         }
 
 
 class Chunk:
     """Flat buffers of some small parameters of one dtype.
+
+    On a GPU the parameters' values are parts of `x`, and nothing is copied.
 
     Attributes:
         states: Those of the parameters, in order.
@@ -95,8 +106,9 @@ class Chunk:
         dtype = parameters[0].values.dtype
         cuts = np.cumsum([0, *(p.values.size for p in parameters)]).tolist()
         self.states = states
-        self.x = np.empty(cuts[-1], dtype)
-        self.gradient = np.empty(cuts[-1], dtype)
+        make = module_of(parameters[0].values).empty
+        self.x = make(cuts[-1], dtype)
+        self.gradient = make(cuts[-1], dtype)
         places = list(zip(cuts, cuts[1:], [p.values.shape for p in parameters]))
         self.x_parts = [self.x[a:b].reshape(shape) for a, b, shape in places]
         self.slots = {
@@ -109,10 +121,17 @@ class Chunk:
 
     def read(self, parameters: list[Parameter]) -> None:
         """Copy the parameters' values to `x`."""
+        if type(self.x) is not np.ndarray:
+            for p, part in zip(parameters, self.x_parts):
+                if p.values is not part:
+                    p.share(part)
+            return
         np.concatenate([p.values for p in parameters], axis=None, out=self.x)
 
     def write(self, parameters: list[Parameter]) -> None:
         """Copy `x` to the parameters' values."""
+        if type(self.x) is not np.ndarray:
+            return
         for p, part in zip(parameters, self.x_parts):
             p.values[...] = part
 
@@ -151,6 +170,8 @@ def scratch(like: Array, number: int) -> Array:
 
     It is this thread's scratch array of that number: the next call with it overwrites it.
     """
+    if type(like) is not np.ndarray:
+        return np.empty_like(like)  # CuPy keeps memory by itself
     key = number, like.dtype
     buffer = _buffers.known.get(key)
     if buffer is None or buffer.size < like.size:

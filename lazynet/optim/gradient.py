@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lazynet.backend import add_rows, norms
 from lazynet.kinds import Array
 from lazynet.optim.flat import SUM, block_size, scratch
 from lazynet.parameters import Lookup, Parameter
@@ -33,9 +34,20 @@ class Gradient:
             return self.dense[start:stop]
         block = scratch(like, SUM)
         block[...] = 0 if self.dense is None else self.dense[start:stop]
+        if type(block) is not np.ndarray:
+            assert (start, stop) == (0, len(block))
+            add_rows(block, self.rows, self.values)
+            return block
         first, last = np.searchsorted(self.rows, (start, stop))
         block[self.rows[first:last] - start] += self.values[first:last]
         return block
+
+    def whole(self) -> Array:
+        """An array of the same norm; to be read only."""
+        if self.dense is None:
+            assert self.values is not None
+            return self.values
+        return self.block(0, len(self.dense), self.dense)
 
     def norm(self) -> float:
         """Euclidean norm; infinite or NaN exactly where an element is (or the norm overflows)."""
@@ -53,13 +65,17 @@ class Gradient:
 
 
 def block_height(rows: Array) -> int:
-    """Rows of a table (rows, width) that make a block."""
+    """Rows of a table (rows, width) that make a block: on a GPU all."""
+    if type(rows) is not np.ndarray:
+        return max(1, len(rows))
     width: int = rows.shape[1]
     return max(1, block_size(rows.dtype) // max(1, width))
 
 
 def norm(values: Array) -> float:
     """Euclidean norm of an array, by blocks: their squares are summed in double precision."""
+    if type(values) is not np.ndarray:
+        return norms([values])[0]
     flat = values.reshape(-1)
     size = block_size(flat.dtype)
     square = 0.0
@@ -85,10 +101,12 @@ def table(p: Parameter, array: Array) -> Array:
 
 def gradient_of(p: Parameter) -> Gradient:
     """What backward accumulated for a parameter that has a gradient."""
-    dense = None if p.pending is None else table(p, np.ascontiguousarray(p.pending))
+    dense = (
+        None if p.pending is None else table(p, np.asarray(p.pending, order="C", like=p.pending))
+    )
     if p.pending_rows:
         if not isinstance(p, Lookup):  # rows were looked up in a plain parameter
-            return Gradient(table(p, p.gradient()))
+            return Gradient(table(p, p.summed()))
         if p.values.size:
             rows, values = p.coalesced()
             return Gradient(dense, rows, values.reshape(len(rows), -1))

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lazynet.backend import workers
+from lazynet.backend import device_of, to_device, workers
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
 from lazynet.kinds import Array
 from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, scratch
 from lazynet.optim.gradient import block_height, gradient_of
 from lazynet.optim.schedules import Schedule
-from lazynet.optim.work import Table, Work, share_out, table_of
+from lazynet.optim.work import Table, Work, norms_of, share_out, table_of
 from lazynet.parameters import Model, Parameter
 
 
@@ -174,7 +174,7 @@ class Optimizer(ABC):
                 then.
             SettingError: If LAZYNET_NUM_THREADS is no number of threads; nothing is changed either.
         """
-        with LOCK, np.errstate(all="ignore"):
+        with LOCK, np.errstate(all="ignore"), self.model.place():
             parameters = self.model.parameters()
             work = share_out(parameters, self._state, self._some_rows())
             if not work:
@@ -258,7 +258,8 @@ class Optimizer(ABC):
             if p.name in states:
                 slots = states[p.name].slots
                 for slot, array in slots.items():
-                    slots[slot] = np.array(array, p.values.dtype, order="C")
+                    host: Array = np.array(array, p.values.dtype, order="C")
+                    slots[slot] = to_device(host, device_of(p.values))
         self.steps = int(steps)
         self._base = float(base)
         self._states = states
@@ -314,8 +315,7 @@ class Optimizer(ABC):
         return float(factor)
 
     def _norm(self, work: list[Work]) -> float:
-        norms = [item.norm() for item in work]
-        result = math.hypot(*norms)
+        result = math.hypot(*norms_of(work))
         if math.isfinite(result):
             return result
         for p in (p for item in work for p in item.parameters):
@@ -351,7 +351,13 @@ class Optimizer(ABC):
         whole = table_of(item.parameters[0], state)
         rows, values, n = gradient.rows, gradient.values, len(whole.x)
         some_rows = self._some_rows()
-        if gradient.dense is not None or (not some_rows and rows is not None and 4 * len(rows) > n):
+        if not some_rows and type(whole.x) is not np.ndarray:
+            dense = True  # a GPU moves all rows in one launch
+        else:
+            dense = gradient.dense is not None or (
+                not some_rows and rows is not None and 4 * len(rows) > n
+            )
+        if dense:
             if state.moved is not None:
                 state.moved[:] = True
             state.settle()
@@ -370,7 +376,9 @@ class Optimizer(ABC):
         updated = []
         height = block_height(whole.x)
         for start in range(0, len(rows), height):
-            some, dx = rows[start : start + height], values[start : start + height]
+            some, dx = rows, values
+            if height < len(rows):
+                some, dx = rows[start : start + height], values[start : start + height]
             part = whole.take(some)
             for slot, factor in state.scales.items():
                 part.slots[slot] *= factor

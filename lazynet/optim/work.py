@@ -7,17 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lazynet.backend import run_blocks, take_rows
+from lazynet.backend import join, norms, put_rows, run_blocks, take_rows
 from lazynet.kinds import Array
-from lazynet.optim.flat import Chunk, State, block_size, chunk_of, cut
+from lazynet.optim.flat import Chunk, State, chunk_of, chunk_size, cut
 from lazynet.optim.gradient import Gradient, block_height, gradient_of, norm, table
 from lazynet.parameters import Parameter
 
 SMALL = 1 << 14
 """Elements up to which parameters are gathered in chunks: from twice as many on, one is as quick by
 itself."""
+GPU_SMALL = 1 << 22
+"""The same on a GPU, where a chunk costs a copy of the gradients and saves launches."""
 THREADED = 1 << 20
 """Elements from which an update may use several threads (see `lazynet.backend.threads`)."""
+
+
+def small_size(like: Array) -> int:
+    """Elements up to which parameters like this one are gathered in chunks."""
+    return SMALL if type(like) is np.ndarray else GPU_SMALL
 
 
 @dataclass
@@ -44,6 +51,20 @@ class Work:
         return self.gradient.norm()
 
 
+def norms_of(work: list[Work]) -> list[float]:
+    """Euclidean norms of the gradients of each; a GPU is waited for once."""
+    if not work or type(work[0].parameters[0].values) is np.ndarray:
+        return [item.norm() for item in work]
+    arrays = []
+    for item in work:
+        if item.chunk is not None:
+            arrays.append(item.chunk.gradient)
+        else:
+            assert item.gradient is not None
+            arrays.append(item.gradient.whole())
+    return norms(arrays)
+
+
 def share_out(
     parameters: list[Parameter], state_of: Callable[[Parameter], State], some_rows: bool
 ) -> list[Work]:
@@ -61,17 +82,17 @@ def share_out(
             continue
         state = state_of(p)
         size = p.values.size
-        if size > SMALL or (some_rows and p.pending is None and size):
+        if size > small_size(p.values) or (some_rows and p.pending is None and size):
             work.append(Work([p], [state], gradient_of(p)))
         else:
             group = groups.setdefault((p.values.dtype.char, state.updates), ([], []))
             group[0].append(p)
             group[1].append(state)
     for members, states in groups.values():
-        for part in cut(members, block_size(members[0].values.dtype)):
+        for part in cut(members, chunk_size(members[0].values)):
             chunk = chunk_of(members[part], states[part])
-            gradients = [p.gradient() if p.pending_rows else p.pending for p in members[part]]
-            np.concatenate(gradients, axis=None, out=chunk.gradient)  # type: ignore[arg-type]
+            gradients = [p.summed() if p.pending_rows else p.pending for p in members[part]]
+            join(gradients, chunk.gradient)  # type: ignore[arg-type]
             work.append(Work(members[part], states[part], chunk=chunk))
     return work
 
@@ -95,14 +116,14 @@ class Table:
 
     def put(self, rows: Array, new: Table) -> None:
         """Overwrite some rows."""
-        self.x[rows] = new.x
+        put_rows(self.x, rows, new.x)
         for slot, array in self.slots.items():
-            array[rows] = new.slots[slot]
+            put_rows(array, rows, new.slots[slot])
 
     def by_block(self, update: Callable[[int, int], None]) -> None:
         """Call ``update(start, stop)`` for blocks of rows; of large tables in several threads."""
         n, height = len(self.x), block_height(self.x)
-        if self.x.size >= THREADED:
+        if self.x.size >= THREADED and type(self.x) is np.ndarray:
             run_blocks(update, n, height)
             return
         for start in range(0, n, height):

@@ -1,0 +1,93 @@
+"""What printed CUDA code needs: kernels compiled from text, and products without copies.
+
+Imported when the first fused function runs on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import cupy
+import numpy as np
+from cupy.cuda import cublas, device
+
+from lazynet.backend.cuda import empty, on_device
+
+Array = Any
+"""A CuPy array."""
+
+_THREADS = 256
+_BLOCKS = 1 << 16
+"""Blocks of a launch at most; the threads of a kernel go on to further elements."""
+
+
+@cache
+def kernel(name: str, source: str) -> Callable[..., None]:
+    """A kernel of elementwise form: ``launch(elements, arguments)``."""
+    compiled = cupy.RawKernel(source, name)
+    block = (_THREADS,)
+
+    def launch(elements: int, arguments: tuple[Any, ...]) -> None:
+        if elements:
+            blocks = min(-(-elements // _THREADS), _BLOCKS)
+            compiled((blocks,), block, arguments)
+
+    return launch
+
+
+_FUNCTIONS = {"f": cublas.sgemm, "d": cublas.dgemm}
+_NUMBERS = {c: (np.zeros(1, c), np.ones(1, c)) for c in _FUNCTIONS}
+_ADDRESSES = {c: tuple([n.ctypes.data for n in numbers]) for c, numbers in _NUMBERS.items()}
+
+
+def gemm(
+    m: int,
+    n: int,
+    k: int,
+    a: Array,
+    a_at: int,
+    a_turned: bool,
+    b: Array,
+    b_at: int,
+    b_turned: bool,
+    c: Array,
+    c_at: int,
+    add: bool,
+) -> None:
+    """C = A B, or C += A B, where these are parts of matrices that lie row by row: one launch.
+
+    Args:
+        m, n, k: C is ``(m, n)``, A ``(m, k)``, B ``(k, n)``.
+        a, b, c: The matrices in which they lie, with contiguous rows.
+        a_at, b_at, c_at: Elements before their first.
+        a_turned, b_turned: Whether A and B lie there transposed.
+        add: Whether C is added to.
+    """
+    if not m * n:
+        return
+    code = c.dtype.char
+    size = c.itemsize
+    zero, one = _ADDRESSES[code]
+    handle = device.get_cublas_handle()
+    # cuBLAS counts by columns: what it takes for B^T A^T = C^T is B, A and C
+    _FUNCTIONS[code](
+        handle, int(b_turned), int(a_turned), n, m, k, one,
+        b.data.ptr + b_at * size, _pitch(b), a.data.ptr + a_at * size, _pitch(a),
+        one if add else zero, c.data.ptr + c_at * size, _pitch(c),
+    )  # fmt: skip
+
+
+def _pitch(matrix: Array) -> int:
+    """Elements from one row to the next."""
+    # of a single row the strides may be anything
+    return max(1, matrix.shape[1], matrix.strides[0] // matrix.itemsize)
+
+
+def row_sums(x: Array, out: Array) -> None:
+    """The sum of every row, ``(rows, 1)``."""
+    cupy.sum(x, axis=1, keepdims=True, out=out)
+
+
+__all__ = ["empty", "gemm", "kernel", "on_device", "row_sums"]
