@@ -237,7 +237,9 @@ class Evaluation:
         Returns:
             The call, and the arguments, as backward wants them.
         """
-        op: Any = step.op if self.mirror is None else step.op.on_device()
+        op: Any = step.op
+        if self.mirror is not None:
+            op = op.on_device()
         if stage.work is None:
             shared = [self.shared[i] if i >= 0 else None for i in stage.shared]
             stage.work = op.workspace(stage.rows, stage.largest, shared, stage.slices(self.arenas))
