@@ -41,12 +41,22 @@ emulator := ../shared/cuda-emulator
 emulated := bash $(abspath $(emulator))/run.sh $(abspath $(VENV)-gpu)/bin/python -m pytest -m gpu
 gpu_tests := $(wildcard tests/test_gpu*.py)
 
-test-gpu: export OPENBLAS_NUM_THREADS = 1
-test-gpu: export OMP_NUM_THREADS = 1
 test-gpu: $(VENV)-gpu/.gpu
-	CUDA_EMULATOR_GUARD=0 $(emulated) $(filter-out $(gpu_tests),$(wildcard tests/test_*.py)) $(ARGS)
-	CUDA_EMULATOR_CHECK=80,90 $(emulated) $(gpu_tests) $(ARGS)
-	CUDA_EMULATOR_MEMCHECK=1 $(emulated) $(gpu_tests) $(ARGS)
+	$(MAKE) --no-print-directory -j2 -O gpu-results gpu-kernels gpu-accesses
+
+gpu-results gpu-kernels gpu-accesses: export OPENBLAS_NUM_THREADS = 1
+gpu-results gpu-kernels gpu-accesses: export OMP_NUM_THREADS = 1
+gpu-results: export CUDA_EMULATOR_GUARD = 0
+gpu-results: $(VENV)-gpu/.gpu
+	$(emulated) $(filter-out $(gpu_tests),$(wildcard tests/test_*.py)) tests/dynet/test_programs.py $(ARGS)
+
+gpu-kernels: export CUDA_EMULATOR_CHECK = 80,90
+gpu-kernels: $(VENV)-gpu/.gpu
+	$(emulated) $(gpu_tests) $(ARGS)
+
+gpu-accesses: export CUDA_EMULATOR_MEMCHECK = 1
+gpu-accesses: $(VENV)-gpu/.gpu
+	$(emulated) $(gpu_tests) $(ARGS)
 
 # What DyNet's wheel computes, against what is stored of it; and files from one to the other.
 test-dynet: export OPENBLAS_NUM_THREADS = 1

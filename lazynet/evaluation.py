@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import CPU, take_rows, uninitialised
+from lazynet.backend import CPU, on_device, take_rows, to_host, uninitialised
 from lazynet.collect import Graph
 from lazynet.errors import OutOfMemoryError
 from lazynet.graph import Leaf
@@ -159,6 +159,13 @@ class Evaluation:
             return self.shared[number].copy()
         return self.rows(number, self.arenas)
 
+    def host_value(self, number: int) -> Array:
+        """The same as NumPy's array, wherever the values are."""
+        if self.mirror is None:
+            return self.value(number)
+        with on_device(self.device, self.mirror):
+            return to_host(self.value(number))
+
     def rows(self, number: int, arenas: list[Array]) -> Array:
         """A node's rows in arenas laid out like this evaluation's, as an array of one's own."""
         layout = self.layout
@@ -237,7 +244,9 @@ class Evaluation:
         Returns:
             The call, and the arguments, as backward wants them.
         """
-        op: Any = step.op if self.mirror is None else step.op.on_device()
+        op: Any = step.op
+        if self.mirror is not None:
+            op = op.on_device()
         if stage.work is None:
             shared = [self.shared[i] if i >= 0 else None for i in stage.shared]
             stage.work = op.workspace(stage.rows, stage.largest, shared, stage.slices(self.arenas))

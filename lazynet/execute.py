@@ -447,10 +447,7 @@ def value(x: Expression) -> Any:
     if not evaluated(x):
         evaluate([x])
     evaluation, number = x.tape.location(x.index)
-    if evaluation.mirror is None:
-        return _own(evaluation.value(number), x.batch)
-    with on_device(evaluation.device, evaluation.mirror):
-        return _own(to_host(evaluation.value(number)), x.batch)
+    return _own(evaluation.host_value(number), x.batch)
 
 
 def device_value(x: Expression) -> Any:

@@ -1,4 +1,8 @@
-"""Rows that backward collects from several batches of a kind, as index arrays known beforehand."""
+"""Index arrays by which backward collects the arguments of all batches of a kind.
+
+The gradient of a shared weight is one product over the rows of all its batches. On a GPU the index
+arrays for these rows go up with all others before forward, so backward has nothing to wait for.
+"""
 
 from __future__ import annotations
 

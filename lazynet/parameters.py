@@ -118,6 +118,12 @@ class Parameter(Leaf):
             self.values[...] = to_device(new, device)
         self.changed()
 
+    def placed(self, array: Array) -> Array:
+        """An array of the host where the values are, and of their dtype."""
+        device = device_of(self.values)
+        with on_device(device):
+            return to_device(np.asarray(array, self.values.dtype), device)
+
     def changed(self) -> None:
         """Tell that `values` was written into."""
         self._version += 1

@@ -72,7 +72,8 @@ def prepare(
             parts = locate(step.nodes)
             prepared[k] = np.concatenate(parts) if step.op.device == CPU else list(parts)
         elif step.op.staged:
-            op: Any = step.op.on_device()
+            staged: Any = step.op
+            op = staged.on_device()
             payload = op.assemble(locate(step.nodes), step.counts)
             prepared[k] = op.ahead(payload, step.segments, step.rows)
         elif step.op.payload is not None:

@@ -374,7 +374,9 @@ class Walk:
     ) -> None:
         """A batch of a staged kind: gradients of rows now, of shared values in `_shared`."""
         evaluation = sheet.evaluation
-        op: Any = step.op if evaluation.mirror is None else step.op.on_device()
+        op: Any = step.op
+        if evaluation.mirror is not None:
+            op = op.on_device()
         self._values(sheet, step)
         key = stage_key(step)
         stage = evaluation.stages[key]
@@ -390,6 +392,8 @@ class Walk:
         chosen = selected
         if selected is not None and step.segments is not None:
             chosen = nodes_of(step, selected)
+            if len(chosen) == len(step.segments) - 1:  # whole sequences are computed anyway
+                chosen = selected = None
         args = evaluation.arguments[k]
         grads = op.reverse(back, start, start + step.rows, args, now, chosen, step.segments)
         if sheet.writes is not None:

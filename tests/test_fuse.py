@@ -18,6 +18,8 @@ from test_ops_contract import Case
 import lazynet as ln
 from lazynet.tape import LOCAL, NO_TAPE, tape_count
 
+pytestmark = pytest.mark.usefixtures("device")
+
 N_IN, N = 3, 4
 RNG = np.random.default_rng(0)
 
@@ -149,8 +151,10 @@ def sources(y: Any) -> list[str]:
     return [v.source for v in y.kind.op.compiled.values() if hasattr(v, "source")]
 
 
-def test_products_of_the_same_inputs_are_one(p: Weights) -> None:
+def test_products_of_the_same_inputs_are_one(p: Weights, device: str) -> None:
     """Also in the gates of an LSTM from matrices of their own; gradients of weights come later."""
+    if device != "cpu":
+        pytest.skip("it reads NumPy code; test_gpu_fuse counts launches")
     f = ln.fuse(
         lambda x, h: (
             ln.sigmoid(ln.affine(p.b, p.W, x, p.U, h))
@@ -174,7 +178,9 @@ def test_products_of_the_same_inputs_are_one(p: Weights) -> None:
     assert before.count("matmul(") == loop.count("matmul(") == 1
 
 
-def test_chains_need_no_temporaries(p: Weights) -> None:
+def test_chains_need_no_temporaries(p: Weights, device: str) -> None:
+    if device != "cpu":
+        pytest.skip("it counts arrays of NumPy code")
     f = ln.fuse(lambda x: ln.exp(-(ln.tanh(x * 2.0 + 1.0) * 0.5 - 3.0)) * 2.0)
     with ln.no_grad():
         y = f(vector(np.ones(N)))
@@ -720,13 +726,16 @@ def test_parameters_of_dropped_models_are_freed() -> None:
     assert parameters() == before
 
 
-def test_floats_and_computed_rows(p: Weights) -> None:
+def test_floats_and_computed_rows(p: Weights, device: str) -> None:
     f = ln.fuse(lambda x, s: x / s)
     x = vector([1.0])
     with np.errstate(all="ignore"):
         assert f(x, 0.0).value() == np.inf and f(x, -0.0).value() == -np.inf
     g = ln.fuse(lambda i: p.table[i] * 2.0)
     y = g(ln.constant(7, dtype="int64"))
+    if device != "cpu":  # it does not wait for the index
+        assert np.isnan(y.value()).all()
+        return
     for _ in range(2):  # a failed evaluation leaves nothing behind
         with pytest.raises(ln.RangeError, match=r"computed index 7.*5 rows"):
             y.value()

@@ -12,6 +12,8 @@ from test_ops_contract import CASES
 
 import lazynet as ln
 
+pytestmark = pytest.mark.usefixtures("device")
+
 FUSED = [case for case in CASES if not case.across_rows]
 
 

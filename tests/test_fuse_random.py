@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 import lazynet as ln
 
+pytestmark = pytest.mark.usefixtures("device")
+
 WIDTHS = (4, 8, 12, 3, 1)
 CLASSES = 3
 

@@ -214,3 +214,162 @@ def test_layers_on_the_gpu(name: str) -> None:
 def test_every_layer_is_tried() -> None:
     tried = {name.split()[0] for name in LAYERS} | {"Bidirectional", "Attention", "Recurrent"}
     assert tried == set(ln.nn.__all__)
+
+
+# Random numbers
+
+
+def noisy(x: Any, h: Any) -> Any:
+    """A cell with random operations of all kinds: in a kernel, called, of several axes."""
+    h = ln.tanh(ln.dropout(x, 0.4)[:4] + ln.noise(h, 0.1))
+    m = ln.dropout_dim(ln.reshape(h, (2, 2)), 1, 0.3)
+    return ln.reshape(m, (4,)) + ln.softmax(h), h
+
+
+def test_random_numbers_inside_are_those_of_the_cpu() -> None:
+    def build(model: ln.Model) -> Callable[[Inputs], list[ln.Expression]]:
+        fused = ln.fuse(noisy)
+
+        def run(inputs: Inputs) -> list[ln.Expression]:
+            outputs = []
+            for length in (4, 1, 2):
+                outputs += flat(ln.scan(noisy, inputs.rows(length), inputs.vector(4)))
+                outputs += flat(fused(inputs.vector(), inputs.vector(4)))
+                outputs += flat(fused(inputs.rows(length), inputs.vector(4)))
+            return outputs
+
+        return run
+
+    for dtype in TOLERANCE:
+        compare(build, dtype, plain=False)
+
+
+# Launches and transfers
+
+
+def used_by(step: Callable[[], ln.Expression]) -> tuple[dict[str, int], dict[str, int]]:
+    """What forward and backward use when everything has been compiled."""
+    for _ in range(2):
+        loss = step()
+        with counted() as forward:
+            evaluate([loss])
+        with counted() as backward:
+            loss.backward()
+    for used in (forward, backward):
+        assert used["d2h"] == used["syncs"] == 0
+    assert forward["h2d"] == 1
+    assert backward["h2d"] == 0
+    return forward, backward
+
+
+def test_launches_of_a_fused_step() -> None:
+    """An LSTM step of 64 rows: two products and a kernel forward."""
+    model = ln.Model(seed=0, device="cuda")
+    layer = ln.nn.LSTM(model, N_IN, N)
+    h0 = model.parameter(N)
+
+    def step(rows: int) -> ln.Expression:
+        inputs = Inputs("float32")
+        outputs = []
+        for _ in range(rows):
+            h = ln.tanh(h0 * inputs.vector(N))
+            c = ln.tanh(h0 + inputs.vector(N))
+            y, _ = layer.step(inputs.vector(), (h, c))
+            outputs.append(ln.sum(y))
+        return ln.mean(outputs)
+
+    def calm(rows: int) -> ln.Expression:
+        inputs = Inputs("float32")
+        outputs = []
+        for _ in range(rows):
+            h = ln.tanh(h0 * inputs.vector(N))
+            c = ln.tanh(h0 + inputs.vector(N))
+            inputs.vector()
+            outputs.append(ln.sum(h * c))
+        return ln.mean(outputs)
+
+    forward, backward = used_by(lambda: step(64))
+    without, back_without = used_by(lambda: calm(64))
+    assert forward["gemms"] - without["gemms"] == 2  # W x and U h, added to it
+    # a kernel, and at most one gather for each argument, where the product h * c was one launch
+    assert forward["launches"] - without["launches"] <= 2 + 1 + 3 - 1
+    assert backward["gemms"] - back_without["gemms"] == 3  # of h, W and U
+    # a kernel, the sum for the bias, adding to the gradients of h and c
+    assert backward["launches"] - back_without["launches"] <= 3 + 1 + 1 + 4
+    more, back_more = used_by(lambda: step(16))
+    assert more["launches"] == forward["launches"]
+    assert back_more["launches"] == backward["launches"]
+
+
+SCANS: list[tuple[str, Any, int, int]] = [
+    # a layer, and the launches of a step forward and backward
+    ("RNN", lambda m: ln.nn.RNN(m, N_IN, N), 2, 2),
+    ("LSTM", lambda m: ln.nn.LSTM(m, N_IN, N), 2, 2),
+    ("GRU", lambda m: ln.nn.GRU(m, N_IN, N), 4, 4),
+    ("GRU after", lambda m: ln.nn.GRU(m, N_IN, N, reset_after=True), 2, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "forth", "back"), SCANS, ids=[s[0] for s in SCANS])
+def test_launches_of_a_sequence(name: str, make: Any, forth: int, back: int) -> None:
+    """A product and a kernel for each step and direction, where the cell's products allow."""
+    model = ln.Model(seed=0, device="cuda")
+    layer = make(model)
+
+    def step(length: int, count: int = 3) -> ln.Expression:
+        inputs = Inputs("float32")
+        return ln.sum(
+            [ln.sum_batch(ln.sum(layer(inputs.rows(length - k))[0])) for k in range(count)]
+        )
+
+    short, back_short = used_by(lambda: step(5))
+    long, back_long = used_by(lambda: step(15))
+    assert long["launches"] - short["launches"] == 10 * forth
+    assert long["gemms"] - short["gemms"] == 10 * forth // 2
+    assert back_long["launches"] - back_short["launches"] == 10 * back
+    assert back_long["gemms"] - back_short["gemms"] == 10 * back // 2
+    wide, back_wide = used_by(lambda: step(15, 5))
+    assert wide["launches"] == long["launches"]
+    assert back_wide["launches"] == back_long["launches"]
+
+
+def test_random_keys_go_up_with_everything_else() -> None:
+    model = ln.Model(seed=0, device="cuda")
+    W = model.parameter((4, 4))
+
+    def cell(x: Any, h: Any) -> Any:
+        h = ln.tanh(W @ ln.dropout(h, 0.2) + ln.noise(x, 0.1))
+        return h, h
+
+    def step() -> ln.Expression:
+        inputs = Inputs("float32")
+        ends = [ln.scan(cell, inputs.rows(n, 4), inputs.vector(4))[1] for n in (4, 2, 7)]
+        return ln.sum([ln.sum(ln.softmax(h)) for h in ends])
+
+    used_by(step)
+
+
+def test_elementwise_chains_are_one_kernel() -> None:
+    model = ln.Model(seed=0, device="cuda")
+    w = model.parameter(12)
+
+    @ln.fuse
+    def chain(x: Any, y: Any) -> Any:
+        a, b, c = ln.split(ln.concatenate([x, y]), 3)
+        z = ln.concatenate([ln.sigmoid(a) * b, ln.relu(c), ln.exp(-a * a)])
+        return ln.maximum(z * w, ln.sqrt(1.0 + z * z) - 0.5), ln.log1p(ln.abs(a))
+
+    def step(chained: bool) -> ln.Expression:
+        inputs = Inputs("float32")
+        outputs = []
+        for _ in range(8):
+            x, y = w[:4] * inputs.vector(4), w[4:] * inputs.vector(8)
+            p, q = chain(x, y) if chained else (x, y)
+            outputs += [ln.sum(p), ln.sum(q)]
+        return ln.sum(outputs)
+
+    forward, backward = used_by(lambda: step(True))
+    without, back_without = used_by(lambda: step(False))
+    assert forward["launches"] - without["launches"] <= 1
+    # the kernel, a sum for w, and adding to the gradients of x, y and w
+    assert backward["launches"] - back_without["launches"] <= 5

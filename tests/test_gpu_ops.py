@@ -178,6 +178,43 @@ def test_long_lines(name: str) -> None:
         np.testing.assert_allclose(found, expected, 1e-12, 1e-13)
 
 
+ACROSS = {
+    "softmax": lambda x: ln.softmax(x, 0), "sparsemax": lambda x: ln.sparsemax(x, 0),
+    "max": lambda x: ln.max(x, 0), "std": lambda x: ln.std(x, 0), "sum": lambda x: ln.sum(x, 0),
+    "layer_norm": lambda x: ln.layer_norm(x, np.ones(40), np.zeros(40)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(ACROSS))
+def test_long_lines_across_memory(name: str) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 70, 40))
+    for expected, found in zip(*both(lambda: value_and_gradients(ACROSS[name], x))):
+        np.testing.assert_allclose(found, expected, 1e-12, 1e-13)
+
+
+@pytest.mark.parametrize("rows", [1, 90])
+def test_softmax_of_many_rows(rows: int) -> None:
+    x = np.random.default_rng(0).standard_normal((rows, 40))
+    for function in (ln.softmax_batch, ln.max_batch, ln.std_batch):
+        for expected, found in zip(*both(lambda f=function: value_and_gradients(f, x))):
+            np.testing.assert_allclose(found, expected, 1e-12, 1e-13)
+
+
+@pytest.mark.parametrize("rows", [1, 90])
+def test_gains_of_many_rows(rows: int) -> None:
+    def gradients() -> list[Any]:
+        rng = np.random.default_rng(0)
+        model = ln.Model(seed=0, dtype="float64")  # where `use_device` says
+        gain, bias = model.parameter(33), model.parameter(33)
+        x = ln.constant(rng.standard_normal((rows, 3, 33)), batched=True)
+        y = ln.layer_norm(x, gain, bias)
+        ln.sum_batch(ln.sum(y * y * y)).backward()
+        return [y.value(), x.gradient(), gain.gradient(), bias.gradient()]
+
+    for expected, found in zip(*both(gradients)):
+        np.testing.assert_allclose(found, expected, 1e-11, 1e-11)
+
+
 SPECIAL = {
     "max": ln.max, "min": ln.min, "logsumexp": ln.logsumexp, "softmax": ln.softmax,
     "log_softmax": ln.log_softmax, "relu": ln.relu, "sign": ln.sign, "abs": ln.abs,

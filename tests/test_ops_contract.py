@@ -25,10 +25,10 @@ CASES: list[Case] = [
 NOT_COMPUTED = set("External Import Input ParameterLeaf Rebatch TakeRows Unbatch Unshare".split())
 """Leaves, and nodes that only point at rows: they have no forward to check."""
 
-BASES = {"Broadcasting", "Elementwise", "Rearrangement", "Rounding", "Staged", "Fused"}
+BASES = {"Broadcasting", "Elementwise", "Rearrangement", "Rounding", "Staged", "Fused", "OnDevice"}
 """Classes that ops derive from."""
 
-TRACED = {"FusedRows", "FusedScan"}
+TRACED = {"FusedRows", "FusedScan", "DeviceRows", "DeviceScan"}
 """Made of other ops: test_fuse.py, test_fuse_ops.py and test_scan.py compare them with these."""
 
 

@@ -100,6 +100,7 @@ def mirrored(hosts: list[NDArray[Any]]) -> None:
 
 # Pinned memory must not be used again before the copy from it is done.
 _in_flight: deque[tuple[Any, Any]] = deque()
+_lock = threading.Lock()
 
 
 def uploaded(arrays: Sequence[NDArray[Any]]) -> list[Array]:
@@ -111,8 +112,9 @@ def uploaded(arrays: Sequence[NDArray[Any]]) -> list[Array]:
         size += -(-a.nbytes // _ALIGNMENT) * _ALIGNMENT
     if size == 0:
         return [cupy.empty(a.shape, a.dtype) for a in arrays]
-    while _in_flight and _in_flight[0][0].done:
-        _in_flight.popleft()
+    with _lock:
+        while _in_flight and _in_flight[0][0].done:
+            _in_flight.popleft()
     pinned = cupy.cuda.alloc_pinned_memory(size)
     staging = np.frombuffer(pinned, np.uint8, size)
     for a, offset in zip(arrays, offsets):

@@ -58,12 +58,9 @@ def gemm(
 ) -> None:
     """C = A B, or C += A B, where these are parts of matrices that lie row by row: one launch.
 
-    Args:
-        m, n, k: C is ``(m, n)``, A ``(m, k)``, B ``(k, n)``.
-        a, b, c: The matrices in which they lie, with contiguous rows.
-        a_at, b_at, c_at: Elements before their first.
-        a_turned, b_turned: Whether A and B lie there transposed.
-        add: Whether C is added to.
+    C is ``(m, n)``, A ``(m, k)``, B ``(k, n)``. They are given by the matrices in which they lie,
+    whose rows are contiguous, by the number of elements before their first (`a_at`), and by whether
+    they lie there transposed (`a_turned`). With `add`, C is added to.
     """
     if not m * n:
         return
@@ -82,7 +79,7 @@ def gemm(
 def _pitch(matrix: Array) -> int:
     """Elements from one row to the next."""
     # of a single row the strides may be anything
-    return max(1, matrix.shape[1], matrix.strides[0] // matrix.itemsize)
+    return max(1, int(matrix.shape[1]), int(matrix.strides[0]) // int(matrix.itemsize))
 
 
 def row_sums(x: Array, out: Array) -> None:

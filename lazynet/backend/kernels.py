@@ -18,6 +18,11 @@ _ALONE = 32
 """Up to this many elements, one thread takes a whole line."""
 _TEAM = 128
 """Threads that share a longer line: a power of two."""
+_LANES = 32
+"""Neighbouring lines that a block takes together where they lie across memory: each read of a warp
+is then of adjacent elements."""
+_CROSS_TEAM = 8
+"""Threads for each of them."""
 _BLOCK = 128
 
 
@@ -80,25 +85,35 @@ class LineKernel:
     ``n`` its length; ``EACH`` the loop over its elements, in which ``k`` counts from 0 and ``at``
     is the place in the array; ``SUM(v)``, ``MAX(v)``, ``LEAST(i)``, which combine what the threads
     of a line have found, for all of them; ``ONE``, true in one of them; ``INF``; ``base`` and
-    ``inner``. After a line's elements have been written, another thread may not read them.
+    ``inner``. A line's elements belong to the threads that loop over them: no other may read what
+    they write. How often ``SUM`` and the like are reached may depend on a line where `loops` says
+    so.
 
     Args:
         name: Of the kernel.
         parameters: C declarations, in the order of the arguments of a call.
         body: Statements.
         alone: Whether one thread must take a whole line.
+        loops: Whether a line decides how often its threads meet.
         preamble: Device functions.
     """
 
     def __init__(
-        self, name: str, parameters: str, body: str, alone: bool = False, preamble: str = ""
+        self,
+        name: str,
+        parameters: str,
+        body: str,
+        alone: bool = False,
+        loops: bool = False,
+        preamble: str = "",
     ) -> None:
         self.name = f"lazynet_{name}"
         self.parameters = parameters
         self.body = body
         self.alone = alone
+        self.loops = loops
         self.preamble = preamble
-        self._compiled: dict[tuple[str, int], Any] = {}
+        self._compiled: dict[tuple[str, int, int], Any] = {}
 
     def __call__(self, lines: Lines, dtype: Any, *args: Any) -> None:
         """Launch it.
@@ -116,27 +131,35 @@ class LineKernel:
         length = lines.length
         if lines.offsets is not None:
             length = int(lines.offsets[-1]) // lines.outer
-        team = 1 if self.alone or length <= _ALONE else _TEAM
-        kernel = self._compiled.get((dtype.char, team))
+        team, lanes = _TEAM, 1
+        if self.alone or length <= _ALONE:
+            team, lanes = 1, _BLOCK
+        elif lines.inner >= _LANES and not self.loops:
+            team, lanes = _CROSS_TEAM, _LANES
+        kernel = self._compiled.get((dtype.char, team, lanes))
         if kernel is None:
-            kernel = self._compiled[dtype.char, team] = self._compile(dtype, team)
+            kernel = self._compiled[dtype.char, team, lanes] = self._compile(dtype, team, lanes)
         given = [_argument(a, dtype) for a in args]
         offsets: Any = np.int64(0)
         if lines.offsets is not None:
             from lazynet.backend.cuda import on_device
 
             offsets = on_device(lines.offsets)
-        grid = -(-count // _BLOCK) if team == 1 else count
         shape = (np.int64(count), np.int64(lines.inner), np.int64(lines.length), offsets)
-        kernel((grid,), (_BLOCK if team == 1 else team,), (*given, *shape))
+        kernel((-(-count // lanes),), (team * lanes,), (*given, *shape))
 
-    def _compile(self, dtype: np.dtype[Any], team: int) -> Any:
+    def _compile(self, dtype: np.dtype[Any], team: int, lanes: int) -> Any:
         import cupy
 
         source = _HEAD.format(
-            type=C_TYPES[dtype.char], team=team, name=self.name, parameters=self.parameters,
-            preamble=self.preamble, body=self.body, index="long long",
-        )  # fmt: skip
+            type=C_TYPES[dtype.char],
+            team=team,
+            lanes=lanes,
+            name=self.name,
+            parameters=self.parameters,
+            preamble=self.preamble,
+            body=self.body,
+        )
         return cupy.RawKernel(source, self.name)
 
 
@@ -144,8 +167,9 @@ C_TYPES = {"f": "float", "d": "double"}
 
 _HEAD = """
 typedef {type} T;
-typedef {index} I;
+typedef long long I;
 #define TEAM {team}
+#define LANES {lanes}
 #define INF ((T)(1.0 / 0.0))
 #define EACH for (I k = me, at = base + k * inner; k < n; k += TEAM, at += TEAM * inner)
 __device__ inline T greater(T a, T b) {{ return b > a || b != b ? b : a; }}
@@ -153,36 +177,39 @@ __device__ inline T plus(T a, T b) {{ return a + b; }}
 __device__ inline I lesser(I a, I b) {{ return b < a ? b : a; }}
 #if TEAM > 1
 #define COMBINE(space, v, f) {{ \\
-    space[me] = v; \\
+    space[threadIdx.x] = v; \\
     for (int half = TEAM / 2; half; half /= 2) {{ \\
         __syncthreads(); \\
-        if (me < half) space[me] = f(space[me], space[me + half]); \\
+        if (me < half) \\
+            space[threadIdx.x] = f(space[threadIdx.x], space[threadIdx.x + half * LANES]); \\
     }} \\
-    __syncthreads(); v = space[0]; __syncthreads(); }}
+    __syncthreads(); v = space[threadIdx.x % LANES]; __syncthreads(); }}
 #else
 #define COMBINE(space, v, f)
 #endif
 #define SUM(v) COMBINE(values, v, plus)
 #define MAX(v) COMBINE(values, v, greater)
 #define LEAST(v) COMBINE(numbers, v, lesser)
-#define ONE (me == 0)
+#define ONE (me == 0 && inside)
 {preamble}
 extern "C" __global__ void {name}(
     {parameters}, const I lines, const I inner, const I length, const I* offsets
 ) {{
 #if TEAM > 1
-    __shared__ T values[TEAM];
-    __shared__ I numbers[TEAM];
-    const I line = blockIdx.x;
-    const int me = threadIdx.x;
-#else
-    const I line = (I)blockIdx.x * blockDim.x + threadIdx.x;
-    const int me = 0;
-    if (line >= lines) return;
+    __shared__ T values[TEAM * LANES];
+    __shared__ I numbers[TEAM * LANES];
 #endif
+    const int me = threadIdx.x / LANES;
+    const I wanted = (I)blockIdx.x * LANES + threadIdx.x % LANES;
+    const bool inside = wanted < lines;
+#if TEAM == 1
+    if (!inside) return;
+#endif
+    // threads without a line of their own go along to where all meet, with one of no elements
+    const I line = inside ? wanted : lines - 1;
     const I block = line / inner;
     const I first = offsets ? offsets[block] : block * length;
-    const I n = offsets ? offsets[block + 1] - first : length;
+    const I n = !inside ? 0 : offsets ? offsets[block + 1] - first : length;
     const I base = first * inner + line % inner;
     {body}
 }}

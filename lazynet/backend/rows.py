@@ -134,7 +134,6 @@ __all__ = [
     "add_rows",
     "beside",
     "fill",
-    "part",
     "join",
     "mirrored",
     "norms",

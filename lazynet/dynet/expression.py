@@ -669,7 +669,7 @@ def _computed(x: Expression, name: str, recalculate: Any) -> Array:
     if x.at < 0:
         return np.asarray(engine.value(x.node))
     evaluation, number = x.tape.location(x.at)
-    array: Array = evaluation.value(number)
+    array: Array = evaluation.host_value(number)
     return array
 
 

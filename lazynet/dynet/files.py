@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from lazynet.backend import to_host
 from lazynet.dynet.numerals import WIDTH, parsed, written
 from lazynet.dynet.parameters import LookupParameters, Parameters
 from lazynet.errors import FileError
@@ -84,7 +85,7 @@ class Content:
     def put(self, p: Trained) -> None:
         """Take them over."""
         leaf = p.leaf
-        leaf.values[...] = self.values.reshape(leaf.shape)
+        leaf.values[...] = leaf.placed(self.values.reshape(leaf.shape))
         leaf.changed()
         leaf.clear_gradient()
         if self.gradient is None:
@@ -92,9 +93,9 @@ class Content:
         if isinstance(p, LookupParameters):
             gradient = self.gradient.reshape(leaf.shape)
             rows = np.flatnonzero(gradient.any(axis=tuple(range(1, gradient.ndim))))
-            leaf.pending_rows = [(rows, gradient[rows].reshape(len(rows), -1))]
+            leaf.pending_rows = [(rows, leaf.placed(gradient[rows].reshape(len(rows), -1)))]
         else:
-            leaf.pending = self.gradient.reshape(leaf.shape)
+            leaf.pending = leaf.placed(self.gradient.reshape(leaf.shape))
 
 
 class Reader:
@@ -255,9 +256,8 @@ class Writer:
         shape = p.shape()
         dims = shape[1:] + shape[:1] if lookup else shape
         full = leaf.has_gradient()
-        arrays = [
-            a.reshape(shape) for a in ([leaf.values, leaf.gradient()] if full else [leaf.values])
-        ]
+        values = to_host(leaf.values)
+        arrays = [a.reshape(shape) for a in ([values, leaf.gradient()] if full else [values])]
         kind = "#LookupParameter#" if lookup else "#Parameter#"
         length = (WIDTH * leaf.size + 1) * len(arrays)
         grad = "FULL_GRAD" if full else "ZERO_GRAD"

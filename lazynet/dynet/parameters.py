@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from lazynet.backend import to_host
+from lazynet.backend import pick_rows, to_host
 from lazynet.dynet.expression import (
     Expression,
     as_number,
@@ -185,7 +185,8 @@ class Trainable(Expression, Generic[Leaf]):
                 f"of shape {self._shape}; both must be the same"
             )
         leaf = self.leaf
-        np.multiply(array.reshape(leaf.shape), np.float32(self.decay.factor), out=leaf.values)
+        values = leaf.placed(array.reshape(leaf.shape))
+        np.multiply(values, np.float32(self.decay.factor), out=leaf.values)
         self.touched()
 
     def touched(self) -> None:
@@ -301,7 +302,7 @@ class LookupParameters(Trainable[Lookup]):
                 "as many numbers in column-major order"
             )
         values = array if array.shape == shape else array.reshape(shape, order="F")
-        self.leaf.values[number] = values * np.float32(self.decay.factor)
+        self.leaf.values[number] = self.leaf.placed(values * np.float32(self.decay.factor))
         self.touched()
 
     def init_from_array(self, arr: Any) -> None:
@@ -329,7 +330,7 @@ class LookupParameters(Trainable[Lookup]):
     def rows_as_array(self, rows: Any) -> Array:
         """Copies of several rows, without weight decay."""
         numbers = _rows(self, rows, "LookupParameters.rows_as_array")
-        return self.undecayed(self.leaf.values[numbers].reshape(-1, *self._shape[1:]))
+        return self.undecayed(pick_rows(self.leaf.values, numbers).reshape(-1, *self._shape[1:]))
 
     def row_grad_as_array(self, row: int | Any) -> Array:
         """A copy of the gradient of one row."""

@@ -327,8 +327,8 @@ class DevicePrinter:
             for number in {v.owner().number for v in [*reads(k), *k.outs]}:
                 touched[number] = touched.get(number, 0) + 1
         after = {v.owner().number for v in results if v is not None}
-        for k in grouped(instructions):
-            members = k.members if isinstance(k, Group) else [k]
+        for unit in grouped(instructions):
+            members = unit.members if isinstance(unit, Group) else [unit]
             here: dict[int, int] = {}
             for m in members:
                 for number in {v.owner().number for v in [*reads(m), *m.outs]}:
@@ -338,11 +338,11 @@ class DevicePrinter:
                 for number, count in here.items()
                 if count == touched[number] and number not in after
             }
-            if isinstance(k, Group):
+            if isinstance(unit, Group):
                 known = self.names.given.keys() | self.taken.keys()
-                self._launch(k, alone - known)
+                self._launch(unit, alone - known)
             else:
-                getattr(self, f"_{k.op}")(k)
+                getattr(self, f"_{unit.op}")(unit)
             for number, count in here.items():
                 touched[number] -= count
                 if number in alone and number in self.taken:

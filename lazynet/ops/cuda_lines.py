@@ -112,6 +112,7 @@ SPARSEMAX = LineKernel(
         tau = (s - 1) / count;
     }}
     EACH {{ const T v = x[at] - top - tau; y[at] = v > 0 ? v : (v != v ? v : (T)0); }}""",
+    loops=True,
 )  # fmt: skip
 """Source: C. Michelot, "A finite algorithm for finding the projection of a point onto the canonical
 simplex of R^n", 1986."""
@@ -157,6 +158,7 @@ CONSTRAINED = LineKernel(
         if (met == 0) break;
     }
     EACH y[at] = free[at] ? exp(x[at] - top) / total * share : u[at];""",
+    loops=True,
 )  # fmt: skip
 CONSTRAINED_BACK = LineKernel(
     "constrained_softmax_back",

@@ -28,7 +28,8 @@ def _take(table: Array, rows: Array, shared: bool, out: Array | None) -> Array:
         y = into(out, (len(rows), *table.shape[1 + (not shared) :]), table.dtype)
         if not shared:
             return pick(table, rows, False, table.shape[1:], 0, y)
-        take_rows(table.reshape(len(table), -1), rows, y.reshape(len(rows), -1))
+        width = prod(table.shape[1:])
+        take_rows(table.reshape(len(table), width), rows, y.reshape(len(rows), width))
         return y
     if not shared:
         return table[np.arange(len(rows)), rows]
