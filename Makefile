@@ -10,8 +10,8 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-overhead bench-compiled
-.PHONY: bench-small bench-optim clean
+.PHONY: demo test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-calls
+.PHONY: bench-overhead bench-compiled bench-small bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -76,6 +76,10 @@ bench: $(VENV)-bench/.bench
 # Programs written for DyNet, in DyNet and in lazynet.
 bench-dynet: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python benchmarks/dynet_programs.py $(ARGS)
+
+# Single calls of DyNet's interface, in DyNet and in lazynet.
+bench-calls: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/dynet_calls.py $(ARGS)
 
 bench-overhead: $(VENV)/.examples
 	$(run) benchmarks/overhead.py $(ARGS)

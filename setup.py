@@ -22,9 +22,12 @@ from tempfile import TemporaryDirectory
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-COMPILED = (
-    "agenda calls collect graph kinds layout leaves modes recall schedule shortcuts tape"
-).split()
+COMPILED = """
+agenda calls collect components graph kinds layout leaves modes recall schedule shortcuts tape
+dynet/arguments dynet/arithmetic dynet/common dynet/elementwise dynet/expression dynet/inputs
+dynet/linalg dynet/lists dynet/loss dynet/parameters dynet/picking dynet/probability dynet/random
+dynet/reduce dynet/rnn_states dynet/stretch
+""".split()
 """Modules of the package: what runs once for every node, and the classes it works on."""
 
 SETTING = os.environ.get("LAZYNET_COMPILE", "")
@@ -60,12 +63,12 @@ def with_docstrings(code: str) -> str:
             for inner in [node, *getattr(node, "body", [])]:
                 if isinstance(inner, (ast.ClassDef, ast.FunctionDef)):
                     outer = [] if inner is node else [getattr(node, "name", "")]
-                    name = "___".join([module, *outer, inner.name])
+                    name = "___".join([module.rpartition("/")[2], *outer, inner.name])
                     texts[name] = ast.get_docstring(inner) or ""
 
     def complete(found: re.Match[str]) -> str:
         text = texts.get(found["name"].removeprefix("CPyPy_"), "")
-        return found["before"] + json.dumps(json.loads(found["text"]) + text)
+        return found["before"] + found["text"][:-1] + json.dumps(text)[1:]
 
     text = r'PyDoc_STR\()(?P<text>".*?[^\\]")'
     function = r'(?P<before>\(PyCFunction\)(?P<name>\w+),[^",]+, '

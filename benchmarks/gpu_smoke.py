@@ -92,7 +92,9 @@ def same(found: Any, expected: Any, tolerance: float, what: str) -> None:
     scale = float(np.abs(expected).max(initial=1e-30))
     worst = float(np.abs(found - expected).max(initial=0.0)) / scale
     if found.shape != expected.shape or not worst <= tolerance:
-        raise AssertionError(f"{what} differs by {worst:.2g} of the largest; {tolerance:.0e} may be")
+        raise AssertionError(
+            f"{what} differs by {worst:.2g} of the largest; {tolerance:.0e} is all"
+        )
 
 
 def ops(report: Report, device: str, quick: bool) -> None:

@@ -12,15 +12,15 @@ import numpy as np
 
 from lazynet.collect import stable_order
 from lazynet.kinds import Array
-from lazynet.tape import packed, unique
+from lazynet.tape import packed, small, unique
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
 _CELLS = 32_000_000
 """Entries of the table of same-kind levels held at once (128 MB)."""
-_NARROW = 12
-"""Nodes of one depth from which on array operations are faster than a loop."""
+_NARROW = 220
+"""Nodes of one depth, times kinds and 6, from which on array operations beat a loop."""
 
 
 class Part:
@@ -70,7 +70,7 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
     deepest = int(depth.max())
     if size == 1:
         return depth + 1, deepest + 1
-    if n < _NARROW * (deepest + 1):
+    if n * (size + 6) < _NARROW * (deepest + 1):
         return _levels_one_by_one(part, size)
     level = np.ones(n, np.int64)
     arity = np.bincount(part.dst, minlength=n)
@@ -94,12 +94,15 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
     code = part.code[by_depth]
     wide = max(1, _CELLS // n)
     counting: type = np.int16 if deepest < 32_000 else np.int32
+    mine = np.arange(n)
     for low in range(0, size, wide):
         columns = min(size, low + wide) - low
-        mine = np.flatnonzero((code >= low) & (code < low + columns))
-        own: Array = np.zeros((n, columns), counting)
-        own[mine, code[mine] - low] = 1
-        table = own.copy()
+        if columns < size:
+            mine = np.flatnonzero((code >= low) & (code < low + columns))
+        cells = mine * columns + (code.take(mine) - low)
+        flat: Array = np.zeros(n * columns, counting)
+        flat[cells] = 1
+        table = flat.reshape(n, columns)
         for d in range(1, deepest + 1):
             a, b = node_bounds[d], node_bounds[d + 1]
             rows = table[a:b]
@@ -111,7 +114,7 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
                 part_of = best if e - c == len(best) else best[: e - c]
                 np.maximum(part_of, table.take(sources[position][c:e], 0), out=part_of)
             np.add(rows, best, out=rows)
-        level[by_depth[mine]] = table[mine, code[mine] - low]
+        level[by_depth.take(mine)] = flat.take(cells)
     longest = np.zeros(size, np.int64)
     np.maximum.at(longest, part.code, level)
     return level, int(longest.sum())
@@ -120,32 +123,42 @@ def same_kind_levels(part: Part, depth: Array, size: int) -> tuple[Array, int]:
 def _levels_one_by_one(part: Part, size: int) -> tuple[Array, int]:
     """The same where few nodes have the same depth."""
     n = len(part.nodes)
-    code = part.code.tolist()
-    sources = part.src.tolist()
+    code: list[int] = part.code.tolist()
+    sources: list[int] = part.src.tolist()
     arity: list[int] = np.bincount(part.dst, minlength=n).tolist()
     table: list[list[int]] = []
     level = [0] * n
     longest = [0] * size
-    end = 0
+    kinds: i64 = size
+    end: i64 = 0
     for i in range(n):
-        begin = end
-        end = begin + arity[i]
-        if begin == end:
+        e: i64 = end
+        end += arity[i]
+        if e == end:
             row = [0] * size
         else:
-            row = table[sources[begin]].copy()
-            for j in range(begin + 1, end):
-                if sources[j] != sources[j - 1]:
-                    other = table[sources[j]]
-                    for c in range(size):
-                        count = other[c]
-                        if count > row[c]:
+            last: i64 = sources[e]
+            row = table[last].copy()
+            e += 1
+            while e < end:
+                source: i64 = sources[e]
+                e += 1
+                if source != last:
+                    last = source
+                    other = table[source]
+                    c: i64 = 0
+                    while c < kinds:
+                        count: i64 = other[c]
+                        known: i64 = row[c]
+                        if count > known:
                             row[c] = count
+                        c += 1
         k = code[i]
-        row[k] += 1
-        level[i] = row[k]
-        if row[k] > longest[k]:
-            longest[k] = row[k]
+        own: i64 = row[k] + 1
+        row[k] = own
+        level[i] = own
+        if own > longest[k]:
+            longest[k] = own
         table.append(row)
     return np.array(level, np.int64), sum(longest)
 
@@ -161,59 +174,55 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
     """
     n = len(part.nodes)
     top = int(level.max()) + 1
-    slot_of = part.code * top + level
-    weight_of = (level / top) ** 4
-    arity_of = np.bincount(part.dst, minlength=n)
     uses = np.bincount(part.src, minlength=n)
-    total = size * top
-    numbers = np.array(range(max(total, int(depth.max()) + 2)), object)  # one object for each
-    slots: list[int] = numbers[slot_of].tolist()  # by kind and level
-    left: list[int] = np.bincount(slot_of, minlength=total).tolist()
-    coming = left.copy()  # of those left, the ones that do not wait yet
-    kind_at: list[int] = np.repeat(np.arange(size), top).tolist()
-    weight_at: list[float] = ((np.arange(total) % top / top) ** 4).tolist()
-    rest: list[float] = np.bincount(part.code, weight_of, minlength=size).tolist()
-    depths: list[int] = numbers[depth + 1].tolist()
-    # Distances are small numbers, which Python has ready; every index would be a new object.
-    backs: list[int] = (part.dst - part.src).tolist()
-    begins: list[int] = np.concatenate([[0], np.cumsum(arity_of)]).tolist()
+    weights: Array = (np.arange(top) / top) ** 4
+    weight_at: list[float] = weights.tolist()  # by level
+    rest: list[float] = np.bincount(part.code, weights[level], minlength=size).tolist()
+    # by kind and level, those that do not wait yet
+    coming: list[int] = np.bincount(part.code * top + level, minlength=size * top).tolist()
+    kinds, far_kinds = small(part.code)
+    levels = small(level)
+    depths = small(depth + 1)
+    arity = np.bincount(part.dst, minlength=n)
+    arities, far_arities = small(arity)
+    begins: list[int] = (np.cumsum(arity) - arity).tolist()
+    # Twice the distance, and 1 where the argument has no other use, as most have.
+    backs, far_backs = small(2 * (part.dst - part.src) + (uses[part.src] == 1))
     missing: list[int] = uses.tolist()
-    highest = [top * k + top - 1 for k in range(size)]
-    waiting: list[list[int]] = [[] for _ in range(size)]
+    highest = [top - 1] * size  # level of those that do not wait yet
+    peak = [0] * size  # level of those that wait
+    longest = [0] * size  # path up to one that waits
     share = [0.0] * size
-    longest = [0] * size
+    counted = [0] * size  # of those that wait, the ones in `peak`, `longest` and `share`
+    waiting: list[list[int]] = [[] for _ in range(size)]
     active: list[int] = []  # kinds with waiting nodes
     order: list[int] = []
     cuts: list[int] = []
     k: i64
-    slot: i64
-    count: i64
-    below: i64
-    weight: float
     for i in np.flatnonzero(uses == 0).tolist():
-        slot = slots[i]
-        k = kind_at[slot]
+        k = kinds[i]
+        if k == 255:
+            k = far_kinds[i]
         line = waiting[k]
         if not line:
             active.append(k)
         line.append(i)
-        count = coming[slot]
-        coming[slot] = count - 1
-        weight = share[k]
-        share[k] = weight + weight_at[slot]
-        below = depths[i]
-        if below > longest[k]:
-            longest[k] = below
     while active:
         best: i64 = -1
         best_full = False
         most = -1.0
         for k in active:
+            line = waiting[k]
+            if counted[k] < len(line):
+                _count(
+                    k, top, line, levels, depths, weight_at, coming, counted, peak, longest, share
+                )
             high: i64 = highest[k]
-            while left[high] == 0:
+            low: i64 = k * top
+            while high > 0 and coming[low + high] == 0:
                 high -= 1
             highest[k] = high
-            full = coming[high] == 0
+            full = peak[k] > high
             if best_full and not full:
                 continue
             urgency: float = longest[k] * (share[k] / rest[k] if rest[k] > share[k] else 1.0)
@@ -229,33 +238,77 @@ def agenda(part: Part, depth: Array, level: Array, size: int) -> list[Array]:
         waiting[best] = []
         rest[best] -= share[best]
         share[best] = 0.0
-        longest[best] = 0
+        longest[best] = peak[best] = counted[best] = 0
         for i in run:
             u: i64 = i
-            slot = slots[u]
-            count = left[slot]
-            left[slot] = count - 1
-            e: i64 = begins[u]
-            end: i64 = begins[u + 1]
-            while e < end:
-                s: i64 = u - backs[e]
-                e += 1
-                count = missing[s]
-                missing[s] = count - 1
-                if count == 1:
-                    slot = slots[s]
-                    k = kind_at[slot]
+            count: i64 = arities[u]
+            if count:
+                if count == 255:
+                    count = far_arities[u]
+                e: i64 = begins[u]
+                end: i64 = e + count
+                while e < end:
+                    back: i64 = backs[e]
+                    if back == 255:
+                        back = far_backs[e]
+                    e += 1
+                    s: i64 = u - (back >> 1)
+                    if not back & 1:
+                        left: i64 = missing[s]
+                        if left > 1:
+                            missing[s] = left - 1
+                            continue
+                    k = kinds[s]
+                    if k == 255:
+                        k = far_kinds[s]
                     line = waiting[k]
                     if not line:
                         active.append(k)
                     line.append(s)
-                    count = coming[slot]
-                    coming[slot] = count - 1
-                    weight = share[k]
-                    share[k] = weight + weight_at[slot]
-                    below = depths[s]
-                    if below > longest[k]:
-                        longest[k] = below
     nodes = part.nodes[packed(order)[::-1]]
     bounds = [n - c for c in reversed(cuts)] + [n]
     return [nodes[a:b] for a, b in itertools.pairwise(bounds)]
+
+
+def _count(
+    k: i64,
+    top: i64,
+    line: list[int],
+    levels: tuple[bytes, list[int]],
+    depths: tuple[bytes, list[int]],
+    weight_at: list[float],
+    coming: list[int],
+    counted: list[int],
+    peak: list[int],
+    longest: list[int],
+    share: list[float],
+) -> None:
+    """Enters the nodes that wait since this was last done into the sums of their kind."""
+    near_levels, far_levels = levels
+    near_depths, far_depths = depths
+    weight: float = share[k]
+    most: i64 = peak[k]
+    deepest: i64 = longest[k]
+    j: i64 = counted[k]
+    end: i64 = len(line)
+    while j < end:
+        i: i64 = line[j]
+        j += 1
+        level: i64 = near_levels[i]
+        if level == 255:
+            level = far_levels[i]
+        slot: i64 = k * top + level
+        left: i64 = coming[slot]
+        coming[slot] = left - 1
+        weight += weight_at[level]
+        if level > most:
+            most = level
+        depth: i64 = near_depths[i]
+        if depth == 255:
+            depth = far_depths[i]
+        if depth > deepest:
+            deepest = depth
+    share[k] = weight
+    peak[k] = most
+    longest[k] = deepest
+    counted[k] = end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
 from lazynet.evaluation import Evaluation, Link, flows, points
 from lazynet.evaluation import last_serial as last_serial
-from lazynet.graph import Expression, Leaf
+from lazynet.graph import Expression, Leaf, handle
 from lazynet.inputs import as_expression, constant
 from lazynet.kinds import HOOKS, Array, Call, Kind
 from lazynet.layout import Layout, Step, layout_of
@@ -46,13 +46,26 @@ LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
 
 
-def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
+class Along(NamedTuple):
+    """A tape of which more was computed than was asked for, and the evaluation that did."""
+
+    tape: Tape
+    evaluation: Evaluation
+
+
+def evaluate(
+    roots: list[Expression], keep_imports: bool = False, along: list[Along] | None = None
+) -> None:
     """Compute everything these expressions need that was not computed yet, in one batched run.
 
     Args:
         roots: The expressions.
         keep_imports: Whether tapes hold on to the tapes they import from once all on them has been
             computed: without them nothing can be computed anew (`lazynet.revise`).
+        along: If given, all nodes of the last root's kind on its tape are computed with it, where
+            the roots need less than half of the tape; where that was done is added to this list.
+            Programs that look at one value after the other, of many examples that they have
+            recorded, get all in one run.
     """
     for r in roots:
         if not evaluated(r):
@@ -74,6 +87,8 @@ def evaluate(roots: list[Expression], keep_imports: bool = False) -> None:
         if known is None or graph is None:
             known = None
             graph = collect(pending)
+            if along is not None and _compute_along(pending, graph, autobatch, along):
+                return
             layout = layout_of(graph, autobatch)
             evaluation = _run_graph(graph, layout, None)
             if key is not None:
@@ -105,6 +120,31 @@ def _run_graph(graph: Graph, layout: Layout, known: Known | None) -> Evaluation:
     return evaluation
 
 
+def _compute_along(
+    pending: list[Expression], graph: Graph, autobatch: bool, along: list[Along]
+) -> bool:
+    """Compute all nodes of the last root's kind on its tape, if little else was asked for.
+
+    Other nodes wait: what is made of the values so far is better batched with what comes.
+
+    Returns:
+        Whether there were any, and all were computed.
+    """
+    root = pending[-1]
+    tape, kind = root.tape, root.kind
+    if len(tape) < 2 * len(graph) or 1 in tape.evaluated or tape.kinds.count(kind) < 2:
+        return False
+    others = [handle(tape, i) for i, k in enumerate(tape.kinds) if k is kind]
+    graph = collect([*pending, *others])
+    try:
+        evaluation = _run_graph(graph, layout_of(graph, autobatch), None)
+    except (EvaluationError, OutOfMemoryError):  # of what may never be asked for
+        return False
+    _commit(evaluation, graph)
+    along.append(Along(tape, evaluation))
+    return True
+
+
 def evaluated(x: Expression) -> bool:
     """Whether the value of x has been computed (parameters always have theirs)."""
     if isinstance(x, Leaf):
@@ -119,9 +159,9 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     locate = payloads_of(graph) if evaluation.routine is None else None
     prepared = None
     if evaluation.mirror is not None:
-        rows = _find_externals(evaluation, graph)
-        prepared = prepare(evaluation, graph, locate, rows)
-        _copy_externals(evaluation, rows)
+        found = _find_externals(evaluation, graph)
+        prepared = prepare(evaluation, graph, locate, found)
+        _copy_externals(evaluation, found)
     elif graph.externals:
         if evaluation.routine is not None:
             _copy_few(evaluation, graph)
@@ -376,18 +416,20 @@ def _release_imports(tape: Tape, known: Known | None) -> None:
 
 def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -> Exception:
     """The error that says which operation failed, and where it was recorded."""
-    line = kind.line
+    where = (
+        f"first recorded at {kind.line} (under ln.debug() this is the line of the very expression)"
+    )
     for tape, indices, numbers in graph.tapes:
         if tape.lines:
             for i, number in zip(indices, numbers):
                 if number == node and int(i) in tape.lines:
-                    line = tape.lines[int(i)]
-    text = f"{kind} x {rows} rows, recorded at {line}: {error}"
+                    where = f"recorded at {tape.lines[int(i)]}"
+    text = f"{kind} x {rows} rows, {where}: {error}"
     if isinstance(error, LazynetError):
         return type(error)(text)
     if isinstance(error, MemoryError):
         if hasattr(error, "_size"):  # CuPy's
-            text = f"{kind} x {rows} rows, recorded at {line}: {device_is_full(error)}"
+            text = f"{kind} x {rows} rows, {where}: {device_is_full(error)}"
             return OutOfMemoryError(text)
         return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
     return EvaluationError(text)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.calls import record_together
 from lazynet.backend import device_of, is_device_array
+from lazynet.calls import record_together
 from lazynet.convert import as_array, on_gpu, short
 from lazynet.errors import ArgumentError, RangeError, ShapeError
 from lazynet.graph import Expression, handle, mark, record

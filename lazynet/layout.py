@@ -8,7 +8,7 @@ slice of an arena, one `take`, a single row that all share, or a shared value.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,7 +17,13 @@ from lazynet.collect import Graph, ranges, stable_order
 from lazynet.kinds import Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule, split_by_shared
 
-SLICE, TAKE, SAME, SHARED = range(4)
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
+SLICE: Final = 0
+TAKE: Final = 1
+SAME: Final = 2
+SHARED: Final = 3
 
 
 class Argument:
@@ -158,34 +164,6 @@ class Layout:
         return self.kinds[int(self.code[i])].type
 
 
-def gathered_rows(steps: list[Step], position: int) -> Array:
-    """The rows of one argument in several batches of a kind, behind one another."""
-    parts = []
-    for step in steps:
-        argument = step.args[position]
-        if argument.mode == SAME:
-            parts.append(np.full(step.rows, argument.start))
-        else:
-            parts.append(argument.indices())
-    return np.concatenate(parts)
-
-
-def gathers_of(layout: Layout) -> dict[Any, Array]:
-    """The index arrays by which backward collects arguments, where all batches take part."""
-    together: dict[Any, list[int]] = {}
-    for k, step in enumerate(layout.steps):
-        shared = tuple([a.start for a in step.args if a.mode == SHARED])
-        if shared and step.op.reads_args and not step.op.staged:
-            together.setdefault((step.kind, shared), []).append(k)
-    found = {}
-    for numbers in together.values():
-        steps = [layout.steps[k] for k in numbers]
-        for position, argument in enumerate(steps[0].args):
-            if len(numbers) > 1 and argument.mode != SHARED:
-                found[tuple(numbers), position] = gathered_rows(steps, position)
-    return found
-
-
 def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
     """Assign rows and build the index arrays of every batch; without `chains` none run together."""
     code, starts, args, rows = graph.arrays()
@@ -212,19 +190,9 @@ def _assign_rows(
     single = bool((rows == -1).all())
     count = np.ones(n, np.int64) if single else np.where(rows == -1, 1, rows)
     first = layout.first = np.zeros(n, np.int64)
-    keys: dict[tuple[Any, int], int] = {}
-    arena_of_code = np.array(
-        [
-            -1 if k.type.shared else keys.setdefault((k.type.dtype, k.type.width), len(keys))
-            for k in kinds
-        ],
-        np.int64,
-    )
-    for k in kinds:
-        for t in k.outputs:
-            if not t.shared:
-                keys.setdefault((t.dtype, t.width), len(keys))
-    sizes = [0] * len(keys)
+    places, arenas = _places(kinds)
+    sizes = [0] * len(arenas)
+    arena_of_code = np.array([p[0] for p in places], np.int64)
     layout.arena = arena_of_code[code] if n else np.zeros(0, np.int64)
     for i in range(len(graph.externals)):
         a = int(layout.arena[i])
@@ -235,7 +203,7 @@ def _assign_rows(
     order = plan.order
     before = np.concatenate([[0], np.cumsum(count[order])])
     batch_rows = before[bounds[1:]] - before[bounds[:-1]]
-    starts_of = _output_starts(kinds, code[order[bounds[:-1]]], batch_rows, keys, sizes)
+    starts_of = _output_starts(places, code[order[bounds[:-1]]], batch_rows, sizes)
     lengths = np.diff(bounds)
     offset = before[:-1] - np.repeat(before[bounds[:-1]], lengths)
     batch_of = np.repeat(np.arange(len(lengths)), lengths)
@@ -249,16 +217,29 @@ def _assign_rows(
             at = place[plan.pointer[further]]
             first[further] = starts_of[p][batch_of[at]] + offset[at]
         _resolve_aliases(layout, graph, plan, position, starts, args)
-    layout.arenas = [(d, w, sizes[a]) for (d, w), a in keys.items()]
-    _make_steps(layout, order, bounds, batch_rows, starts_of, None if single else count, keys)
+    layout.arenas = [(d, w, sizes[a]) for a, (d, w) in enumerate(arenas)]
+    _make_steps(layout, order, bounds, batch_rows, starts_of, None if single else count, places)
+
+
+def _places(kinds: list[Kind]) -> tuple[list[list[int]], list[tuple[Any, int]]]:
+    """Per kind the arena of its own result and those of all results; what each arena holds."""
+    found: dict[Type, int] = {}  # types are few, and hash faster than dtypes
+    keys: dict[tuple[Any, int], int] = {}
+
+    def arena(t: Type) -> int:
+        if t.shared:
+            return -1
+        place = found.get(t, -1)
+        if place == -1:
+            place = found[t] = keys.setdefault((t.dtype, t.width), len(keys))
+        return place
+
+    own = [arena(k.type) for k in kinds]
+    return [[a, *[arena(t) for t in k.outputs]] for a, k in zip(own, kinds)], list(keys)
 
 
 def _output_starts(
-    kinds: list[Kind],
-    batch_code: Array,
-    batch_rows: Array,
-    keys: dict[tuple[Any, int], int],
-    sizes: list[int],
+    places: list[list[int]], batch_code: Array, batch_rows: Array, sizes: list[int]
 ) -> list[Array]:
     """First row of every batch in its arena, for each result; `sizes` grows accordingly.
 
@@ -266,19 +247,24 @@ def _output_starts(
     """
     batches = len(batch_code)
     by_kind = stable_order(batch_code)
-    codes = batch_code[by_kind]
+    ordered = batch_code[by_kind]
     ends = np.concatenate([[0], np.cumsum(batch_rows[by_kind])])
-    heads = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])[:batches]).tolist()
+    heads = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[:batches])
+    lengths = np.diff(heads, append=batches)
+    codes: list[int] = ordered[heads].tolist()
+    edges: list[int] = ends[np.append(heads, batches)].tolist()
     result = []
-    for position in range(max((len(k.outputs) for k in kinds), default=1)):
-        begin = np.zeros(batches, np.int64)
-        for head, tail in zip(heads, [*heads[1:], batches]):
-            kind = kinds[int(codes[head])]
-            if position < len(kind.outputs):
-                t = kind.outputs[position]
-                arena = keys[(t.dtype, t.width)]
-                begin[by_kind[head:tail]] = sizes[arena] + ends[head:tail] - ends[head]
-                sizes[arena] += int(ends[tail] - ends[head])
+    for position in range(1, max([len(p) for p in places], default=2)):
+        shifts = []
+        for g, c in enumerate(codes):
+            if position < len(places[c]):
+                arena = places[c][position]
+                shifts.append(sizes[arena] - edges[g])
+                sizes[arena] += edges[g + 1] - edges[g]
+            else:
+                shifts.append(0)
+        begin = np.empty(batches, np.int64)
+        begin[by_kind] = ends[:-1] + np.repeat(np.array(shifts, np.int64), lengths)
         result.append(begin)
     return result
 
@@ -290,7 +276,7 @@ def _make_steps(
     batch_rows: Array,
     starts_of: list[Array],
     count: Array | None,
-    keys: dict[tuple[Any, int], int],
+    places: list[list[int]],
 ) -> None:
     """The batches as steps, without their arguments; `count` is None where all rows are single."""
     edges: list[int] = bounds.tolist()
@@ -301,20 +287,18 @@ def _make_steps(
     rows = batch_rows.tolist()
     begins = [b.tolist() for b in starts_of]
     codes: list[int] = layout.code[order[bounds[:-1]]].tolist()
-    places = [
-        [(keys.get((t.dtype, t.width), -1), t.shape) for t in k.outputs] for k in layout.kinds
-    ]
+    kinds, steps = layout.kinds, layout.steps
     for b, c in enumerate(codes):
-        kind = layout.kinds[c]
+        kind = kinds[c]
         step = Step(kind, order[edges[b] : edges[b + 1]])
-        step.rows = rows[b]
+        count_of = step.rows = rows[b]
         if count is not None and batched[b]:
             step.counts = count[step.nodes]
-        step.outputs = [
-            (arena, begins[k][b], begins[k][b] + rows[b], shape)
-            for k, (arena, shape) in enumerate(places[c])
-        ]
-        layout.steps.append(step)
+        arenas = places[c]
+        for k, t in enumerate(kind.outputs):
+            begin = begins[k][b]
+            step.outputs.append((arenas[k + 1], begin, begin + count_of, t.shape))
+        steps.append(step)
 
 
 def _resolve_aliases(
@@ -409,8 +393,8 @@ def _connect_plain(
     sizes = np.array([len(s.nodes) for s in steps], np.int64)
     arity = np.array([len(s.kind.args) for s in steps], np.int64)
     nodes = np.concatenate([s.nodes for s in steps])
-    node_start = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    alike = np.array([t.shared != 0 for s in steps for t in s.kind.args], bool)
+    node_start = np.cumsum(sizes) - sizes
+    alike = np.array([t.shared for s in steps for t in s.kind.args], np.int64) != 0
     slot_size = np.where(alike, 1, np.repeat(sizes, arity))  # of shared values one will do
     slot_step = np.repeat(np.arange(len(steps)), arity)
     slot_position = ranges(np.zeros(len(steps), np.int64), arity)
@@ -435,38 +419,54 @@ def _connect_plain(
     last = np.where(filled, ends - 1, 0)
     head = np.where(filled, begins, 0)
     if len(index):
-        broken = (step_before[last] != step_before[head]).tolist()
-        varied = (same_before[last] != same_before[head]).tolist()
-        heads = index[head].tolist()
+        broken = (step_before[last] != step_before[head]).tobytes()
+        varied = (same_before[last] != same_before[head]).tobytes()
+        heads: list[int] = index[head].tolist()
     else:
-        broken = varied = [False] * len(ends)
+        broken = varied = bytes(len(ends))
         heads = [0] * len(ends)
-    begin_list, end_list = begins.tolist(), ends.tolist()
-    first_source = sources[np.cumsum(slot_size) - slot_size].tolist()
-    slot = 0
-    arena_of = layout.arena
+    firsts = sources.take(np.cumsum(slot_size) - slot_size)
+    first_source: list[int] = firsts.tolist()
+    arenas: list[int] = layout.arena.take(firsts).tolist()
+    end_list: list[int] = ends.tolist()
+    # What is made here stays, and every object of it is one for the garbage collector to visit.
+    alike_values: dict[int, Argument] = {}
+    traits: dict[Kind, tuple[bool, tuple[bool, ...]]] = {}
+    slot: i64 = 0
+    b = 0
     for step in steps:
-        shares = step.op.shares
-        same = shares and not step.op.staged
-        shared = []
-        for t in step.kind.args:
-            b, e = begin_list[slot], end_list[slot]
+        kind = step.kind
+        trait = traits.get(kind)
+        if trait is None:
+            shares = kind.op.shares
+            pattern = tuple([shares and t.shared != 0 for t in kind.args])
+            trait = traits[kind] = (shares and not kind.op.staged, pattern)
+        alike_rows = False
+        arguments = step.args
+        for t in kind.args:
+            e = end_list[slot]
             if t.shared:
-                argument = Argument(SHARED, -1, first_source[slot], 0, None, t.shape)
-                shared.append(shares)
-            else:
-                arena = int(arena_of[first_source[slot]])
+                source = first_source[slot]
+                argument = alike_values.get(source)
+                if argument is None:
+                    argument = Argument(SHARED, -1, source, 0, None, t.shape)
+                    alike_values[source] = argument
+            elif not broken[slot]:
                 start = heads[slot]
-                if not broken[slot]:
-                    argument = Argument(SLICE, arena, start, start + e - b, None, t.shape)
-                elif not varied[slot]:
-                    argument = Argument(SAME, arena, start, start + 1, None, t.shape)
-                else:
-                    argument = Argument(TAKE, arena, 0, 0, index[b:e], t.shape)
-                shared.append(same and argument.mode == SAME)
-            step.args.append(argument)
+                argument = Argument(SLICE, arenas[slot], start, start + e - b, None, t.shape)
+            elif not varied[slot]:
+                start = heads[slot]
+                argument = Argument(SAME, arenas[slot], start, start + 1, None, t.shape)
+                alike_rows = True
+            else:
+                argument = Argument(TAKE, arenas[slot], 0, 0, index[b:e], t.shape)
+            arguments.append(argument)
             slot += 1
-        step.shared = tuple(shared)
+            b = e
+        same, pattern = trait
+        if same and alike_rows:
+            pattern = tuple([p or a.mode == SAME for p, a in zip(pattern, arguments)])
+        step.shared = pattern
 
 
 def _row_table(layout: Layout) -> tuple[Array, Array]:

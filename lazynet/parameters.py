@@ -29,7 +29,6 @@ from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of
 from lazynet.modes import MODES
 from lazynet.tape import NO_TAPE
 
-
 _HOST = nullcontext()
 
 

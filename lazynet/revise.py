@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.execute import LOCK
+from lazynet.execute import LOCK, Along
 from lazynet.graph import Expression, Leaf
+from lazynet.leaves import Import
 from lazynet.randomness import next_key
 from lazynet.recall import LONGEST
 from lazynet.tape import Tape
@@ -46,6 +47,54 @@ def forget(roots: list[Expression], serial: int) -> None:
             if tape.sealed > 0:
                 _forget(tape, serial)
             waiting.update([source for source, _ in tape.imports if source not in seen])
+
+
+def forget_unasked(along: list[Along], asked: list[Expression]) -> bool:
+    """Drop what was computed along with other nodes, if parameters have been changed since.
+
+    It is then computed anew, with the parameters as they are, as if it had not been computed yet.
+
+    Args:
+        along: What `evaluate` computed so.
+        asked: The expressions whose values have been used; what they need stays.
+
+    Returns:
+        Whether there was anything to drop.
+    """
+    changed = [
+        tape
+        for tape, evaluation in along
+        if any([leaf.version() != evaluation.versions[k] for k, leaf in evaluation.leaves.items()])
+    ]
+    if not changed:
+        return False
+    with LOCK:
+        needed = _ancestors(asked)
+        for tape in changed:
+            kept = needed.get(tape, set())
+            for i in range(len(tape)):
+                if i not in kept:
+                    tape.evaluated[i] = 0
+    return True
+
+
+def _ancestors(roots: list[Expression]) -> dict[Tape, set[int]]:
+    """All nodes that these need, by tape; results of one node together."""
+    found: dict[Tape, set[int]] = {}
+    stack = [(x.tape, x.index) for x in roots if not isinstance(x, Leaf)]
+    while stack:
+        tape, i = stack.pop()
+        seen = found.setdefault(tape, set())
+        if i in seen:
+            continue
+        seen.add(i)
+        stack += [(tape, a) for a in tape.arguments(i)]
+        kind = tape.kinds[i]
+        stack += [(tape, i + k) for k in range(1, len(kind.members))]
+        if isinstance(kind.op, Import):
+            x = tape.payloads[i]
+            stack.append((x.tape, x.index))
+    return found
 
 
 def _forget(tape: Tape, serial: int) -> None:

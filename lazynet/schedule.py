@@ -2,8 +2,9 @@
 
 A batch is a set of nodes of one kind that do not depend on one another. The graph is contracted to
 its kinds; a kind outside any cycle of that graph runs as one batch. Within a strongly connected
-component the nodes are laid out by depth; where that is not provably the fewest batches, the
-agenda makes a second plan, and the smaller one is taken. All in linear time.
+component the nodes are laid out by depth; where that is not provably the fewest batches, they are
+by the number of nodes of their kind below them, if that can be; else the agenda makes a second
+plan, and the smaller one is taken. All in linear time.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ import numpy as np
 
 from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
 from lazynet.collect import Graph, ranges, stable_order
+from lazynet.components import ranked, sequence
 from lazynet.kinds import Array, Kind
-from lazynet.tape import packed
+from lazynet.tape import packed, small
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-_WHOLE = 0.75
-"""Share of a component's nodes beyond which a piece of it is not worth an agenda of its own."""
+_LARGE = 200_000
+"""Nodes times kinds from which on a cheap lower bound is tried before the exact one."""
+
+
+_WIDE = 64
+"""Nodes for each batch from which on a plan by height is tried before the agenda."""
 
 
 class Schedule:
@@ -93,7 +99,7 @@ def schedule(graph: Graph, autobatch: bool = True) -> Schedule:
         result.bounds = np.arange(len(nodes) + 1)
         result._lower_bound = len(nodes) + len(result.shared)
         return result
-    batches = _layout(part, kinds, refine=True)
+    batches = _layout(part)
     result.order = np.concatenate([np.zeros(0, np.int64), *batches])
     result.bounds = np.concatenate([[0], np.cumsum([len(b) for b in batches])]).astype(np.int64)
     result._graph = graph_codes = Graph()
@@ -180,32 +186,15 @@ def _ranks(size: int, pairs: Array) -> tuple[Array, Array]:
     key = (size, pairs.tobytes())
     found = _rank_cache.get(key)
     if found is None:
-        import networkx as nx  # on the first plan, not with the package: it is slow to import
-
-        graph = nx.DiGraph()
-        graph.add_nodes_from(range(size))
-        graph.add_edges_from(zip((pairs // size).tolist(), (pairs % size).tolist()))
-        condensed = nx.condensation(graph)
-        members = condensed.nodes(data="members")
-        earliest = {c: min(m) for c, m in members}
-        rank = np.empty(size, np.int64)
-        order = list(nx.lexicographical_topological_sort(condensed, key=earliest.__getitem__))
-        cyclic = np.zeros(len(order), bool)
-        for r, c in enumerate(order):
-            for k in members[c]:
-                rank[k] = r
-            cyclic[r] = len(members[c]) > 1
-        for a, b in graph.edges():
-            if a == b:
-                cyclic[rank[a]] = True
         if len(_rank_cache) >= 4096:
             _rank_cache.clear()
-        found = _rank_cache[key] = (rank, cyclic)
+        found = _rank_cache[key] = ranked(size, pairs)
     return found
 
 
-def _kind_edges(part: Part, size: int) -> Array:
-    pairs = part.code.take(part.src) * size + part.code.take(part.dst)
+def _pairs(code: Array, part: Part, size: int) -> Array:
+    """The distinct edges between codes: ``a * size + b`` for one from a to b, ascending."""
+    pairs = code.take(part.src) * size + code.take(part.dst)
     if size <= 2048:
         present = np.zeros(size * size, bool)
         present[pairs] = True
@@ -213,19 +202,13 @@ def _kind_edges(part: Part, size: int) -> Array:
     return np.unique(pairs)
 
 
-def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
-    """Batches of a part, in order. `kinds` are given where its codes number them.
-
-    Without them the part is a component whose kinds were told apart; there are no batches then
-    if that did not make it fall to pieces, since nothing is to be gained.
-    """
+def _layout(part: Part) -> list[Array]:
+    """Batches of a part, in order."""
     if not len(part.nodes):
         return []
     code, size = compact(part.code)
     own = Part(part.nodes, code, part.src, part.dst)
-    rank, cyclic = _ranks(size, _kind_edges(own, size))
-    if kinds is None and len(cyclic) == 1:
-        return []
+    rank, cyclic = _ranks(size, _pairs(code, own, size))
     ranks = rank[code]
     welded = cyclic[ranks]
     depth = np.zeros(len(code), np.int64)
@@ -249,7 +232,7 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
     for r, end in enumerate(ends):
         chosen = layers[first:end]
         if cyclic[r] and len(chosen) > 1:
-            chosen = _component(part, own, ranks == r, chosen, depth, kinds, refine)
+            chosen = _component(own, ranks == r, chosen, depth)
         batches += chosen
         first = end
     return batches
@@ -258,19 +241,26 @@ def _layout(part: Part, kinds: list[Kind] | None, refine: bool) -> list[Array]:
 def _depths(n: int, src: Array, dst: Array) -> Array:
     """Longest path to each node along these edges, which are sorted by their end."""
     depth = [0] * n
-    # Distances are small numbers, which Python has ready; every index would be a new object.
-    steps: list[int] = np.diff(dst, prepend=0).tolist()
-    backs: list[int] = (dst - src).tolist()
+    steps, far_steps = small(np.diff(dst, prepend=0))
+    backs, far_backs = small(dst - src)
     d: i64 = 0
     deepest: i64 = 0
-    for e in range(len(steps)):
+    e: i64 = 0
+    end: i64 = len(steps)
+    while e < end:
         step: i64 = steps[e]
         if step:
+            if step == 255:
+                step = far_steps[e]
             if deepest:
                 depth[d] = deepest
                 deepest = 0
             d += step
-        below: i64 = depth[d - backs[e]] + 1
+        back: i64 = backs[e]
+        if back == 255:
+            back = far_backs[e]
+        e += 1
+        below: i64 = depth[d - back] + 1
         if below > deepest:
             deepest = below
     if deepest:
@@ -278,45 +268,61 @@ def _depths(n: int, src: Array, dst: Array) -> Array:
     return packed(depth)
 
 
-def _component(
-    part: Part,
-    own: Part,
-    mask: Array,
-    layers: list[Array],
-    depth: Array,
-    kinds: list[Kind] | None,
-    refine: bool,
-) -> list[Array]:
+def _component(own: Part, mask: Array, layers: list[Array], depth: Array) -> list[Array]:
     """The smallest plan found for nodes whose kinds form a cycle; `layers` is the one by depth."""
     inner_depth = depth[mask]
-    if len(layers) == int(inner_depth.max()) + 1:
+    deepest = int(inner_depth.max()) + 1
+    if len(layers) == deepest:
         return layers  # one kind at each depth: the longest path needs every one of these batches
-    if not refine and len(inner_depth) > _WHOLE * len(mask):
-        return layers  # telling kinds apart did not fall it to pieces: the caller's agenda has them
     inner = own.pick(mask)
     inner.code, size = compact(inner.code)
-    deepest = int(inner_depth.max()) + 1
-    if len(layers) <= 2 * deepest and _certain(inner, inner_depth, size) == len(layers):
+    if (
+        len(inner_depth) * size > _LARGE
+        and len(layers) <= 2 * deepest
+        and _certain(inner, inner_depth, size) == len(layers)
+    ):
         return layers
     level, bound = same_kind_levels(inner, inner_depth, size)
-    best = layers
-    if refine and kinds is not None and len(best) > bound:
-        code = part.code[mask]
-        bare = np.array([not any(t.shared for t in k.args) for k in kinds], bool)[code]
-        finer = _refine(inner, code, bare) if bare.any() else code
-        for codes in (_refine(inner, finer, bare), finer) if bare.any() else ():
-            plan = _layout(Part(inner.nodes, codes, inner.src, inner.dst), None, refine=False)
-            if not plan:
-                break
-            if len(plan) < len(best):
-                best = plan
-            if len(best) == bound:
-                break
-    if len(best) > bound:
+    if len(layers) == bound:
+        return layers
+    plan = _by_level(inner, level)
+    if not plan and bound * _WIDE < len(level):
+        plan = _by_height(inner, size, bound)
+    if not plan:
         plan = agenda(inner, inner_depth, level, size)
-        if len(plan) < len(best):
-            best = plan
-    return best
+    return plan if len(plan) < len(layers) else layers
+
+
+def _by_level(part: Part, level: Array) -> list[Array]:
+    """One batch for each kind and level, as few as there can be; none where they form a cycle."""
+    group, size = compact(part.code * (int(level.max()) + 1) + level)
+    groups = sequence(size, _pairs(group, part, size))
+    if len(groups) < size:
+        return []
+    rank = np.empty(size, np.int64)
+    rank[groups] = np.arange(size)
+    return _batches(part.nodes, rank.take(group), size)
+
+
+def _by_height(part: Part, size: int, bound: int) -> list[Array]:
+    """One batch for each kind and longest path from it; none where these are more than `bound`."""
+    last = len(part.nodes) - 1
+    order = stable_order(last - part.src)
+    depth = _depths(last + 1, last - part.dst[order], last - part.src[order])
+    height = int(depth.max()) - depth[::-1]
+    batch, count = compact(height * size + part.code)
+    if count > bound:
+        return []
+    rank = np.empty(count, np.int64)
+    rank[batch] = height * size + part.code
+    return _batches(part.nodes, np.argsort(np.argsort(rank))[batch], count)
+
+
+def _batches(nodes: Array, batch: Array, count: int) -> list[Array]:
+    """The nodes of each of `count` batches, given the batch of each node."""
+    ordered = nodes[stable_order(batch)]
+    bounds = [0, *np.cumsum(np.bincount(batch, minlength=count)).tolist()]
+    return [ordered[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 def _certain(part: Part, depth: Array, size: int) -> int:
@@ -331,17 +337,23 @@ def _certain(part: Part, depth: Array, size: int) -> int:
     marks = [False] * n
     for i in deepest.tolist():
         marks[i] = True
-    arities: list[int] = np.bincount(part.dst, minlength=n).tolist()
-    backs: list[int] = (part.dst - part.src).tolist()
+    arities, far_arities = small(np.bincount(part.dst, minlength=n))
+    backs, far_backs = small(part.dst - part.src)
     e: i64 = len(backs)
     u: i64 = n
     while u > 0:
         u -= 1
-        begin: i64 = e - arities[u]
+        count: i64 = arities[u]
+        if count == 255:
+            count = far_arities[u]
+        begin: i64 = e - count
         if marks[u]:
             while e > begin:
                 e -= 1
-                marks[u - backs[e]] = True
+                back: i64 = backs[e]
+                if back == 255:
+                    back = far_backs[e]
+                marks[u - back] = True
         e = begin
     marked = np.frombuffer(bytes(marks), bool)
     return same_kind_levels(part.pick(marked), depth[marked], size)[1]
@@ -350,7 +362,7 @@ def _certain(part: Part, depth: Array, size: int) -> int:
 def _bound(part: Part) -> int:
     code, size = compact(part.code)
     own = Part(part.nodes, code, part.src, part.dst)
-    rank, cyclic = _ranks(size, _kind_edges(own, size))
+    rank, cyclic = _ranks(size, _pairs(code, own, size))
     total = 0
     for r in range(len(cyclic)):
         if not cyclic[r]:
@@ -361,24 +373,6 @@ def _bound(part: Part) -> int:
         depth = _depths(len(inner.nodes), inner.src, inner.dst)
         total += same_kind_levels(inner, depth, count)[1]
     return total
-
-
-def _refine(part: Part, code: Array, bare: Array) -> Array:
-    """Finer codes: parameter-free kinds told apart by the kinds that feed them.
-
-    Such a kind (a `tanh` in the head and in the recurrence) welds components together that have
-    nothing else in common.
-    """
-    top = int(code.max()) + 1
-    # a sum of mixed products tells sets of feeding kinds apart; should two collide, they are
-    # merely not told apart
-    mixed = (code[part.src] + 1) * 0x9E3779B97F & 0xFFFFFFF
-    feeds = np.bincount(part.dst, mixed, minlength=len(code)).astype(np.int64)
-    finer = np.where(bare, feeds * top + code, code)
-    short = compact((finer * 0x2545F4914F6CDD1D >> 40) & 0xFFFF)[0]
-    same = np.empty(len(code), np.int64)
-    same[short] = finer
-    return short if (same[short] == finer).all() else compact(finer)[0]
 
 
 def split_by_shared(graph: Graph, plan: Schedule, code: Array, starts: Array, args: Array) -> Array:

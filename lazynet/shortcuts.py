@@ -27,7 +27,7 @@ from lazynet.graph import (
 )
 from lazynet.kinds import FLOAT32, FLOAT64, HOOKS, Kind, Op, Shape, Type, derived_table
 from lazynet.modes import MODES
-from lazynet.tape import LOCAL, UNKNOWN, Tape, tape_for_input
+from lazynet.tape import LOCAL, NO_TAPE, UNKNOWN, Tape, tape_for_input
 
 _modes: Final = MODES.get
 _ARRAY: Final = np.ndarray
@@ -330,8 +330,40 @@ def owned(values: Any, shape: Shape, rows: int) -> Expression | None:
     return None if kind is None else _input(kind, values, rows)
 
 
+def placed(values: Any, shape: Shape, rows: int) -> tuple[Tape, int]:
+    """`owned`, as a tape and an index on it; the index is -1 for an input not met before."""
+    kind = _inputs32.get(shape)
+    if kind is None:
+        return NO_TAPE, -1
+    tape = tape_for_input()
+    return tape, _append_input(tape, kind, values, rows)
+
+
+def placed_row(table: Leaf, index: int) -> tuple[Tape, int]:
+    """`row`, as a tape and an index on it; the index is -1 for a table not met before."""
+    op = table.row_op
+    tape = tape_for_input()
+    i = tape.shared.get(table.leaf_kind, -1)
+    kind = op._kinds.get(table.leaf_kind.type) if op is not None and i >= 0 else None
+    if kind is None:
+        return NO_TAPE, -1
+    n = len(tape.kinds)
+    if _modes().marks:
+        mark(tape, n)
+    tape.kinds.append(kind)
+    tape.starts.append(len(tape.args))
+    tape.args.append(i)
+    tape.rows.append(-1)
+    tape.payloads.append(index)
+    return tape, n
+
+
 def _input(kind: Kind, values: Any, rows: int) -> Expression:
     tape = tape_for_input()
+    return handle(tape, _append_input(tape, kind, values, rows))
+
+
+def _append_input(tape: Tape, kind: Kind, values: Any, rows: int) -> int:
     n = len(tape.kinds)
     if _modes().debug:
         mark(tape, n)
@@ -339,7 +371,7 @@ def _input(kind: Kind, values: Any, rows: int) -> Expression:
     tape.starts.append(len(tape.args))
     tape.rows.append(rows)
     tape.payloads.append(values)
-    return handle(tape, n)
+    return n
 
 
 def learn_held(kind: Kind) -> None:
@@ -383,5 +415,7 @@ __all__ = [
     "learn_cut",
     "learn_held",
     "owned",
+    "placed",
+    "placed_row",
     "reduced",
 ]

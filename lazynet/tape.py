@@ -221,6 +221,16 @@ def packed(numbers: list[int]) -> Array:
     return np.frombuffer(Struct(f"{len(numbers)}q").pack(*numbers), np.int64)
 
 
+def small(numbers: Array) -> tuple[bytes, list[int]]:
+    """Numbers >= 0 as bytes, of which 255 says: look in the list, which is empty if there is none.
+
+    Compiled loops read bytes as machine words, and no object is made of them; list entries are
+    made, counted and freed.
+    """
+    near = np.minimum(numbers, 255).astype(np.uint8).tobytes()
+    return near, (numbers.tolist() if b"\xff" in near else [])
+
+
 def unique(ids: Array) -> tuple[Array, Array, Array]:
     """Distinct values ascending, where each first stands, and which one each entry is."""
     low = int(ids.min()) if len(ids) else 0

@@ -18,6 +18,7 @@ import lazynet as ln
 import lazynet.agenda
 import lazynet.collect
 import lazynet.schedule
+from lazynet.agenda import Part
 from lazynet.collect import Graph, collect
 from lazynet.layout import lay_out, layout_of
 from lazynet.schedule import Schedule, schedule
@@ -171,6 +172,52 @@ def test_a_kind_without_parameters_does_not_weld_head_and_recurrence_together() 
         roots.append(ln.affine(weights("out b", 4), weights("out"), head))
     plan = ln.plan(roots)
     assert len(plan) == 1 + 2 * 19 + 3  # inputs; affine and tanh of each step; the head
+
+
+def chains_of(kinds: list[str]) -> Part:
+    """Chains of nodes of these kinds, one after another."""
+    code, src, dst = [], [], []
+    for chain in kinds:
+        for k, kind in enumerate(chain):
+            if k:
+                src.append(len(code) - 1)
+                dst.append(len(code))
+            code.append("abc".index(kind))
+    return Part(np.arange(len(code)), np.array(code), np.array(src), np.array(dst))
+
+
+def listed(plan: list[Any]) -> list[list[int]]:
+    return [batch.tolist() for batch in plan]
+
+
+def test_plans_by_level() -> None:
+    part = chains_of(["abca", "bca"])
+    level = lazynet.agenda.same_kind_levels(part, np.array([0, 1, 2, 3, 0, 1, 2]), 3)[0]
+    assert level.tolist() == [1, 1, 1, 2, 1, 1, 1]
+    assert lazynet.schedule._by_level(part, level) == []  # a before b before c before a
+    part = chains_of(["abca", "abca", "bcb"])
+    level = lazynet.agenda.same_kind_levels(part, np.array([0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2]), 3)[0]
+    plan = lazynet.schedule._by_level(part, level)
+    assert listed(plan) == [[0, 4], [1, 5, 8], [2, 6, 9], [3, 7], [10]]
+
+
+def test_plans_by_height() -> None:
+    part = chains_of(["abca", "bca", "ca"])
+    plan = lazynet.schedule._by_height(part, 3, 4)
+    assert listed(plan) == [[0], [1, 4], [2, 5, 7], [3, 6, 8]]
+    assert lazynet.schedule._by_height(part, 3, 3) == []
+
+
+def test_pairs_and_negative_pairs_end_in_the_same_batches() -> None:
+    data = Data(0)
+    words = [data.vector() for _ in range(20)]
+    losses = []
+    for k in range(400):
+        score = ln.sum(words[k % 20] * words[k // 20])
+        losses.append(-ln.log(ln.sigmoid(score if k % 5 else -score)))
+    plan = ln.plan(losses)
+    ops = [b.op for b in plan.batches][1:]
+    assert ops == ["multiply", "sum", "negative", "sigmoid", "log", "negative"]
 
 
 def test_narrow_and_wide_graphs_get_the_same_levels(monkeypatch: pytest.MonkeyPatch) -> None:

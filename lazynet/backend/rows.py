@@ -137,7 +137,6 @@ __all__ = [
     "join",
     "mirrored",
     "norms",
-    "part",
     "pick_rows",
     "put_rows",
     "scatter_add",

@@ -60,7 +60,7 @@ from lazynet.dynet.elementwise import (
     tan,
     tanh,
 )
-from lazynet.dynet.expression import Expression, forward, npvalues, values
+from lazynet.dynet.expression import Expression
 from lazynet.dynet.graph import ComputationGraph, cg, cg_checkpoint, cg_revert, cg_version, renew_cg
 from lazynet.dynet.holders import FloatValue, FloatVectorValue, UnsignedValue, UnsignedVectorValue
 from lazynet.dynet.initializers import (
@@ -200,6 +200,7 @@ from lazynet.dynet.rnn import (
 from lazynet.dynet.rnn_bi import BiRNNBuilder
 from lazynet.dynet.rnn_states import RNNState, StackedRNNState
 from lazynet.dynet.running import install
+from lazynet.dynet.several import forward, npvalues, values
 from lazynet.dynet.shape import (
     flip_gradient,
     nobackprop,

@@ -23,19 +23,18 @@ _MAXIMUM = ready(Maximum())
 _MINIMUM = ready(Minimum())
 
 
-def cmult(x: Expression, y: Expression) -> Expression:
+def cmult(x: Expression | Any, y: Expression | Any) -> Expression:
     """The product element by element; axes of length 1, missing axes and the batch are repeated.
 
     Raises:
         ValueError: If the dimensions do not go together.
     """
-    if not isinstance(x, Expression) or not isinstance(y, Expression):
-        checked(x, "cmult")
-        checked(y, "cmult")
-    return broadcast(HOOKS.multiply, x, y, "cmult")
+    if isinstance(x, Expression) and isinstance(y, Expression):
+        return broadcast(HOOKS.multiply, x, y, "cmult")
+    return broadcast(HOOKS.multiply, checked(x, "cmult"), checked(y, "cmult"), "cmult")
 
 
-def cdiv(x: Expression, y: Expression) -> Expression:
+def cdiv(x: Expression | Any, y: Expression | Any) -> Expression:
     """The quotient element by element; the right side is repeated to fit the left.
 
     Raises:
@@ -57,7 +56,7 @@ def cdiv(x: Expression, y: Expression) -> Expression:
     return broadcast(HOOKS.divide, x, y, "cdiv")
 
 
-def colwise_add(x: Expression, y: Expression) -> Expression:
+def colwise_add(x: Expression | Any, y: Expression | Any) -> Expression:
     """The sum of a matrix and a vector, which is added to each column.
 
     Args:
@@ -77,7 +76,7 @@ def colwise_add(x: Expression, y: Expression) -> Expression:
     return broadcast(HOOKS.add, x, y, "colwise_add")
 
 
-def pow(x: Expression, y: Expression) -> Expression:
+def pow(x: Expression | Any, y: Expression | Any) -> Expression:
     """x to the power of a scalar expression; for a number write ``x ** number``.
 
     Raises:
@@ -86,7 +85,7 @@ def pow(x: Expression, y: Expression) -> Expression:
     return power(x, y)
 
 
-def bmin(x: Expression, y: Expression) -> Expression:
+def bmin(x: Expression | Any, y: Expression | Any) -> Expression:
     """The smaller of two elements; where they are equal, the gradient goes to y.
 
     Raises:
@@ -95,7 +94,7 @@ def bmin(x: Expression, y: Expression) -> Expression:
     return _extremum(_MINIMUM, x, y, "bmin")
 
 
-def bmax(x: Expression, y: Expression) -> Expression:
+def bmax(x: Expression | Any, y: Expression | Any) -> Expression:
     """The larger of two elements; where they are equal, the gradient goes to y.
 
     Raises:
@@ -114,14 +113,15 @@ def _extremum(op: Op, x: Any, y: Any, name: str) -> Expression:
     return broadcast(op, y, x, name)  # the engine's op leaves ties to its first argument
 
 
-def cumsum(x: Expression, d: int = 0) -> Expression:
+def cumsum(x: Expression | Any, d: int | Any = 0) -> Expression:
     """The running sum along a dimension; x itself along one that it does not have.
 
     Raises:
         OverflowError: If d is negative.
+        ValueError: If d is beyond the last dimension that an expression can have.
     """
     node = checked(x, "cumsum").node
-    d = dimension(d, "cumsum")
+    d = axis(d, "cumsum")
     return wrap(ops.cumsum(node, d) if d < len(node.shape) else node)
 
 
@@ -130,7 +130,7 @@ def dimension(d: Any, name: str) -> int:
 
     Raises:
         TypeError: If it is no whole number.
-        OverflowError: If it is negative.
+        OverflowError: If it is negative, or beyond 32 bits.
     """
     if type(d) is not int:
         try:
@@ -142,8 +142,30 @@ def dimension(d: Any, name: str) -> int:
         d = whole
     if d < 0:
         raise OverflowError(f"{name}: got {d}; it cannot be negative")
+    if d >> 32:
+        raise OverflowError(f"{name}: got {d}; it must be less than 2^32")
     result: int = d
     return result
+
+
+def axis(d: Any, name: str) -> int:
+    """The number of a dimension that an expression can have: of DyNet's seven.
+
+    Raises:
+        TypeError: If it is no whole number.
+        OverflowError: If it is negative.
+        ValueError: If it is 7 or more.
+    """
+    number = dimension(d, name)
+    if number >= _DIMENSIONS:
+        raise ValueError(
+            f"{name}: got dimension {number}; expressions have at most {_DIMENSIONS} dimensions, "
+            "numbered from 0"
+        )
+    return number
+
+
+_DIMENSIONS = 7
 
 
 def inside(d: Any, node: Node, name: str) -> int:

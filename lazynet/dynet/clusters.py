@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from lazynet.dynet.expression import short
@@ -60,6 +61,8 @@ def read_clusters(path: Any, ids: dict[str, int], role: str, deep: bool) -> Clus
         FileNotFoundError: If there is no such file.
         ValueError: If a line has no cluster or word, or the word is unknown, or came before.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{role}: got {path!r}; it takes the name of a file with clusters")
     root = Cluster()
     seen: set[str] = set()
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from lazynet.dynet import files
 from lazynet.dynet.config import checked_device, settings
 from lazynet.dynet.expression import as_number, short
-from lazynet.dynet.initializers import NumpyInitializer, initial_values
+from lazynet.dynet.initializers import initial_values, numbers
 from lazynet.dynet.parameters import Decay, LookupParameters, Parameters
 from lazynet.errors import ArgumentError
 from lazynet.kinds import Array
@@ -106,7 +106,7 @@ class ParameterCollection:
         """
         checked_device(device, "add_parameters")
         shape = _dimensions(dim, "add_parameters")
-        values = initial_values(init, shape, False, scale, mean, std)
+        values = initial_values("add_parameters", init, shape, False, scale, mean, std)
         own = self._unique(name, "", "add_parameters")
         return self._parameter(values, own, self._path + own)
 
@@ -137,21 +137,29 @@ class ParameterCollection:
             shape = (*shape, 1)
         if not shape:
             raise ValueError("add_lookup_parameters: got dimensions (); the first is how many rows")
-        values = initial_values(init, shape, True, scale, mean, std)
+        values = initial_values("add_lookup_parameters", init, shape, True, scale, mean, std)
         own = self._unique(name, "", "add_lookup_parameters")
         return self._table(values, own, self._path + own)
 
     def parameters_from_numpy(self, array: Any, name: str = "", device: str = "") -> Parameters:
         """Make a parameter with the shape and values of an array."""
-        values = np.asarray(array)
-        return self.add_parameters(values.shape, NumpyInitializer(values), name, device)
+        values = numbers(array, "parameters_from_numpy")
+        checked_device(device, "parameters_from_numpy")
+        own = self._unique(name, "", "parameters_from_numpy")
+        return self._parameter(values, own, self._path + own)
 
     def lookup_parameters_from_numpy(
         self, array: Any, name: str = "", device: str = ""
     ) -> LookupParameters:
         """Make a table with the shape and values of an array, the rows along its first axis."""
-        values = np.asarray(array)
-        return self.add_lookup_parameters(values.shape, NumpyInitializer(values), name, device)
+        values = numbers(array, "lookup_parameters_from_numpy")
+        checked_device(device, "lookup_parameters_from_numpy")
+        if not values.ndim:
+            raise ValueError(
+                f"lookup_parameters_from_numpy: got {short(array)}; it takes an array with rows"
+            )
+        own = self._unique(name, "", "lookup_parameters_from_numpy")
+        return self._table(values, own, self._path + own)
 
     def parameters_list(self) -> list[Parameters]:
         """The parameters of this collection and those in it, in the order they were added."""
@@ -179,16 +187,19 @@ class ParameterCollection:
         Raises:
             ValueError: If lam is negative.
         """
+        self._set_decay(lam, "set_weight_decay")
+
+    def _set_decay(self, lam: Any, name: str) -> None:
         number = as_number(lam)
         if number is None:
-            raise TypeError(f"set_weight_decay: got {short(lam)}; it takes a number")
+            raise TypeError(f"{name}: got {short(lam)}; it takes a number")
         if not number >= 0:
-            raise ValueError(f"set_weight_decay: got {number}; it must be at least 0")
+            raise ValueError(f"{name}: got {number}; it must be at least 0")
         self.decay.lam = float(np.float32(number))
 
     def set_weight_decay_lambda(self, lam: float) -> None:
         """The same as `set_weight_decay`."""
-        self.set_weight_decay(lam)
+        self._set_decay(lam, "set_weight_decay_lambda")
 
     def save(self, fname: str, name: str = "", append: bool = False) -> None:
         """Write all parameters to a file in DyNet's text format.

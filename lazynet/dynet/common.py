@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from lazynet.dynet.arithmetic import dimension
 from lazynet.dynet.expression import Expression, as_number, short, show
-from lazynet.errors import ShapeError
-from lazynet.graph import Expression as Node
-from lazynet.graph import unary
-from lazynet.kinds import Shape
-from lazynet.ops.elementwise import ready
-from lazynet.ops.shape import Reshape
+from lazynet.errors import OutOfMemoryError, ShapeError
 
 
 def misfit(name: str, error: ShapeError, *xs: Expression) -> ShapeError:
@@ -48,14 +42,24 @@ def positive(value: Any, name: str, role: str) -> int:
     return result
 
 
-def reshaped(node: Node, shape: Shape) -> Node:
-    """The node in another shape with as many elements, which nobody checks."""
-    return node if node.shape == shape else unary(_reshape(node.shape, shape), node)
+def check_size(count: int, name: str) -> None:
+    """Refuse at once what no memory holds.
+
+    Args:
+        count: How many numbers are to be made.
+        name: The function that makes them.
+
+    Raises:
+        OutOfMemoryError: If they are more than 2^40.
+    """
+    if count > _MOST:
+        raise OutOfMemoryError(
+            f"{name}: {count} numbers were asked for, which do not fit into memory; check the "
+            "dimensions and the batch size"
+        )
 
 
-@lru_cache(maxsize=4096)
-def _reshape(source: Shape, target: Shape) -> Reshape:
-    return ready(Reshape(source, target))
+_MOST = 1 << 40
 
 
 def number(value: Any, name: str, role: str) -> float:

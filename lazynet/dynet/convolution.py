@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from lazynet.dynet.arithmetic import inside
-from lazynet.dynet.common import misfit, positive, reshaped
-from lazynet.dynet.expression import Expression, checked, short, show, wrap
+from lazynet.dynet.common import misfit, positive
+from lazynet.dynet.expression import Expression, checked, reshaped, short, show, wrap
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.graph import record, unary

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lazynet.dynet.expression import Expression, as_number, checked, compute_at_once, short
-from lazynet.dynet.graph import STATE
-from lazynet.graph import unary
+from lazynet.dynet.expression import Expression, apply, as_number, checked, short
 from lazynet.kinds import Op
 from lazynet.ops.activations import (
     Elu,
@@ -76,85 +74,72 @@ _TAN = ready(Tan())
 _TANH = ready(Tanh())
 
 
-def apply(op: Op, x: Any, name: str, payload: Any = None) -> Expression:
-    """Record an op of one argument, as `wrap(unary(op, checked(x, name).node))` would.
-
-    The most frequent calls of all come through here, so it is written out.
-    """
-    if not isinstance(x, Expression) or not x.graph.alive:
-        checked(x, name)
-    node = unary(op, x.node, payload)
-    stretch = STATE.stretch
-    if stretch.immediate:
-        compute_at_once(node, stretch)
-    return Expression(node, stretch)
-
-
-def exp(x: Expression) -> Expression:
+def exp(x: Expression | Any) -> Expression:
     """e to the power of x."""
     return apply(_EXP, x, "exp")
 
 
-def log(x: Expression) -> Expression:
+def log(x: Expression | Any) -> Expression:
     """The natural logarithm."""
     return apply(_LOG, x, "log")
 
 
-def sqrt(x: Expression) -> Expression:
+def sqrt(x: Expression | Any) -> Expression:
     """The square root."""
     return apply(_SQRT, x, "sqrt")
 
 
-def square(x: Expression) -> Expression:
+def square(x: Expression | Any) -> Expression:
     """The second power."""
     return apply(_SQUARE, x, "square")
 
 
-def cube(x: Expression) -> Expression:
+def cube(x: Expression | Any) -> Expression:
     """The third power."""
     return apply(_CUBE, x, "cube")
 
 
-def abs(x: Expression) -> Expression:
+def abs(x: Expression | Any) -> Expression:
     """The absolute value; its gradient at 0 is 0."""
     return apply(_ABS, x, "abs")
 
 
-def erf(x: Expression) -> Expression:
+def erf(x: Expression | Any) -> Expression:
     """The error function."""
     return apply(_ERF, x, "erf")
 
 
-def lgamma(x: Expression) -> Expression:
+def lgamma(x: Expression | Any) -> Expression:
     """The logarithm of the gamma function."""
     return apply(_LGAMMA, x, "lgamma")
 
 
-def log_sigmoid(x: Expression) -> Expression:
+def log_sigmoid(x: Expression | Any) -> Expression:
     """The logarithm of the logistic function, exact far from 0 as well."""
     return apply(_LOG_SIGMOID, x, "log_sigmoid")
 
 
-def logistic(x: Expression) -> Expression:
+def logistic(x: Expression | Any) -> Expression:
     """1 / (1 + exp(-x))"""
     return apply(_SIGMOID, x, "logistic")
 
 
-def rectify(x: Expression) -> Expression:
+def rectify(x: Expression | Any) -> Expression:
     """max(x, 0); its gradient at 0 is 0."""
     return apply(_RELU, x, "rectify")
 
 
-def elu(x: Expression, alpha: float = 1.0) -> Expression:
+def elu(x: Expression | Any, alpha: float | Any = 1.0) -> Expression:
     """x where it is positive, else alpha (exp(x) - 1); its gradient at 0 is alpha.
 
     Raises:
         TypeError: If alpha is no number.
+        ValueError: If it is NaN.
     """
     return apply(_ELU, x, "elu", _number(alpha, "elu: alpha"))
 
 
-def selu(x: Expression) -> Expression:
+def selu(x: Expression | Any) -> Expression:
     """The scaled exponential linear unit.
 
     Source: Klambauer et al., Self-normalizing neural networks, 2017.
@@ -162,78 +147,79 @@ def selu(x: Expression) -> Expression:
     return apply(_SELU, x, "selu")
 
 
-def silu(x: Expression, beta: float = 1.0) -> Expression:
+def silu(x: Expression | Any, beta: float | Any = 1.0) -> Expression:
     """x logistic(beta x)
 
     Raises:
         TypeError: If beta is no number.
+        ValueError: If it is NaN.
     """
     if beta == 1.0:
         return apply(_SILU, x, "silu")
     return apply(_SILU_BETA, x, "silu", _number(beta, "silu: beta"))
 
 
-def softsign(x: Expression) -> Expression:
+def softsign(x: Expression | Any) -> Expression:
     """x / (1 + |x|)"""
     return apply(_SOFTSIGN, x, "softsign")
 
 
-def tanh(x: Expression) -> Expression:
+def tanh(x: Expression | Any) -> Expression:
     """The hyperbolic tangent."""
     return apply(_TANH, x, "tanh")
 
 
-def sin(x: Expression) -> Expression:
+def sin(x: Expression | Any) -> Expression:
     """The sine."""
     return apply(_SIN, x, "sin")
 
 
-def cos(x: Expression) -> Expression:
+def cos(x: Expression | Any) -> Expression:
     """The cosine."""
     return apply(_COS, x, "cos")
 
 
-def tan(x: Expression) -> Expression:
+def tan(x: Expression | Any) -> Expression:
     """The tangent."""
     return apply(_TAN, x, "tan")
 
 
-def asin(x: Expression) -> Expression:
+def asin(x: Expression | Any) -> Expression:
     """The inverse sine."""
     return apply(_ASIN, x, "asin")
 
 
-def acos(x: Expression) -> Expression:
+def acos(x: Expression | Any) -> Expression:
     """The inverse cosine."""
     return apply(_ACOS, x, "acos")
 
 
-def atan(x: Expression) -> Expression:
+def atan(x: Expression | Any) -> Expression:
     """The inverse tangent."""
     return apply(_ATAN, x, "atan")
 
 
-def sinh(x: Expression) -> Expression:
+def sinh(x: Expression | Any) -> Expression:
     """The hyperbolic sine."""
     return apply(_SINH, x, "sinh")
 
 
-def cosh(x: Expression) -> Expression:
+def cosh(x: Expression | Any) -> Expression:
     """The hyperbolic cosine."""
     return apply(_COSH, x, "cosh")
 
 
-def asinh(x: Expression) -> Expression:
+def asinh(x: Expression | Any) -> Expression:
     """The inverse hyperbolic sine."""
     return apply(_ASINH, x, "asinh")
 
 
-def acosh(x: Expression) -> Expression:
+def acosh(x: Expression | Any) -> Expression:
     """The inverse hyperbolic cosine."""
     return apply(_ACOSH, x, "acosh")
 
 
-def atanh(x: Expression) -> Expression:
+def atanh(x: Expression | Any) -> Expression:
     """The inverse hyperbolic tangent."""
     return apply(_ATANH, x, "atanh")
 
@@ -247,7 +233,7 @@ _FLOOR = {mode: ready(Floor(g)) for mode, g in _GRADIENTS.items()}
 _ARGMAX = {mode: ready(Hardmax(0, g)) for mode, g in _GRADIENTS.items()}
 
 
-def round(x: Expression, gradient_mode: str) -> Expression:
+def round(x: Expression | Any, gradient_mode: str | Any) -> Expression:
     """The nearest whole number; of two equally near ones the one that is further from 0.
 
     Args:
@@ -261,17 +247,17 @@ def round(x: Expression, gradient_mode: str) -> Expression:
     return apply(_mode(_ROUND, gradient_mode, "round"), x, "round")
 
 
-def ceil(x: Expression, gradient_mode: str) -> Expression:
+def ceil(x: Expression | Any, gradient_mode: str | Any) -> Expression:
     """The smallest whole number that is not below x; for the mode see `round`."""
     return apply(_mode(_CEIL, gradient_mode, "ceil"), x, "ceil")
 
 
-def floor(x: Expression, gradient_mode: str) -> Expression:
+def floor(x: Expression | Any, gradient_mode: str | Any) -> Expression:
     """The largest whole number that is not above x; for the mode see `round`."""
     return apply(_mode(_FLOOR, gradient_mode, "floor"), x, "floor")
 
 
-def argmax(x: Expression, gradient_mode: str) -> Expression:
+def argmax(x: Expression | Any, gradient_mode: str | Any) -> Expression:
     """A vector with 1 at the greatest element, the first of several, and 0 elsewhere.
 
     Args:
@@ -288,7 +274,7 @@ def argmax(x: Expression, gradient_mode: str) -> Expression:
     return apply(op, x, "argmax")
 
 
-def _mode(ops: dict[str, Any], mode: str, name: str) -> Op:
+def _mode(ops: dict[str, Any], mode: str | Any, name: str) -> Op:
     if not isinstance(mode, str):
         raise TypeError(f"{name}: got gradient_mode={short(mode)}; it must be a string")
     op: Op | None = ops.get(mode)
@@ -304,4 +290,6 @@ def _number(value: Any, role: str) -> float:
     number = as_number(value)
     if number is None:
         raise TypeError(f"{role} is {short(value)}; it must be a number")
+    if number != number:
+        raise ValueError(f"{role} is NaN; it must be a number")
     return number

@@ -2,77 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 import lazynet.execute as engine
-from lazynet.differentiate import backward, parameter_gradients
-from lazynet.dynet.graph import STATE, Stretch, compute, invalidate
+from lazynet.differentiate import backward
+from lazynet.dynet.graph import STATE, ask, compute, invalidate
+from lazynet.dynet.stretch import Stretch
 from lazynet.errors import GradientError
 from lazynet.graph import Expression as Node
-from lazynet.graph import Leaf, pair, record
+from lazynet.graph import Leaf, handle, mark, pair, record, unary
 from lazynet.kinds import HOOKS as ENGINE
-from lazynet.kinds import Array, Op
-from lazynet.ops import matmul, reshape
+from lazynet.kinds import TABLE_LIMIT, Array, Kind, Op, Shape, Type
+from lazynet.modes import MODES
+from lazynet.native import mypyc_attr
+from lazynet.ops import matmul
+from lazynet.ops.elementwise import ready
+from lazynet.ops.shape import Reshape
+from lazynet.tape import LOCAL, NO_TAPE, Tape
 
 Dims = tuple[tuple[int, ...], int]
+_modes: Final = MODES.get
+_RESHAPES: dict[tuple[Shape, Shape], Op] = {}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Expression:
     """A value of the computation graph, computed when asked for.
 
     Made by the functions of this module, by parameters, and by operators on other expressions.
     Its dimensions are those of one example; the batch comes last in what `npvalue` returns.
 
-    Attributes:
-        node: The engine's expression. A scalar has shape ``(1,)``, and one example no batch axis.
+    A scalar has shape ``(1,)`` in the engine, and one example no batch axis.
+
+    Args:
+        node: The engine's expression; None to have it made when asked for.
         graph: The stretch of the computation graph that it was recorded in.
+        tape, at: Where the node lies, if it is None.
     """
 
-    __slots__ = ("graph", "node")
-    __array_ufunc__ = None  # NumPy numbers leave `number * expression` to us
+    __slots__ = ("_node", "at", "graph", "tape")
+    __array_ufunc__: ClassVar[None] = None  # NumPy numbers leave `number * expression` to us
 
-    def __init__(self, node: Node, graph: Stretch) -> None:
-        self.node = node
+    def __init__(
+        self, node: Node | None, graph: Stretch, tape: Tape = NO_TAPE, at: int = -1
+    ) -> None:
+        self._node = node
         self.graph = graph
+        self.tape = tape if node is None else node.tape
+        self.at = at if node is None else node.index
+
+    @property
+    def node(self) -> Node:
+        """The engine's expression."""
+        node = self._node
+        if node is None:
+            node = self._node = handle(self.tape, self.at)
+        return node
 
     # Values
 
     def dim(self) -> Dims:
         """The dimensions of one example, and the number of examples."""
         checked(self, "dim")
-        node = self.node
-        batch = node.batch
-        return node.shape, 1 if batch is None else batch
+        batch = self.node.batch
+        return type_of(self).shape, 1 if batch is None else batch
 
-    def forward(self, recalculate: bool = False) -> None:
+    def forward(self, recalculate: bool | Any = False) -> None:
         """Compute the value; with `recalculate`, and everything it depends on, anew."""
-        _settled(self, "forward", recalculate)
+        _settle(self, "forward", bool(recalculate))
 
-    def value(self, recalculate: bool = False) -> Any:
+    def value(self, recalculate: bool | Any = False) -> Any:
         """The value: a float, a list of floats, or an array of float64, by rank.
 
         Vectors and batches of scalars or vectors come as one flat list, example by example.
         """
-        node = _settled(self, "value", recalculate)
-        shape = node.shape
-        array = np.asarray(engine.value(node))
+        array = _computed(self, "value", recalculate)
+        shape = type_of(self).shape
         if len(shape) > 1:
-            return _batch_last(array, node.batch)
-        if array.size == 1 and (node.batch is None or node.batch == 1) and shape == (1,):
+            return _batch_last(array, self.node.batch)
+        if array.size == 1 and shape == (1,):
             return array.item()
         return array.reshape(-1).tolist()
 
-    def scalar_value(self, recalculate: bool = False) -> float:
+    def scalar_value(self, recalculate: bool | Any = False) -> float:
         """The value of a scalar.
 
         Raises:
             ValueError: If it is none.
         """
-        node = _settled(self, "scalar_value", recalculate)
-        array = np.asarray(engine.value(node))
+        array = _computed(self, "scalar_value", recalculate)
         if array.size != 1:
             raise ValueError(
                 f"scalar_value: got an expression of dimensions {show(self)}; it takes a scalar; "
@@ -81,30 +102,28 @@ class Expression:
         number: float = array.item()
         return number
 
-    def vec_value(self, recalculate: bool = False) -> list[float]:
+    def vec_value(self, recalculate: bool | Any = False) -> list[float]:
         """All numbers as one list, column by column and example by example."""
-        node = _settled(self, "vec_value", recalculate)
-        numbers: list[float] = self._array(node).reshape(-1, order="F").tolist()
+        array = _computed(self, "vec_value", recalculate)
+        if len(type_of(self).shape) > 1:
+            array = _batch_last(array, self.node.batch).reshape(-1, order="F")
+        numbers: list[float] = array.reshape(-1).tolist()
         return numbers
 
-    def npvalue(self, recalculate: bool = False) -> Array:
+    def npvalue(self, recalculate: bool | Any = False) -> Array:
         """The value as an array of float64; the batch is the last axis, if there is one."""
-        return self._array(_settled(self, "npvalue", recalculate))
+        return _batch_last(_computed(self, "npvalue", recalculate), self.node.batch)
 
-    def tensor_value(self, recalculate: bool = False) -> Any:
+    def tensor_value(self, recalculate: bool | Any = False) -> Any:
         """The value as a `Tensor`."""
         from lazynet.dynet.tensor import Tensor
 
-        node = _settled(self, "tensor_value", recalculate)
-        return Tensor(self._array(node), len(node.shape))
-
-    @staticmethod
-    def _array(node: Node) -> Array:
-        return _batch_last(np.asarray(engine.value(node)), node.batch)
+        array = _computed(self, "tensor_value", recalculate)
+        return Tensor(_batch_last(array, self.node.batch), len(type_of(self).shape))
 
     # Gradients
 
-    def backward(self, full: bool = False) -> None:
+    def backward(self, full: bool | Any = False) -> None:
         """Differentiate this scalar by everything it was computed from.
 
         Parameters accumulate their gradients until a trainer's `update`.
@@ -115,7 +134,8 @@ class Expression:
         Raises:
             ValueError: If it is no scalar.
         """
-        node = _settled(self, "backward", False)
+        _settle(self, "backward", False)
+        node = self.node
         if node.size != 1 or not (node.batch is None or node.batch == 1):
             raise ValueError(
                 f"backward: got an expression of dimensions {show(self)}; it takes a scalar; "
@@ -135,7 +155,7 @@ class Expression:
         """
         checked(self, "gradient")
         node = self.node
-        _check_differentiated(self)
+        check_differentiated(self)
         if engine.evaluated(node):
             try:
                 return _batch_last(node.gradient(), node.batch)
@@ -146,83 +166,62 @@ class Expression:
 
     # Operators
 
-    def __add__(self, other: Any) -> Expression:
+    def __add__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             return broadcast(ENGINE.add, self, other, "+")
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "+").node + number)
+        return _with_number(ENGINE.add_number, self, other, "+")
 
-    def __radd__(self, other: Any) -> Expression:
-        return self.__add__(other)
+    def __radd__(self, other: Any) -> Any:
+        return _with_number(ENGINE.add_number, self, other, "+")
 
-    def __sub__(self, other: Any) -> Expression:
+    def __sub__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             return broadcast(ENGINE.subtract, self, other, "-")
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "-").node - number)
+        return _with_number(ENGINE.subtract_number, self, other, "-")
 
-    def __rsub__(self, other: Any) -> Expression:
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(number - checked(self, "-").node)
+    def __rsub__(self, other: Any) -> Any:
+        return _with_number(ENGINE.subtract_from_number, self, other, "-")
 
     def __neg__(self) -> Expression:
-        return wrap(-checked(self, "-").node)
+        return apply(ENGINE.negative, self, "-")
 
-    def __mul__(self, other: Any) -> Expression:
+    def __mul__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             return multiply(self, other)
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "*").node * number)
+        return _with_number(ENGINE.multiply_number, self, other, "*")
 
-    def __rmul__(self, other: Any) -> Expression:
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "*").node * number)
+    def __rmul__(self, other: Any) -> Any:
+        return _with_number(ENGINE.multiply_number, self, other, "*")
 
-    def __truediv__(self, other: Any) -> Expression:
+    def __truediv__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             raise NotImplementedError(
                 "expression / expression is not defined in DyNet; use cdiv for the quotient "
                 "element by element"
             )
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(checked(self, "/").node / number)
+        return _with_number(ENGINE.divide_number, self, other, "/")
 
-    def __rtruediv__(self, other: Any) -> Expression:
-        raise NotImplementedError(
+    def __rtruediv__(self, other: Any) -> Any:
+        raise TypeError(
             "number / expression is not defined in DyNet; use cdiv(constant, expression), or "
             "number * pow(expression, scalarInput(-1))"
         )
 
-    def __pow__(self, other: Any) -> Expression:
+    def __pow__(self, other: Any) -> Any:
         if isinstance(other, Expression):
             return power(self, other)
         number = as_number(other)
         if number is None:
-            return NotImplemented
+            return no_operand(other, "**")
         return wrap(truncated(checked(self, "**").node ** number))
 
-    def __rpow__(self, other: Any) -> Expression:
-        number = as_number(other)
-        if number is None:
-            return NotImplemented
-        return wrap(number ** checked(self, "**").node)
+    def __rpow__(self, other: Any) -> Any:
+        return _with_number(ENGINE.power_of_number, self, other, "**")
 
-    def __getitem__(self, index: Any) -> Expression:
-        checked(self, "expression[...]")
-        result: Expression = HOOKS["index"](self, index)
-        return result
+    def __getitem__(self, index: Any) -> Any:
+        if not self.graph.alive:
+            raise stale(self, "expression[...]")
+        return HOOKS["index"](self, index)
 
     def __len__(self) -> int:
         return self.dim()[0][0]
@@ -240,6 +239,7 @@ class Expression:
         return f"expression {self.node.index}/{self.graph.version}"
 
 
+@mypyc_attr(native_class=False)
 class EmptyListError(ValueError, AssertionError):
     """An empty list where expressions are needed; DyNet asserts that there is one."""
 
@@ -254,6 +254,11 @@ def wrap(node: Node) -> Expression:
     if stretch.immediate:
         compute_at_once(node, stretch)
     return Expression(node, stretch)
+
+
+def type_of(x: Expression) -> Type:
+    """Shape and dtype of an expression."""
+    return x.node.type if x.at < 0 else x.tape.kinds[x.at].type
 
 
 def compute_at_once(node: Node, stretch: Stretch) -> None:
@@ -282,13 +287,32 @@ def checked(x: Any, name: str) -> Expression:
         RuntimeError: If it belongs to a graph that was renewed or reverted.
     """
     if not isinstance(x, Expression):
-        raise TypeError(
-            f"{name}: got {short(x)}; it takes an expression; numbers and arrays become "
-            "expressions with scalarInput and inputTensor"
-        )
+        raise TypeError(f"{name}: got {short(x)}; it takes an expression; {remedy(x)}")
     if not x.graph.alive:
         raise stale(x, name)
     return x
+
+
+def remedy(x: Any) -> str:
+    """What to do with a thing that is no expression."""
+    hint = "numbers and arrays become expressions with scalarInput and inputTensor"
+    if isinstance(x, np.ndarray):
+        hint += (
+            ", and stay constants: a gradient is an array, which cannot be differentiated again; "
+            "for a second derivative take differences of gradients"
+        )
+    return hint
+
+
+def no_operand(x: Any, name: str) -> Any:
+    """What an operator returns for an operand that it does not take.
+
+    Raises:
+        TypeError: If it is an array, of which NumPy would say less.
+    """
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"{name}: got {short(x)}; it takes expressions and numbers; {remedy(x)}")
+    return NotImplemented
 
 
 def nodes_of(xs: Any, name: str) -> list[Node]:
@@ -303,13 +327,7 @@ def nodes_of(xs: Any, name: str) -> list[Node]:
         raise TypeError(f"{name}: got {short(xs)}; it takes a list of expressions")
     if not xs:
         raise EmptyListError(f"{name}: got an empty list; it takes at least one expression")
-    try:
-        nodes = [x.node for x in xs if x.graph.alive]
-    except AttributeError:
-        nodes = []
-    if len(nodes) < len(xs):
-        return [checked(x, name).node for x in xs]  # which says what is wrong
-    return nodes
+    return [checked(x, name).node for x in xs]
 
 
 def stale(x: Expression, name: str) -> RuntimeError:
@@ -351,12 +369,25 @@ def as_number(x: Any) -> float | None:
 
 def aligned(a: Node, b: Node) -> tuple[Node, Node]:
     """Nodes with equally many axes: DyNet aligns the first ones, NumPy the last."""
-    m, n = a.ndim, b.ndim
+    m, n = len(a.shape), len(b.shape)
     if m < n:
-        return reshape(a, a.shape + (1,) * (n - m)), b
+        return reshaped(a, a.shape + (1,) * (n - m)), b
     if n < m:
-        return a, reshape(b, b.shape + (1,) * (m - n))
+        return a, reshaped(b, b.shape + (1,) * (m - n))
     return a, b
+
+
+def reshaped(node: Node, shape: Shape) -> Node:
+    """The node in another shape with as many elements, which nobody checks."""
+    source = node.shape
+    if source == shape:
+        return node
+    op = _RESHAPES.get((source, shape))
+    if op is None:
+        if len(_RESHAPES) >= TABLE_LIMIT:
+            _RESHAPES.clear()
+        op = _RESHAPES[source, shape] = ready(Reshape(source, shape))
+    return unary(op, node)
 
 
 def truncated(node: Node) -> Node:
@@ -365,7 +396,7 @@ def truncated(node: Node) -> Node:
     n = len(shape)
     while n > 1 and shape[n - 1] == 1:
         n -= 1
-    return node if n == len(shape) else reshape(node, shape[:n])
+    return node if n == len(shape) else reshaped(node, shape[:n])
 
 
 def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
@@ -374,10 +405,10 @@ def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
     Raises:
         ValueError: If the dimensions do not go together.
     """
-    if not x.graph.alive or not y.graph.alive:
-        checked(x, name)
-        checked(y, name)
-    a, b = x.node, y.node
+    found = two(op, x, y)
+    if found is not None:
+        return found
+    a, b = checked(x, name).node, checked(y, name).node
     if a.type is not b.type:
         a, b = aligned(a, b)
     try:
@@ -395,6 +426,9 @@ def broadcast(op: Op, x: Expression, y: Expression, name: str) -> Expression:
 
 def multiply(x: Expression, y: Expression) -> Expression:
     """Matrix product, or vector times scalar."""
+    found = two(ENGINE.product, x, y, True)
+    if found is not None:
+        return found
     a, b = checked(x, "*").node, checked(y, "*").node
     left, right = a.shape, b.shape
     if len(left) == 2:
@@ -402,16 +436,16 @@ def multiply(x: Expression, y: Expression) -> Expression:
             return wrap(matmul(a, b))
     elif len(left) == 1:
         if right == (1,):
-            return wrap(a * b)
+            return broadcast(ENGINE.multiply, x, y, "*")
         if len(right) == 2 and right[0] == 1:  # a column times a row
-            return wrap(reshape(a, (*left, 1)) * b)
+            return wrap(reshaped(a, (*left, 1)) * b)
     raise ValueError(
         f"*: mismatched dimensions in a matrix product: {show(x)} times {show(y)}; the columns of "
         "the left side must be as many as the rows of the right; for element by element use cmult"
     )
 
 
-def power(x: Expression, y: Expression) -> Expression:
+def power(x: Expression | Any, y: Expression | Any) -> Expression:
     """x to the power of a scalar expression.
 
     Raises:
@@ -421,71 +455,231 @@ def power(x: Expression, y: Expression) -> Expression:
     if b.size != 1:
         raise ValueError(f"pow: got an exponent of dimensions {show(y)}; it must be a scalar")
     if b.ndim > 1:
-        b = reshape(b, (1,))
+        b = reshaped(b, (1,))
     return wrap(truncated(a ** aligned(a, b)[1]))
 
 
-# Several at once
+def _with_number(op: Op, x: Expression, other: Any, name: str) -> Any:
+    """An op of an expression and a number."""
+    number: float | None = other if type(other) is float else as_number(other)
+    return no_operand(other, name) if number is None else apply(op, x, name, number)
 
 
-def _settled(x: Expression, name: str, recalculate: bool) -> Node:
-    """The node of an expression, computed."""
+# Recording. What all programs do most is written out for expressions that lie on the tape that is
+# recorded now, of kinds met before; all else goes through the engine's functions.
+
+
+def apply(op: Op, x: Any, name: str, payload: Any = None) -> Expression:
+    """Record an op of one argument.
+
+    Args:
+        op: An op whose kinds are ready (see `ops.elementwise.ready`).
+        x: What the function was given.
+        name: The function.
+        payload: What the node carries.
+    """
+    if isinstance(x, Expression):
+        tape = x.tape
+        if x.graph.direct and tape is LOCAL.tape and tape.sealed == 0:
+            kind = op._kinds.get(tape.kinds[x.at].type)
+            if kind is not None and not kind.shared and len(kind.members) == 1:
+                return Expression(None, x.graph, tape, append(tape, kind, x.at, payload))
+    return wrap(unary(op, checked(x, name).node, payload))
+
+
+def append(tape: Tape, kind: Kind, argument: int, payload: Any) -> int:
+    """Append a node of one argument and one result to the open tape; returns its index."""
+    n = len(tape.kinds)
+    if _modes().marks:
+        mark(tape, n)
+    tape.kinds.append(kind)
+    tape.starts.append(len(tape.args))
+    tape.args.append(argument)
+    tape.rows.append(tape.rows[argument])
+    tape.payloads.append(payload)
+    return n
+
+
+def _finish(tape: Tape, kind: Kind, start: int, rows: int) -> int:
+    """Append a node whose arguments, from `start` on, are on the tape already."""
+    n = len(tape.kinds)
+    if _modes().marks:
+        mark(tape, n)
+    tape.kinds.append(kind)
+    tape.starts.append(start)
+    tape.rows.append(rows)
+    tape.payloads.append(None)
+    return n
+
+
+def _parameter(tape: Tape, x: Expression) -> int:
+    """Index of a parameter that was used on this tape before; -1 for anything else."""
+    leaf = x._node
+    return tape.shared.get(leaf.leaf_kind, -1) if isinstance(leaf, Leaf) else -1
+
+
+def two(op: Op, x: Expression, y: Expression, product: bool = False) -> Expression | None:
+    """Record an op of two arguments; None, and nothing is done, for anything unusual.
+
+    Args:
+        op: An op whose kinds are ready.
+        x: Its first argument.
+        y: Its second.
+        product: Whether it is the product of a matrix, else one element by element.
+    """
+    tape = LOCAL.tape
+    if tape.sealed != 0:
+        return None
+    graph = x.graph
+    i = x.at
+    j = y.at
+    if x.tape is tape:
+        if y.tape is not tape:
+            j = _parameter(tape, y)
+        if not graph.direct:
+            graph = y.graph
+    elif y.tape is tape:
+        i = _parameter(tape, x)
+        graph = y.graph
+    else:
+        return None
+    if i < 0 or j < 0 or not graph.direct or not x.graph.alive or not y.graph.alive:
+        return None
+    a = tape.kinds[i].type
+    b = tape.kinds[j].type
+    if product:
+        if len(a.shape) != 2 or len(b.shape) > 2:
+            return None
+    elif a is not b and len(a.shape) != len(b.shape):
+        return None  # the engine would align the last axes
+    kind = op._kinds.get((a, b))
+    if kind is None or kind.shared or len(kind.members) != 1:
+        return None
+    rows = tape.rows[i]
+    other = tape.rows[j]
+    if rows != other:
+        if rows == -1:
+            rows = other
+        elif other != -1:
+            return None
+    start = len(tape.args)
+    tape.args.append(i)
+    tape.args.append(j)
+    return Expression(None, graph, tape, _finish(tape, kind, start, rows))
+
+
+def listed(kinds: dict[Any, Kind], xs: Any, key: list[Any]) -> Expression | None:
+    """Record an op of a list of arguments; None, and nothing is done, for anything unusual.
+
+    Args:
+        kinds: Kinds of the op by the types of its arguments.
+        xs: What the function was given.
+        key: What stands before these types.
+    """
+    tape = LOCAL.tape
+    if type(xs) is not list or tape.sealed != 0 or tape.trace is not None:
+        return None
+    expressions: list[Any] = xs
+    start = len(tape.args)
+    graph: Stretch | None = None
+    rows = -1
+    for x in expressions:
+        i = -1
+        if isinstance(x, Expression) and x.graph.alive:
+            if x.graph.direct:
+                graph = x.graph
+            i = x.at if x.tape is tape else _parameter(tape, x)
+        if i >= 0:
+            r = tape.rows[i]
+            if r != -1 and r != rows:
+                if rows == -1:
+                    rows = r
+                else:
+                    i = -1
+        if i < 0:
+            del tape.args[start:]
+            return None
+        tape.args.append(i)
+        key.append(tape.kinds[i].type)
+    kind = kinds.get(tuple(key))
+    if graph is None or kind is None or kind.shared or len(kind.members) != 1:
+        del tape.args[start:]
+        return None
+    return Expression(None, graph, tape, _finish(tape, kind, start, rows))
+
+
+def reduced(op: Op, xs: Any) -> Expression | None:
+    """Record a reduction over a list; None, and nothing is done, for anything unusual."""
+    tape = LOCAL.tape
+    if type(xs) is not list or tape.sealed != 0 or tape.trace is not None:
+        return None
+    expressions: list[Any] = xs
+    if len(expressions) < 2:
+        return None
+    start = len(tape.args)
+    graph: Stretch | None = None
+    first: Type | None = None
+    rows = -1
+    for x in expressions:
+        fits = False
+        if isinstance(x, Expression) and x.tape is tape and x.graph.alive:
+            if x.graph.direct:
+                graph = x.graph
+            t = tape.kinds[x.at].type
+            if first is None:
+                first = t
+                rows = tape.rows[x.at]
+                fits = t.shared == 0
+            else:
+                fits = t is first and tape.rows[x.at] == rows
+        if not fits:
+            del tape.args[start:]
+            return None
+        tape.args.append(x.at)
+    kind = op._kinds.get(first)
+    if graph is None or kind is None or kind.shared or len(kind.members) != 1:
+        del tape.args[start:]
+        return None
+    return Expression(None, graph, tape, _finish(tape, kind, start, rows))
+
+
+# Values
+
+
+def _settle(x: Expression, name: str, recalculate: bool) -> None:
+    """Have an expression computed."""
     if not x.graph.alive:
         raise stale(x, name)
-    node = x.node
     if recalculate:
         invalidate()
-    if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
-        compute([node])
-    return node
+    tape = x.tape
+    if STATE.along:
+        ask(x.node)
+    if x.at < 0:  # a parameter, or a table, which is an expression as long as it is used
+        node = x.node
+        if not isinstance(node, Leaf) and (STATE.stale or not engine.evaluated(node)):
+            compute([node])
+    elif tape.sealed == 0 or tape.evaluated[x.at] != 1 or STATE.stale:
+        compute([x.node])
 
 
-def _check_differentiated(x: Expression) -> None:
+def _computed(x: Expression, name: str, recalculate: Any) -> Array:
+    """The value of an expression, an array of one's own with the batch first."""
+    _settle(x, name, bool(recalculate))
+    if x.at < 0:
+        return np.asarray(engine.value(x.node))
+    evaluation, number = x.tape.location(x.at)
+    array: Array = evaluation.value(number)
+    return array
+
+
+def check_differentiated(x: Expression) -> None:
+    """Raise RuntimeError if no `backward` has run on this graph."""
     if not STATE.differentiated:
         raise RuntimeError(
             f"gradient: no backward() has run on this graph, so {x!r} has no gradient; call "
             "backward() on a scalar computed from it first"
         )
-
-
-def last_gradients(x: Expression) -> dict[Leaf, Array]:
-    """The gradients of all parameters in the last `backward`, for one to be looked up.
-
-    Raises:
-        RuntimeError: If none has run on this graph, or the values that it used have been changed.
-    """
-    _check_differentiated(x)
-    state = STATE
-    if state.gradients is None:
-        assert state.root is not None
-        try:
-            state.gradients = parameter_gradients(state.root)
-        except GradientError as error:
-            raise GradientError(
-                f"gradient: {x!r}: parameters have been changed since backward(), whose gradients "
-                f"are made up for only when asked for; ask before update() ({error})"
-            ) from error
-    return state.gradients
-
-
-def forward(exps: Sequence[Expression], recalculate: bool = False) -> None:
-    """Compute several expressions in one batched run."""
-    nodes = nodes_of(list(exps), "forward")
-    if recalculate:
-        invalidate()
-    compute(nodes)
-
-
-def values(exps: Sequence[Expression], recalculate: bool = False) -> list[Any]:
-    """The values of several expressions, as `Expression.value` gives them, in one batched run."""
-    forward(exps, recalculate)
-    return [e.value() for e in exps]
-
-
-def npvalues(exps: Sequence[Expression], recalculate: bool = False) -> list[Array]:
-    """The arrays of several expressions, as `Expression.npvalue` gives them, in one batched run."""
-    forward(exps, recalculate)
-    return [e.npvalue() for e in exps]
 
 
 def _batch_last(array: Array, batch: int | None) -> Array:

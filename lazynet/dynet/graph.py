@@ -10,38 +10,16 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from lazynet.execute import evaluate, last_serial
+from lazynet.dynet.stretch import Stretch
+from lazynet.execute import Along, evaluate, last_serial
 from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, handle
 from lazynet.kinds import Array
-from lazynet.revise import forget
+from lazynet.revise import forget, forget_unasked
 from lazynet.tape import LOCAL, NO_TAPE, Tape
 
 if TYPE_CHECKING:
     from lazynet.dynet.expression import Expression
-
-
-class Stretch:
-    """Part of a computation graph, from its start or a checkpoint to the next one.
-
-    Attributes:
-        version: Of the graph (`cg_version`).
-        alive: Whether its expressions may be used.
-        immediate: Whether expressions are computed when they are recorded.
-        validate: Whether values are checked for NaN and infinity when they are.
-    """
-
-    __slots__ = ("alive", "immediate", "validate", "version")
-
-    def __init__(self, version: int, immediate: bool = False, validate: bool = False) -> None:
-        self.version = version
-        self.alive = True
-        self.immediate = immediate
-        self.validate = validate
-
-
-ALWAYS = Stretch(-1)
-"""Of parameters, which belong to no graph."""
 
 
 class _State(threading.local):
@@ -53,6 +31,8 @@ class _State(threading.local):
         checkpoints: How many of them each checkpoint found.
         stale: Evaluations up to this serial number saw inputs that have changed since.
         tape: Of the expression that was last computed or differentiated.
+        along: What was computed along with something else on this graph, ...
+        asked: ... and the expressions that were asked for since.
         differentiated: Whether `backward` has run on this graph.
         root: What it was last called on.
         gradients: The gradients of parameters in that run alone, where they were asked for.
@@ -64,6 +44,8 @@ class _State(threading.local):
         self.checkpoints: list[int] = []
         self.stale = 0
         self.tape: Tape = NO_TAPE
+        self.along: list[Along] = []
+        self.asked: list[Node] = []
         self.differentiated = False
         self.root: Node | None = None
         self.gradients: dict[Leaf, Array] | None = None
@@ -77,8 +59,22 @@ def compute(nodes: list[Node]) -> None:
     state = STATE
     if state.stale:
         forget(nodes, state.stale)
-    evaluate(nodes, keep_imports=True)
+    evaluate(nodes, True, state.along)
+    if state.along:
+        state.asked += nodes
     state.tape = nodes[-1].tape
+
+
+def ask(node: Node) -> None:
+    """The value of a node is asked for, on a graph of which some was computed along.
+
+    What was, but has not been asked for, is computed anew if parameters were changed since then.
+    """
+    state = STATE
+    if forget_unasked(state.along, state.asked):
+        state.along, state.asked = [], []
+    else:
+        state.asked.append(node)
 
 
 def invalidate() -> None:
@@ -88,7 +84,7 @@ def invalidate() -> None:
 
 def _end(stretches: list[Stretch]) -> None:
     for stretch in stretches:
-        stretch.alive = False
+        stretch.end()
 
 
 def renew_cg(
@@ -110,6 +106,8 @@ def renew_cg(
     state.stretches = [state.stretch]
     state.checkpoints = []
     state.stale = 0
+    if state.along:
+        state.along, state.asked = [], []
     state.differentiated = False
     state.root = state.gradients = None
     state.tape = NO_TAPE
@@ -135,8 +133,7 @@ def cg_checkpoint() -> None:
     state = STATE
     close_tape()
     state.checkpoints.append(len(state.stretches))
-    old = state.stretch
-    state.stretch = Stretch(old.version, old.immediate, old.validate)
+    state.stretch = state.stretch.next()
     state.stretches.append(state.stretch)
 
 
@@ -160,8 +157,7 @@ def cg_revert() -> None:
         state.tape = NO_TAPE
     _end(state.stretches[kept:])
     del state.stretches[kept:]
-    old = state.stretch
-    state.stretch = Stretch(old.version, old.immediate, old.validate)
+    state.stretch = state.stretch.next()
     state.stretches.append(state.stretch)
 
 
@@ -294,10 +290,10 @@ class ComputationGraph:
         return sparse_literal(idxs, v, dim, batch_size, defval, device, "inputSparseTensor")
 
     def _expression(self, index: int | Expression, name: str) -> Expression:
-        from lazynet.dynet.expression import Expression, wrap
+        from lazynet.dynet.expression import Expression, checked, wrap
 
         if isinstance(index, Expression):
-            return index
+            return checked(index, f"ComputationGraph.{name}")
         tape = current_tape()
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(tape):
             raise IndexError(

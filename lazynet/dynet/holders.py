@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,9 @@ class UnsignedVectorValue:
 
     def set(self, newval: Iterable[int]) -> None:
         """Change the numbers."""
-        self._values = [_unsigned(v, "UnsignedVectorValue") for v in newval]
+        self._values = [
+            _unsigned(v, "UnsignedVectorValue") for v in _list(newval, "UnsignedVectorValue")
+        ]
 
     def get(self) -> list[int]:
         """The numbers."""
@@ -100,7 +102,7 @@ class FloatVectorValue:
 
     def set(self, newval: Iterable[float]) -> None:
         """Change the numbers."""
-        self._values = [_single(v, "FloatVectorValue") for v in newval]
+        self._values = [_single(v, "FloatVectorValue") for v in _list(newval, "FloatVectorValue")]
 
     def get(self) -> list[float]:
         """The numbers."""
@@ -109,6 +111,12 @@ class FloatVectorValue:
     def size(self) -> int:
         """How many they are."""
         return len(self._values)
+
+
+def _list(values: Any, name: str) -> list[Any]:
+    if not hasattr(values, "__iter__") or isinstance(values, (str, bytes, Mapping)):
+        raise TypeError(f"{name}: got {short(values)}; it takes a list of numbers")
+    return list(values)
 
 
 def _unsigned(value: Any, name: str) -> int:

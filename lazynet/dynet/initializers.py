@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.dynet.common import check_size
 from lazynet.dynet.expression import as_number, short
 from lazynet.dynet.files import opened
 from lazynet.errors import OutOfMemoryError, ShapeError
@@ -175,12 +176,7 @@ class NumpyInitializer(PyInitializer):
     """
 
     def __init__(self, array: Any) -> None:
-        try:
-            self.array = np.array(array, np.float32)
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"NumpyInitializer: got {short(array)}; it takes an array of numbers ({error})"
-            ) from error
+        self.array = numbers(array, "NumpyInitializer")
 
     def values(self, shape: Shape, lookup: bool) -> Array:
         """The array."""
@@ -230,46 +226,60 @@ class FromFileInitializer(PyInitializer):
 
 
 def initial_values(
-    init: Any, shape: Shape, lookup: bool, scale: float, mean: float, std: float
+    name: str, init: Any, shape: Shape, lookup: bool, scale: float, mean: float, std: float
 ) -> Array:
     """The values that the arguments of `add_parameters` stand for.
 
     An array brings its own shape: DyNet makes the parameter like the array, whatever was asked for.
 
+    Args:
+        name: The method that makes the parameter.
+        init: Its initialiser.
+        shape: Its shape; of a table, the number of rows first.
+        lookup: Whether it is a table.
+        scale: Bound of "uniform".
+        mean: Mean of "normal".
+        std: Standard deviation of "normal".
+
     Raises:
+        TypeError: If one of the last three is no number.
         ValueError: If `init` is nothing known, or does not suit the shape.
         MemoryError: If there is not enough of it.
     """
     if isinstance(init, np.ndarray):
-        return NumpyInitializer(init).array
-    chosen = _initializer(init, shape, scale, mean, std)
+        return numbers(init, name)
+    chosen = _initializer(name, init, shape, scale, mean, std)
+    check_size(math.prod(shape), name)
     try:
         values = np.asarray(chosen.values(shape, lookup), np.float32)
     except MemoryError as error:
         raise OutOfMemoryError(
-            f"{type(chosen).__name__}: a parameter of shape {shape} does not fit into memory; make "
-            "it smaller"
+            f"{name}: a parameter of shape {shape} does not fit into memory; make it smaller"
         ) from error
     if values.shape != shape:
         raise ShapeError(
-            f"{type(chosen).__name__}: gave values of shape {values.shape} for a parameter of "
-            f"shape {shape}; both must be the same"
+            f"{name}: {type(chosen).__name__} gave values of shape {values.shape} for a parameter "
+            f"of shape {shape}; both must be the same"
         )
     return values
 
 
-def _initializer(init: Any, shape: Shape, scale: float, mean: float, std: float) -> PyInitializer:
+def _initializer(
+    name: str, init: Any, shape: Shape, scale: float, mean: float, std: float
+) -> PyInitializer:
+    scale, mean = _number(scale, name, "scale"), _number(mean, name, "mean")
+    std = _number(std, name, "std")
     if init is None:
         return GlorotInitializer()
     if isinstance(init, PyInitializer):
         return init
     number = as_number(init)
     if number is not None:
-        return ConstInitializer(number)
+        return ConstInitializer(_number(number, name, "init"))
     if init == "uniform":
         return UniformInitializer(scale)
     if init == "normal":
-        return NormalInitializer(mean, _number(std, "normal", "std") ** 2)
+        return NormalInitializer(mean, std**2)
     if init == "identity":
         return IdentityInitializer()
     if init == "glorot":
@@ -279,9 +289,24 @@ def _initializer(init: Any, shape: Shape, scale: float, mean: float, std: float)
     if init == "he":
         return NormalInitializer(0, 2 / _fan_in(shape))
     raise ValueError(
-        f"init: got {short(init)}; it takes an initialiser, a number, an array, or one of "
+        f"{name}: got init={short(init)}; it takes an initialiser, a number, an array, or one of "
         "'uniform', 'normal', 'identity', 'glorot', 'he', 'saxe'"
     )
+
+
+def numbers(array: Any, name: str) -> Array:
+    """An array of float32 of its own.
+
+    Raises:
+        TypeError: If these are no numbers.
+    """
+    try:
+        found = np.array(array)
+    except ValueError as error:
+        raise TypeError(f"{name}: got {short(array)}; it takes an array of numbers") from error
+    if found.dtype.kind not in "fiub" and any(as_number(x) is None for x in found.flat):
+        raise TypeError(f"{name}: got {short(array)}; it takes an array of numbers")
+    return found.astype(np.float32)
 
 
 def _fan_in(shape: Shape) -> int:
@@ -301,4 +326,6 @@ def _number(x: Any, name: str, argument: str) -> float:
     number = as_number(x)
     if number is None:
         raise TypeError(f"{name}: got {argument}={short(x)}; it takes a number")
+    if math.isnan(number):
+        raise ValueError(f"{name}: got {argument}=NaN; it takes a number")
     return number

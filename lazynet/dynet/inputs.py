@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any, NoReturn, TypeVar
+from struct import Struct
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
 from lazynet.dynet.arithmetic import dimension
+from lazynet.dynet.common import check_size
 from lazynet.dynet.config import checked_device
 from lazynet.dynet.expression import (
     Expression,
@@ -20,24 +22,32 @@ from lazynet.dynet.expression import (
     wrap,
 )
 from lazynet.dynet.graph import STATE, invalidate
+from lazynet.dynet.stretch import Stretch
 from lazynet.graph import Expression as Node
+from lazynet.graph import handle
 from lazynet.inputs import constant as engine_constant
 from lazynet.kinds import Array
+from lazynet.native import mypyc_attr
 from lazynet.revise import replace
-from lazynet.shortcuts import owned
+from lazynet.shortcuts import owned, placed
+from lazynet.tape import Tape
 
-Made = TypeVar("Made", bound=Expression)
+_FLOAT32: Final = np.dtype(np.float32)
+_MOST: Final = 3e38
+"""Up to here numbers are finite in float32."""
+_SCALAR: Final = (1,)
+_SHORT: Final = 4096
+_PACKS: dict[int, Callable[..., bytes]] = {}
+_frombuffer: Final = np.frombuffer
 
-_FLOAT32 = np.float32
-_SHORT = 4096
 
-
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _inputExpression(Expression):
     """A number that can be changed: what `scalarInput` returns."""
 
     __slots__ = ()
 
-    def set(self, s: float) -> None:
+    def set(self, s: float | Any) -> None:
         """Change the number; what was computed from the old one is computed anew.
 
         Raises:
@@ -48,12 +58,13 @@ class _inputExpression(Expression):
         invalidate()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _vecInputExpression(Expression):
     """A vector that can be changed: what `vecInput` and `inputVector` return."""
 
     __slots__ = ()
 
-    def set(self, data: Iterable[float]) -> None:
+    def set(self, data: Iterable[float] | Any) -> None:
         """Change the vector; what was computed from the old one is computed anew.
 
         Raises:
@@ -67,6 +78,7 @@ class _vecInputExpression(Expression):
         invalidate()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _tensorInputExpression(Expression):
     """An array that can be changed if it was made so: what `inputTensor` returns."""
 
@@ -107,6 +119,7 @@ class _tensorInputExpression(Expression):
         invalidate()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _sparseInputExpression(Expression):
     """What `sparse_inputTensor` returns."""
 
@@ -124,6 +137,7 @@ class _sparseInputExpression(Expression):
         )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class inputTensorTranspose(Expression):
     """An array given as a list of its numbers, column by column, example by example.
 
@@ -140,12 +154,12 @@ class inputTensorTranspose(Expression):
 
     __slots__ = ()
 
-    def __init__(
+    def __init__(  # its arguments are those of DyNet's class
         self,
-        val: Sequence[float],
-        dim: tuple[int, ...] | None = None,
-        batch_size: int = 1,
-        device: str = "",
+        val: Sequence[float] | Any,
+        dim: tuple[int, ...] | Any | None = None,
+        batch_size: int | Any = 1,
+        device: str | Any = "",
     ) -> None:
         name = "inputTensorTranspose"
         values = _vector(val, name)
@@ -166,7 +180,7 @@ class inputTensorTranspose(Expression):
 # One number, or a vector
 
 
-def scalarInput(s: float, device: str = "") -> _inputExpression:
+def scalarInput(s: float | Any, device: str | Any = "") -> _inputExpression:
     """A number; change it with `.set()`.
 
     Args:
@@ -179,11 +193,13 @@ def scalarInput(s: float, device: str = "") -> _inputExpression:
     """
     if device:
         checked_device(device, "scalarInput")
-    values = np.array((_real(s, "scalarInput"),), _FLOAT32)
-    return _made(_inputExpression, _own(values, (1,)))
+    number = s if type(s) is float and -_MOST <= s <= _MOST else _real(s, "scalarInput")
+    values = _packed((number,)) if -_MOST <= number <= _MOST else np.array((number,), _FLOAT32)
+    tape, n = _at(values, _SCALAR, -1)
+    return _inputExpression(None, _stretch(tape, n), tape, n)
 
 
-def vecInput(dim: int, device: str = "") -> _vecInputExpression:
+def vecInput(dim: int | Any, device: str | Any = "") -> _vecInputExpression:
     """A vector of zeros, to be filled with `.set()`.
 
     Args:
@@ -197,10 +213,12 @@ def vecInput(dim: int, device: str = "") -> _vecInputExpression:
     if device:
         checked_device(device, "vecInput")
     n = _size(dim, "vecInput")
-    return _made(_vecInputExpression, _own(_same(n, 0.0), (n,)))
+    check_size(n, "vecInput")
+    tape, at = _at(_same(n, 0.0), (n,), -1)
+    return _vecInputExpression(None, _stretch(tape, at), tape, at)
 
 
-def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
+def inputVector(v: Iterable[float] | Any, device: str | Any = "") -> _vecInputExpression:
     """A vector; change it with `.set()`.
 
     Args:
@@ -212,15 +230,18 @@ def inputVector(v: Iterable[float], device: str = "") -> _vecInputExpression:
     """
     if device:
         checked_device(device, "inputVector")
-    values = _vector(v, "inputVector")
-    return _made(_vecInputExpression, _own(values, values.shape))
+    values = _plain(v) if type(v) is list else None
+    if values is None:
+        values = _vector(v, "inputVector")
+    tape, n = _at(values, (len(values),), -1)
+    return _vecInputExpression(None, _stretch(tape, n), tape, n)
 
 
 # Arrays
 
 
 def inputTensor(
-    arr: Any, batched: bool = False, device: str = "", reusable_expr: bool = False
+    arr: Any, batched: bool | Any = False, device: str | Any = "", reusable_expr: bool | Any = False
 ) -> _tensorInputExpression:
     """An array.
 
@@ -235,23 +256,32 @@ def inputTensor(
         TypeError: If it is neither an array nor a list, or holds no numbers.
         ValueError: If it is an empty or a ragged list.
     """
+    values = None
+    array = arr
     if type(arr) is list:
-        array, batched = _of_list(arr, batched)
+        values = None if batched else _plain(arr)
+        if values is None:
+            array, batched = _of_list(arr, batched)
+        else:
+            array = values
     elif isinstance(arr, np.ndarray) and arr.ndim:
-        array = arr if arr.dtype == _FLOAT32 else _array(arr, "inputTensor")
+        if arr.dtype != _FLOAT32:
+            array = _array(arr, "inputTensor")
     else:
         raise TypeError(
             f"inputTensor: got {short(arr)}; it takes an array with at least one axis, or a list; "
             "for a single number use scalarInput"
         )
+    if device:
+        checked_device(device, "inputTensor")
     if batched:
-        node = _node(_rows_first(array), array.shape[-1], device, "inputTensor")
+        rows = array.shape[-1]
+        array = _rows_first(array)
+        tape, n = _at(array.flatten(), array.shape[1:], -1 if rows == 1 else rows)
     else:
-        if device:
-            checked_device(device, "inputTensor")
         # What was given may be changed by the program, and is copied
-        node = engine_constant(arr) if array is arr else _own(array.reshape(-1), array.shape)
-    made = _made(_tensorInputExpression, node)
+        tape, n = _at(array.flatten() if values is None else values, array.shape, -1)
+    made = _tensorInputExpression(None, _stretch(tape, n), tape, n)
     made.reusable = reusable_expr
     return made
 
@@ -262,7 +292,8 @@ def _of_list(arr: list[Any], batched: bool) -> tuple[Array, bool]:
     if not all(isinstance(a, np.ndarray) for a in arr):
         return _array(arr, "inputTensor"), batched
     try:
-        return np.stack(arr, -1).astype(_FLOAT32), True
+        stacked: Array = np.stack(arr, -1).astype(_FLOAT32)
+        return stacked, True
     except (TypeError, ValueError):
         shapes = ", ".join(str(np.shape(a)) for a in arr[:8])
         raise ValueError(
@@ -274,10 +305,10 @@ def _of_list(arr: list[Any], batched: bool) -> tuple[Array, bool]:
 def sparse_inputTensor(
     idxs: Any,
     values: Any,
-    shape: tuple[int, ...],
-    batched: bool = False,
-    defval: float = 0,
-    device: str = "",
+    shape: tuple[int, ...] | Any,
+    batched: bool | Any = False,
+    defval: float | Any = 0,
+    device: str | Any = "",
 ) -> _sparseInputExpression:
     """An array of which most elements are the same.
 
@@ -322,16 +353,18 @@ def sparse_inputTensor(
             f"{name}: got {' and '.join(str(len(p)) for p in places)} positions and "
             f"{len(numbers)} values; all must be equally many"
         )
+    check_size(prod(sizes), name)
     array = np.full(sizes, _real(defval, f"{name}: defval"), _FLOAT32)
     array[tuple(places)] = numbers
     if not batched:
         node = _node(array[None], 1, device, name)
     else:
         node = _node(_rows_first(array), sizes[-1], device, name)
-    return _made(_sparseInputExpression, node)
+    made = wrap(node)
+    return _sparseInputExpression(node, made.graph)
 
 
-def one_hot(d: int, idx: Any, device: str = "") -> Expression:
+def one_hot(d: int | Any, idx: Any, device: str | Any = "") -> Expression:
     """A vector with a single 1.
 
     Args:
@@ -352,6 +385,7 @@ def one_hot(d: int, idx: Any, device: str = "") -> Expression:
         raise ValueError("one_hot: got an empty list; it takes at least one place")
     if max(places) >= n:
         raise IndexError(f"one_hot: got {short(idx)} for a vector of length {n}")
+    check_size(len(places) * n, "one_hot")
     array = np.zeros((len(places), n), _FLOAT32)
     array[range(len(places)), places] = 1
     return wrap(_node(array, len(places), device, "one_hot"))
@@ -360,7 +394,7 @@ def one_hot(d: int, idx: Any, device: str = "") -> Expression:
 # The same number everywhere
 
 
-def zeros(dim: int | tuple[int, ...], batch_size: int = 1) -> Expression:
+def zeros(dim: int | tuple[int, ...] | Any, batch_size: int | Any = 1) -> Expression:
     """Zeros.
 
     Args:
@@ -374,17 +408,19 @@ def zeros(dim: int | tuple[int, ...], batch_size: int = 1) -> Expression:
     return wrap(_filled(dim, 0.0, batch_size, "zeros"))
 
 
-def zeroes(dim: int | tuple[int, ...], batch_size: int = 1) -> Expression:
+def zeroes(dim: int | tuple[int, ...] | Any, batch_size: int | Any = 1) -> Expression:
     """The same as `zeros`."""
     return wrap(_filled(dim, 0.0, batch_size, "zeroes"))
 
 
-def ones(dim: int | tuple[int, ...], batch_size: int = 1) -> Expression:
+def ones(dim: int | tuple[int, ...] | Any, batch_size: int | Any = 1) -> Expression:
     """Ones; for the arguments see `zeros`."""
     return wrap(_filled(dim, 1.0, batch_size, "ones"))
 
 
-def constant(dim: int | tuple[int, ...], val: float, batch_size: int = 1) -> Expression:
+def constant(
+    dim: int | tuple[int, ...] | Any, val: float | Any, batch_size: int | Any = 1
+) -> Expression:
     """The number `val` everywhere; for the other arguments see `zeros`.
 
     Raises:
@@ -393,7 +429,7 @@ def constant(dim: int | tuple[int, ...], val: float, batch_size: int = 1) -> Exp
     return wrap(_filled(dim, _real(val, "constant: val"), batch_size, "constant"))
 
 
-def matInput(d1: int, d2: int) -> NoReturn:
+def matInput(d1: int | Any, d2: int | Any) -> NoReturn:
     """Gone, as in DyNet: use `inputTensor`.
 
     Raises:
@@ -414,15 +450,46 @@ def inputMatrix(v: Any, d: Any) -> NoReturn:
 # From what programs give to arrays
 
 
-def _made(kind: type[Made], node: Node) -> Made:
-    """`wrap` for a subclass of `Expression`."""
-    stretch = STATE.stretch
+def _at(values: Array, shape: tuple[int, ...], rows: int) -> tuple[Tape, int]:
+    """Record the input of a vector of float32 that nobody else will change, row by row."""
+    tape, n = placed(values, shape, rows)
+    if n >= 0:
+        return tape, n
+    node = _own(values, shape, rows)
+    return node.tape, node.index
+
+
+def _stretch(tape: Tape, n: int) -> Stretch:
+    """The stretch of an input that was just recorded."""
+    stretch: Stretch = STATE.stretch
     if stretch.immediate:
-        compute_at_once(node, stretch)
-    return kind(node, stretch)
+        compute_at_once(handle(tape, n), stretch)
+    return stretch
 
 
-def _node(values: Array, rows: int, device: str, name: str) -> Node:
+def _plain(numbers: list[Any]) -> Array | None:
+    """A vector of float32, of floats; None for anything else."""
+    if not numbers:
+        return None
+    for x in numbers:
+        if type(x) is not float or not -_MOST <= x <= _MOST:
+            return None
+    return _packed(numbers)
+
+
+def _packed(numbers: Sequence[float]) -> Array:
+    """A vector of float32, in half of the time that `np.array` takes."""
+    n = len(numbers)
+    pack = _PACKS.get(n)
+    if pack is None:
+        if len(_PACKS) >= _SHORT:
+            _PACKS.clear()
+        pack = _PACKS[n] = Struct(f"{n}f").pack
+    values: Array = _frombuffer(pack(*numbers), _FLOAT32)
+    return values
+
+
+def _node(values: Array, rows: int, device: Any, name: str) -> Node:
     """The input of a copy of an array whose first axis is the batch."""
     if device:
         checked_device(device, name)
@@ -468,8 +535,10 @@ def _filled(dim: Any, value: float, batch_size: Any, name: str) -> Node:
         shape = (_size(dim, name),)
     size = shape[0] if len(shape) == 1 else prod(shape)
     if batch_size == 1:
+        check_size(size, name)
         return _own(_same(size, value), shape)
     rows = _batch_size(batch_size, name)
+    check_size(rows * size, name)
     return _own(_same(rows * size, value), shape, -1 if rows == 1 else rows)
 
 
@@ -481,7 +550,9 @@ def _size(value: Any, name: str) -> int:
     try:
         return dimension(value, f"{name}: dim")
     except OverflowError:
-        raise ValueError(f"{name}: got the size {value}; it cannot be negative") from None
+        raise ValueError(
+            f"{name}: got the size {value}; it cannot be negative, or more than 2^32 - 1"
+        ) from None
 
 
 def _batch_size(value: Any, name: str) -> int:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lazynet.ops as ops
-from lazynet.dynet.common import misfit, reshaped
-from lazynet.dynet.expression import Expression, checked, show, wrap
+from lazynet.dynet.common import misfit
+from lazynet.dynet.expression import Expression, checked, reshaped, show, two, wrap
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.graph import unary
 from lazynet.ops.elementwise import ready
 from lazynet.ops.linalg import Logdet
-from lazynet.ops.products import inner
+from lazynet.ops.products import Inner, inner
 
+_INNER = ready(Inner())
 _LOGDET = ready(Logdet(signed=True))
 
 
-def dot_product(x: Expression, y: Expression) -> Expression:
+def dot_product(x: Expression | Any, y: Expression | Any) -> Expression:
     """The sum of the products of all elements, sum_i x_i y_i.
 
     Args:
@@ -28,6 +31,10 @@ def dot_product(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions differ.
     """
+    if isinstance(x, Expression) and isinstance(y, Expression):
+        found = two(_INNER, x, y)
+        if found is not None:
+            return found
     a, b = checked(x, "dot_product").node, checked(y, "dot_product").node
     try:
         return wrap(inner(a, b))
@@ -35,7 +42,7 @@ def dot_product(x: Expression, y: Expression) -> Expression:
         raise misfit("dot_product", error, x, y) from None
 
 
-def trace_of_product(x: Expression, y: Expression) -> Expression:
+def trace_of_product(x: Expression | Any, y: Expression | Any) -> Expression:
     """The trace of x y^T, which is the sum of the products of all elements.
 
     Args:
@@ -57,7 +64,7 @@ def trace_of_product(x: Expression, y: Expression) -> Expression:
         raise misfit("trace_of_product", error, x, y) from None
 
 
-def inverse(x: Expression) -> Expression:
+def inverse(x: Expression | Any) -> Expression:
     """The inverse of a square matrix.
 
     Args:
@@ -75,7 +82,7 @@ def inverse(x: Expression) -> Expression:
         raise misfit("inverse", error, x) from None
 
 
-def logdet(x: Expression) -> Expression:
+def logdet(x: Expression | Any) -> Expression:
     """The logarithm of the determinant of a square matrix; NaN where that is negative.
 
     Args:
@@ -96,7 +103,7 @@ def logdet(x: Expression) -> Expression:
         raise misfit("logdet", error, x) from None
 
 
-def contract3d_1d(x: Expression, y: Expression) -> Expression:
+def contract3d_1d(x: Expression | Any, y: Expression | Any) -> Expression:
     """A tensor times a vector: z_ij = sum_k x_ijk y_k.
 
     Args:
@@ -112,7 +119,7 @@ def contract3d_1d(x: Expression, y: Expression) -> Expression:
     return wrap(_contracted(x, y, "contract3d_1d"))
 
 
-def contract3d_1d_bias(x: Expression, y: Expression, b: Expression) -> Expression:
+def contract3d_1d_bias(x: Expression | Any, y: Expression | Any, b: Expression | Any) -> Expression:
     """A tensor times a vector, and a bias: z_ij = b_ij + sum_k x_ijk y_k.
 
     Args:
@@ -131,7 +138,7 @@ def contract3d_1d_bias(x: Expression, y: Expression, b: Expression) -> Expressio
     return wrap(_biased(node, b, name, x, y))
 
 
-def contract3d_1d_1d(x: Expression, y: Expression, z: Expression) -> Expression:
+def contract3d_1d_1d(x: Expression | Any, y: Expression | Any, z: Expression | Any) -> Expression:
     """A tensor times two vectors: t_i = sum_jk x_ijk z_j y_k.
 
     Args:
@@ -149,7 +156,9 @@ def contract3d_1d_1d(x: Expression, y: Expression, z: Expression) -> Expression:
     return wrap(_contracted_twice(x, y, z, name))
 
 
-def contract3d_1d_1d_bias(x: Expression, y: Expression, z: Expression, b: Expression) -> Expression:
+def contract3d_1d_1d_bias(
+    x: Expression | Any, y: Expression | Any, z: Expression | Any, b: Expression | Any
+) -> Expression:
     """A tensor times two vectors, and a bias: t_i = b_i + sum_jk x_ijk z_j y_k.
 
     Args:
@@ -169,7 +178,7 @@ def contract3d_1d_1d_bias(x: Expression, y: Expression, z: Expression, b: Expres
     return wrap(_biased(node, b, name, x, y, z))
 
 
-def _contracted(x: Expression, y: Expression, name: str) -> Node:
+def _contracted(x: Expression | Any, y: Expression | Any, name: str) -> Node:
     a, b = checked(x, name).node, checked(y, name).node
     if len(a.shape) != 3 or b.shape not in (a.shape[2:], (a.shape[2], 1)):
         raise ShapeError(
@@ -182,7 +191,9 @@ def _contracted(x: Expression, y: Expression, name: str) -> Node:
         raise misfit(name, error, x, y) from None
 
 
-def _contracted_twice(x: Expression, y: Expression, z: Expression, name: str) -> Node:
+def _contracted_twice(
+    x: Expression | Any, y: Expression | Any, z: Expression | Any, name: str
+) -> Node:
     node, c = _contracted(x, y, name), checked(z, name).node
     try:
         if c.shape == node.shape[1:]:
@@ -195,7 +206,7 @@ def _contracted_twice(x: Expression, y: Expression, z: Expression, name: str) ->
     )
 
 
-def _biased(node: Node, b: Expression, name: str, *xs: Expression) -> Node:
+def _biased(node: Node, b: Expression | Any, name: str, *xs: Expression | Any) -> Node:
     bias = checked(b, name).node
     try:
         if bias.shape == node.shape:

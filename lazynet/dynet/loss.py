@@ -6,10 +6,19 @@ from functools import lru_cache
 from typing import Any
 
 from lazynet.dynet.arguments import natural, place, places, real
-from lazynet.dynet.expression import Expression, checked, show, wrap
-from lazynet.dynet.probability import classes_of, recorded, same_batch, single_index, vector_of
+from lazynet.dynet.expression import Expression, apply, checked, show, two, type_of, wrap
+from lazynet.dynet.probability import (
+    batched,
+    classes_of,
+    recorded,
+    same_batch,
+    single_index,
+    vector,
+    vector_of,
+)
 from lazynet.graph import Expression as Node
 from lazynet.graph import record, unary
+from lazynet.kinds import Op
 from lazynet.ops.columns import reshape_op
 from lazynet.ops.elementwise import ready
 from lazynet.ops.vector_loss import (
@@ -29,6 +38,7 @@ _RANK_MARGIN = ready(RankMargin())
 _SQUARED_ERROR = ready(SingleSquaredError())
 _L1 = ready(SingleL1())
 _HUBER = ready(SingleHuber())
+_HINGE = ready(SingleHinge(1.0))
 
 
 @lru_cache(maxsize=1024)
@@ -48,7 +58,7 @@ def _margin(m: Any, name: str) -> float:
     return margin
 
 
-def hinge(x: Expression, v: int, m: float = 1.0) -> Expression:
+def hinge(x: Expression | Any, v: int | Any, m: float | Any = 1.0) -> Expression:
     """Hinge loss of a class: the sum over the other entries of ``max(0, m - x[v] + x[j])``.
 
     Args:
@@ -64,17 +74,17 @@ def hinge(x: Expression, v: int, m: float = 1.0) -> Expression:
         OverflowError: If the number is negative.
         TypeError: If it is no number.
     """
-    checked(x, "hinge")
-    node = vector_of(x, "hinge")
-    n = node.shape[0]
+    x = vector(x, "hinge")
+    n = type_of(x).shape[0]
     if type(v) is not int or not 0 <= v < n:
         v = place(v, n, "hinge", "class")
-    if node.batch is not None:
+    if batched(x):
         raise single_index(x, "hinge")
-    return wrap(unary(_hinge_op(_margin(m, "hinge")), node, v))
+    op = _HINGE if type(m) is float and m == 1.0 else _hinge_op(_margin(m, "hinge"))
+    return apply(op, x, "hinge", v)
 
 
-def hinge_batch(x: Expression, vs: list[int], m: float = 1.0) -> Expression:
+def hinge_batch(x: Expression | Any, vs: list[int] | Any, m: float | Any = 1.0) -> Expression:
     """`hinge` of every example.
 
     Args:
@@ -97,7 +107,9 @@ def hinge_batch(x: Expression, vs: list[int], m: float = 1.0) -> Expression:
     return wrap(unary(_hinge_op(_margin(m, "hinge_batch")), node, classes))
 
 
-def hinge_dim(x: Expression, v: list[int], d: int = 0, m: float = 1.0) -> Expression:
+def hinge_dim(
+    x: Expression | Any, v: list[int] | Any, d: int | Any = 0, m: float | Any = 1.0
+) -> Expression:
     """Hinge loss of every column (or row) of a matrix.
 
     Args:
@@ -153,7 +165,17 @@ def _alike(x: Any, y: Any, name: str) -> tuple[Node, Node]:
     return a, b
 
 
-def binary_log_loss(x: Expression, y: Expression) -> Expression:
+def _distance(op: Op, x: Any, y: Any, name: str) -> Expression:
+    """An op of two arguments of the same dimensions."""
+    if isinstance(x, Expression) and isinstance(y, Expression):
+        found = two(op, x, y) if type_of(x).shape == type_of(y).shape else None
+        if found is not None:
+            return found
+    a, b = _alike(x, y, name)
+    return wrap(recorded(op, a, b))
+
+
+def binary_log_loss(x: Expression | Any, y: Expression | Any) -> Expression:
     """The log loss of binary decisions, ``-sum_i y_i log(x_i) + (1 - y_i) log(1 - x_i)``, in nats.
 
     Where x is 0 or 1, its logarithm is that of the least positive number, -87.3.
@@ -168,10 +190,12 @@ def binary_log_loss(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions differ.
     """
-    return wrap(recorded(_BINARY_LOG_LOSS, *_alike(x, y, "binary_log_loss")))
+    return _distance(_BINARY_LOG_LOSS, x, y, "binary_log_loss")
 
 
-def pairwise_rank_loss(x: Expression, y: Expression, m: float = 1.0) -> Expression:
+def pairwise_rank_loss(
+    x: Expression | Any, y: Expression | Any, m: float | Any = 1.0
+) -> Expression:
     """How far x fails to exceed y by a margin: ``max(0, m - x + y)`` of each column.
 
     Args:
@@ -196,7 +220,7 @@ def pairwise_rank_loss(x: Expression, y: Expression, m: float = 1.0) -> Expressi
     return wrap(record(_RANK_MARGIN, (a, b), real(m, "pairwise_rank_loss", "the margin")))
 
 
-def poisson_loss(log_lambda: Expression, x: int) -> Expression:
+def poisson_loss(log_lambda: Expression | Any, x: int | Any) -> Expression:
     """Negative log likelihood of a count under a Poisson distribution, in nats.
 
     Args:
@@ -219,7 +243,7 @@ def poisson_loss(log_lambda: Expression, x: int) -> Expression:
     return wrap(unary(_POISSON_LOSS, node, float(natural(x, "poisson_loss", "count"))))
 
 
-def huber_distance(x: Expression, y: Expression, c: float = 1.345) -> Expression:
+def huber_distance(x: Expression | Any, y: Expression | Any, c: float | Any = 1.345) -> Expression:
     """Sum over d = x - y of d^2 / 2 up to |d| = c and c (|d| - c / 2) beyond.
 
     Args:
@@ -243,7 +267,7 @@ def huber_distance(x: Expression, y: Expression, c: float = 1.345) -> Expression
     return wrap(record(_HUBER, (a, b), limit))
 
 
-def squared_distance(x: Expression, y: Expression) -> Expression:
+def squared_distance(x: Expression | Any, y: Expression | Any) -> Expression:
     """Sum of the squared differences.
 
     Args:
@@ -256,10 +280,10 @@ def squared_distance(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions differ.
     """
-    return wrap(recorded(_SQUARED_ERROR, *_alike(x, y, "squared_distance")))
+    return _distance(_SQUARED_ERROR, x, y, "squared_distance")
 
 
-def l1_distance(x: Expression, y: Expression) -> Expression:
+def l1_distance(x: Expression | Any, y: Expression | Any) -> Expression:
     """Sum of the absolute differences.
 
     Args:
@@ -272,4 +296,4 @@ def l1_distance(x: Expression, y: Expression) -> Expression:
     Raises:
         ValueError: If the dimensions differ.
     """
-    return wrap(recorded(_L1, *_alike(x, y, "l1_distance")))
+    return _distance(_L1, x, y, "l1_distance")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import lazynet.ops as ops
-from lazynet.dynet.common import misfit, reshaped
-from lazynet.dynet.expression import Expression, aligned, checked, show, wrap
+from lazynet.dynet.common import misfit
+from lazynet.dynet.expression import Expression, aligned, checked, reshaped, show, wrap
 from lazynet.errors import ShapeError
 from lazynet.graph import record
 from lazynet.ops.elementwise import ready

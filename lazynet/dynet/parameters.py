@@ -9,23 +9,28 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from lazynet.backend import to_host
 from lazynet.dynet.expression import (
     Expression,
     as_number,
     checked,
     compute_at_once,
-    last_gradients,
     short,
     wrap,
 )
-from lazynet.dynet.graph import ALWAYS, STATE, Stretch, invalidate
+from lazynet.dynet.graph import STATE, invalidate
+from lazynet.dynet.several import last_gradients
+from lazynet.dynet.stretch import ALWAYS, Stretch
 from lazynet.errors import ShapeError
 from lazynet.graph import Expression as Node
 from lazynet.graph import record
 from lazynet.kinds import Array
+from lazynet.native import mypyc_attr
 from lazynet.ops import reshape, stop_gradient, transpose
 from lazynet.parameters import Lookup, Parameter
 from lazynet.revise import replace
+from lazynet.shortcuts import placed_row
+from lazynet.tape import NO_TAPE, Tape
 
 Leaf = TypeVar("Leaf", bound=Parameter)
 
@@ -49,6 +54,7 @@ class Decay:
         self.factor = factor
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Trainable(Expression, Generic[Leaf]):
     """What `Parameters` and `LookupParameters` have in common.
 
@@ -61,11 +67,11 @@ class Trainable(Expression, Generic[Leaf]):
     __slots__ = ("_shape", "decay", "leaf")
     leaf: Leaf
 
-    def __init__(self, leaf: Leaf, shape: tuple[int, ...], decay: Decay) -> None:
+    def __init__(self, leaf: Leaf, shape: tuple[int, ...], decay: Decay, node: Node | None) -> None:
+        super().__init__(node, ALWAYS)
         self.leaf = leaf
         self._shape = shape
         self.decay = decay
-        self.graph = ALWAYS
 
     def name(self) -> str:
         """Its full name: the names of its collections and its own, such as ``/lstm/_0``."""
@@ -104,12 +110,12 @@ class Trainable(Expression, Generic[Leaf]):
         self.leaf.values[...] = 0
         self.touched()
 
-    def scale(self, s: float) -> None:
+    def scale(self, s: float | Any) -> None:
         """Multiply all values by a number."""
         self.leaf.values *= _number(s, self, "scale")
         self.touched()
 
-    def scale_gradient(self, s: float) -> None:
+    def scale_gradient(self, s: float | Any) -> None:
         """Multiply the accumulated gradient by a number."""
         factor = _number(s, self, "scale_gradient")
         leaf = self.leaf
@@ -121,7 +127,7 @@ class Trainable(Expression, Generic[Leaf]):
         """Whether it gets gradients and trainers update it."""
         return self.leaf.trainable
 
-    def set_updated(self, b: bool) -> None:
+    def set_updated(self, b: bool | Any) -> None:
         """Go on updating it, or with False leave it as it is: it gets no gradient then.
 
         In DyNet it does, which goes on growing, tightens the clipping of all other gradients, and
@@ -132,7 +138,7 @@ class Trainable(Expression, Generic[Leaf]):
         """
         self.leaf.trainable = bool(b)
 
-    def save(self, fname: str, key: str = "", append: bool = False) -> None:
+    def save(self, fname: str | Any, key: str | Any = "", append: bool | Any = False) -> None:
         """Write it to a file in DyNet's text format.
 
         Args:
@@ -144,27 +150,29 @@ class Trainable(Expression, Generic[Leaf]):
 
         files.save(self, fname, key, append)  # type: ignore[arg-type]
 
-    def write_to_textfile(self, fname: str, key: str = "", append: bool = False) -> None:
+    def write_to_textfile(
+        self, fname: str | Any, key: str | Any = "", append: bool | Any = False
+    ) -> None:
         """The same as `save`."""
         self.save(fname, key, append)
 
-    def populate_from_textfile(self, fname: str, key: str = "") -> None:
+    def populate_from_textfile(self, fname: str | Any, key: str | Any = "") -> None:
         """The same as `populate`."""
         self._read(fname, key)
 
-    def _read(self, fname: str, key: str) -> None:
+    def _read(self, fname: Any, key: Any) -> None:
         from lazynet.dynet import files
 
         files.populate(self, fname, key)  # type: ignore[arg-type]
 
-    def undecayed(self, values: Array) -> Array:
+    def undecayed(self, values: Array | Any) -> Array:
         """A copy of some values as arrays show them."""
-        result = np.array(values, np.float64)
+        result = np.array(to_host(values), np.float64)
         if self.decay.factor != 1.0:
             result /= self.decay.factor
         return result
 
-    def store(self, arr: Any, name: str) -> None:
+    def store(self, arr: Any, name: str | Any) -> None:
         """Set the values, to an array as `as_array` shows it.
 
         Raises:
@@ -192,6 +200,7 @@ class Trainable(Expression, Generic[Leaf]):
         return f"{kind} {self.leaf.name}"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Parameters(Trainable[Parameter]):
     """A trainable array, made by `ParameterCollection.add_parameters`.
 
@@ -201,8 +210,7 @@ class Parameters(Trainable[Parameter]):
     __slots__ = ()
 
     def __init__(self, leaf: Parameter, shape: tuple[int, ...], decay: Decay) -> None:
-        super().__init__(leaf, shape, decay)
-        self.node = leaf
+        super().__init__(leaf, shape, decay, leaf)
 
     def set_value(self, arr: Any) -> None:
         """Set the values, as `as_array` shows them.
@@ -212,7 +220,7 @@ class Parameters(Trainable[Parameter]):
         """
         self.store(arr, "set_value")
 
-    def populate(self, fname: str, key: str) -> None:
+    def populate(self, fname: str | Any, key: str | Any) -> None:
         """Read values and gradient from a file in DyNet's text format.
 
         Args:
@@ -221,13 +229,13 @@ class Parameters(Trainable[Parameter]):
         """
         self._read(fname, key)
 
-    def clip_inplace(self, left: float, right: float) -> None:
+    def clip_inplace(self, left: float | Any, right: float | Any) -> None:
         """Bring all values into the range from left to right."""
         low, high = _number(left, self, "clip_inplace"), _number(right, self, "clip_inplace")
         np.clip(self.leaf.values, low, high, out=self.leaf.values)
         self.touched()
 
-    def expr(self, update: bool = False) -> Expression:
+    def expr(self, update: bool | Any = False) -> Expression:
         """It as an expression, by default one through which it gets no gradient.
 
         Args:
@@ -236,6 +244,7 @@ class Parameters(Trainable[Parameter]):
         return wrap(self.node if update else stop_gradient(self.node))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LookupParameters(Trainable[Lookup]):
     """A table of vectors or matrices, made by `ParameterCollection.add_lookup_parameters`.
 
@@ -244,8 +253,11 @@ class LookupParameters(Trainable[Lookup]):
 
     __slots__ = ()
 
+    def __init__(self, leaf: Lookup, shape: tuple[int, ...], decay: Decay) -> None:
+        super().__init__(leaf, shape, decay, None)
+
     @property
-    def node(self) -> Node:  # type: ignore[override]
+    def node(self) -> Node:
         """The whole table as an expression of the engine."""
         leaf = self.leaf
         n = len(self._shape)
@@ -272,7 +284,7 @@ class LookupParameters(Trainable[Lookup]):
         """The table itself, which is an expression."""
         return self
 
-    def init_row(self, i: int, row: Any) -> None:
+    def init_row(self, i: int | Any, row: Any) -> None:
         """Set the values of one row.
 
         Args:
@@ -300,7 +312,7 @@ class LookupParameters(Trainable[Lookup]):
         """
         self.store(arr, "init_from_array")
 
-    def populate(self, fname: str, key: str = "") -> None:
+    def populate(self, fname: str | Any, key: str | Any = "") -> None:
         """Read values and gradient from a file in DyNet's text format.
 
         Args:
@@ -309,7 +321,7 @@ class LookupParameters(Trainable[Lookup]):
         """
         self._read(fname, key)
 
-    def row_as_array(self, row: int) -> Array:
+    def row_as_array(self, row: int | Any) -> Array:
         """A copy of one row, without weight decay."""
         number = _row(self, row, "LookupParameters.row_as_array")
         return self.undecayed(self.leaf.values[number].reshape(self._shape[1:]))
@@ -319,7 +331,7 @@ class LookupParameters(Trainable[Lookup]):
         numbers = _rows(self, rows, "LookupParameters.rows_as_array")
         return self.undecayed(self.leaf.values[numbers].reshape(-1, *self._shape[1:]))
 
-    def row_grad_as_array(self, row: int) -> Array:
+    def row_grad_as_array(self, row: int | Any) -> Array:
         """A copy of the gradient of one row."""
         number = _row(self, row, "LookupParameters.row_grad_as_array")
         gradient: Array = self.grad_as_array()[number]
@@ -332,31 +344,38 @@ class LookupParameters(Trainable[Lookup]):
         return gradients
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LookupExpression(Expression):
     """A row of a table, of which `set` chooses another one."""
 
     __slots__ = ("table",)
 
-    def __init__(self, node: Node, graph: Stretch, table: LookupParameters) -> None:
-        self.node = node
-        self.graph = graph
+    def __init__(
+        self,
+        node: Node | None,
+        graph: Stretch,
+        table: LookupParameters,
+        tape: Tape = NO_TAPE,
+        at: int = -1,
+    ) -> None:
+        super().__init__(node, graph, tape, at)
         self.table = table
 
-    def set(self, i: int) -> None:
+    def set(self, i: int | Any) -> None:
         """Take another row; what was computed from this expression is computed anew."""
         checked(self, "set")
         replace(self.node, _row(self.table, i, "set"))
         invalidate()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LookupBatchExpression(Expression):
     """A minibatch of rows of a table, of which `set` chooses others."""
 
     __slots__ = ("table",)
 
     def __init__(self, node: Node, graph: Stretch, table: LookupParameters) -> None:
-        self.node = node
-        self.graph = graph
+        super().__init__(node, graph)
         self.table = table
 
     def set(self, i: Any) -> None:
@@ -372,7 +391,9 @@ class LookupBatchExpression(Expression):
         invalidate()
 
 
-def lookup(p: LookupParameters, index: int = 0, update: bool = True) -> LookupExpression:
+def lookup(
+    p: LookupParameters | Any, index: int | Any = 0, update: bool | Any = True
+) -> LookupExpression:
     """A row of a table.
 
     Args:
@@ -382,11 +403,13 @@ def lookup(p: LookupParameters, index: int = 0, update: bool = True) -> LookupEx
     """
     result = _picked(_table(p, "lookup"), index, "lookup")
     if not update:
-        result.node.tape.unrecorded.add(result.node.index)
+        result.tape.unrecorded.add(result.at)
     return result
 
 
-def lookup_batch(p: LookupParameters, indices: Any, update: bool = True) -> LookupBatchExpression:
+def lookup_batch(
+    p: LookupParameters | Any, indices: Any, update: bool | Any = True
+) -> LookupBatchExpression:
     """Rows of a table as a minibatch.
 
     Args:
@@ -396,7 +419,7 @@ def lookup_batch(p: LookupParameters, indices: Any, update: bool = True) -> Look
     """
     result = _gathered(_table(p, "lookup_batch"), indices, "lookup_batch")
     if not update:
-        result.node.tape.unrecorded.add(result.node.index)
+        result.tape.unrecorded.add(result.at)
     return result
 
 
@@ -428,8 +451,13 @@ def const_parameter(*args: Any) -> Any:
 def _picked(p: LookupParameters, index: Any, name: str) -> LookupExpression:
     if type(index) is not int or not 0 <= index < p._shape[0]:
         index = _row(p, index, name)
-    stretch = STATE.stretch
-    result = LookupExpression(p.leaf[index], stretch, p)
+    stretch: Stretch = STATE.stretch
+    row: int = index
+    tape, at = placed_row(p.leaf, row)
+    if at >= 0:
+        result = LookupExpression(None, stretch, p, tape, at)
+    else:
+        result = LookupExpression(p.leaf[row], stretch, p)
     if stretch.immediate:
         compute_at_once(result.node, stretch)
     return result
@@ -469,8 +497,9 @@ def _row(p: LookupParameters, index: Any, name: str) -> int:
     """
     try:
         number = int(index) if isinstance(index, float) else operator.index(index)
-    except TypeError:
-        raise TypeError(f"{name}: got {short(index)}; it takes the number of a row") from None
+    except (TypeError, ValueError, OverflowError) as error:  # also of NaN and infinity
+        kind = type(error)
+        raise kind(f"{name}: got {short(index)}; it takes the number of a row") from None
     if number < 0:
         raise OverflowError(f"{name}: got row {number}; rows are counted from 0")
     if number >= p.leaf.shape[0]:
@@ -501,6 +530,8 @@ def _number(x: Any, p: Trainable[Any], name: str) -> np.float32:
     number = as_number(x)
     if number is None:
         raise TypeError(f"{type(p).__name__}.{name}: got {short(x)} for {p!r}; it takes a number")
+    if number != number:
+        raise ValueError(f"{type(p).__name__}.{name}: got NaN for {p!r}; it takes a number")
     return np.float32(number)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from lazynet.dynet.collection import ParameterCollection
+from lazynet.dynet.expression import short
 from lazynet.dynet.files import (
     ModelFileError,
     Reader,
@@ -99,6 +100,8 @@ def save(basename: str, objects: Iterable[Any]) -> None:
         RuntimeError: If a file cannot be written.
     """
     base = checked_name(basename, "save")
+    if not hasattr(objects, "__iter__"):
+        raise TypeError(f"save: got {short(objects)}; it takes a list of parameters and builders")
     objects = list(objects)
     meta = io.BytesIO()
     for obj in objects:

@@ -11,30 +11,60 @@ from math import prod
 from typing import Any
 
 from lazynet.dynet.arguments import natural, place, places, whole
-from lazynet.dynet.expression import HOOKS, Expression, checked, compute_at_once, short, show, wrap
+from lazynet.dynet.expression import (
+    HOOKS,
+    Expression,
+    append,
+    apply,
+    checked,
+    compute_at_once,
+    short,
+    show,
+    type_of,
+    wrap,
+)
 from lazynet.dynet.graph import STATE, invalidate
 from lazynet.graph import Expression as Node
 from lazynet.graph import record, unary
-from lazynet.kinds import Type, derived_table
+from lazynet.kinds import Op, Type, derived_table
 from lazynet.leaves import TAKE_ROWS, UNBATCH
+from lazynet.native import mypyc_attr
 from lazynet.ops.elementwise import ready
 from lazynet.ops.index import PickRows, Span, Window, window, window_op
 from lazynet.revise import replace
+from lazynet.tape import LOCAL
 
-Found = tuple[Window, int, int]
-"""How to pick along an axis: the op, the length of the axis, and how far its entries lie apart."""
 
+class Found:
+    """How to pick along an axis.
+
+    Attributes:
+        op: The op.
+        n: Length of the axis.
+        stride: How far its entries lie apart.
+    """
+
+    __slots__ = ("n", "op", "stride")
+
+    def __init__(self, op: Op, n: int, stride: int) -> None:
+        self.op = op
+        self.n = n
+        self.stride = stride
+
+
+_ENTRIES: dict[Type, Found] = derived_table()
 _PICKS: dict[tuple[Type, int], Found] = derived_table()
-_RANGES: dict[tuple[Type, int, int], tuple[Window, int]] = derived_table()
+_RANGES: dict[tuple[Type, int, int], tuple[Op, int]] = derived_table()
 _ROWS: dict[tuple[Type, int, int], PickRows] = derived_table()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _pickerExpression(Expression):
     """A picked entry, whose index can be changed."""
 
     __slots__ = ()
 
-    def set_index(self, i: int) -> None:
+    def set_index(self, i: int | Any) -> None:
         """Pick another entry; what was computed from it is computed anew when asked for.
 
         Raises:
@@ -45,12 +75,13 @@ class _pickerExpression(Expression):
         invalidate()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _pickerBatchExpression(Expression):
     """A picked entry for each example, whose indices can be changed."""
 
     __slots__ = ()
 
-    def set_index(self, i: list[int]) -> None:
+    def set_index(self, i: list[int] | Any) -> None:
         """Pick other entries, one for each example; they take effect as `set_index` of a pick does.
 
         Raises:
@@ -71,9 +102,12 @@ def _picked(x: Expression) -> tuple[Node, int, int]:
     return node, op.source[axis], prod(op.source[axis + 1 :])
 
 
-def _find(node: Node, dim: int, name: str) -> Found:
-    """How to pick along an axis that was not met before."""
-    shape = node.shape
+def _find(t: Type, dim: int, name: str) -> Found:
+    """How to pick along an axis of expressions of this type."""
+    known = _PICKS.get((t, dim))
+    if known is not None:
+        return known
+    shape = t.shape
     if dim >= len(shape):
         raise ValueError(
             f"{name}: got dimension {dim} of an expression of {len(shape)} dimensions; they count "
@@ -81,12 +115,29 @@ def _find(node: Node, dim: int, name: str) -> Found:
         )
     spans: list[Span] = [(m, 1) for m in shape[:dim]]
     spans.append((-1, 1) if len(shape) > 1 else (1, 1))  # what is left of a vector is {1}
-    found = window_op(shape, tuple(spans)), shape[dim], prod(shape[dim + 1 :])
-    _PICKS[node.type, dim] = found
+    found = Found(window_op(shape, tuple(spans)), shape[dim], prod(shape[dim + 1 :]))
+    _PICKS[t, dim] = found
+    if dim == 0:
+        _ENTRIES[t] = found
     return found
 
 
-def pick(e: Expression, index: int = 0, dim: int = 0) -> _pickerExpression:
+def _taken(e: Expression, found: Found, index: int) -> _pickerExpression:
+    """Record a pick."""
+    tape = e.tape
+    payload = index * found.stride
+    if e.graph.direct and tape is LOCAL.tape and tape.sealed == 0:
+        kind = found.op._kinds.get(tape.kinds[e.at].type)
+        if kind is not None and not kind.shared:
+            return _pickerExpression(None, e.graph, tape, append(tape, kind, e.at, payload))
+    picked = unary(found.op, e.node, payload)
+    stretch = STATE.stretch
+    if stretch.immediate:
+        compute_at_once(picked, stretch)
+    return _pickerExpression(picked, stretch)
+
+
+def pick(e: Expression | Any, index: int | Any = 0, dim: int | Any = 0) -> _pickerExpression:
     """One entry along a dimension, which goes.
 
     Args:
@@ -103,23 +154,20 @@ def pick(e: Expression, index: int = 0, dim: int = 0) -> _pickerExpression:
         OverflowError: If the index is negative.
         TypeError: If it is no number.
     """
-    if not isinstance(e, Expression) or not e.graph.alive:
-        checked(e, "pick")
-    node = e.node
+    t = type_of(checked(e, "pick"))
     if type(dim) is not int or dim < 0:
         dim = natural(dim, "pick", "dimension")
-    found = _PICKS.get((node.type, dim))
-    op, n, stride = found if found is not None else _find(node, dim, "pick")
-    if type(index) is not int or not 0 <= index < n:
-        index = place(index, n, "pick")
-    picked = unary(op, node, index * stride)
-    stretch = STATE.stretch
-    if stretch.immediate:
-        compute_at_once(picked, stretch)
-    return _pickerExpression(picked, stretch)
+    found = _ENTRIES.get(t) if dim == 0 else None
+    if found is None:
+        found = _find(t, dim, "pick")
+    if type(index) is not int or not 0 <= index < found.n:
+        index = place(index, found.n, "pick")
+    return _taken(e, found, index)
 
 
-def pick_batch(e: Expression, indices: list[int], dim: int = 0) -> _pickerBatchExpression:
+def pick_batch(
+    e: Expression | Any, indices: list[int] | Any, dim: int | Any = 0
+) -> _pickerBatchExpression:
     """For each example another entry along a dimension, which goes.
 
     Args:
@@ -137,11 +185,11 @@ def pick_batch(e: Expression, indices: list[int], dim: int = 0) -> _pickerBatchE
     """
     node = checked(e, "pick_batch").node
     dim = natural(dim, "pick_batch", "dimension")
-    found = _PICKS.get((node.type, dim))
-    op, n, stride = found if found is not None else _find(node, dim, "pick_batch")
+    found = _find(node.type, dim, "pick_batch")
+    op = found.op
     batch = node.batch
-    numbers = _each(indices, n, batch, "pick_batch")
-    numbers *= stride
+    numbers = _each(indices, found.n, batch, "pick_batch")
+    numbers *= found.stride
     if batch is None and len(numbers) == 1:
         picked = unary(op, node, int(numbers[0]))
     else:
@@ -166,7 +214,7 @@ def _each(indices: Any, n: int, batch: int | None, name: str) -> Any:
 # Ranges
 
 
-def pick_range(x: Expression, s: int, e: int, d: int = 0) -> Expression:
+def pick_range(x: Expression | Any, s: int | Any, e: int | Any, d: int | Any = 0) -> Expression:
     """Entries s, s + 1, ..., e - 1 along a dimension.
 
     Args:
@@ -182,37 +230,36 @@ def pick_range(x: Expression, s: int, e: int, d: int = 0) -> Expression:
         ValueError: If the range is empty or too long, or there is no such dimension.
         OverflowError: If a number is negative.
     """
-    node = checked(x, "pick_range").node
+    shape = type_of(checked(x, "pick_range")).shape
     if type(s) is not int or s < 0:
         s = natural(s, "pick_range", "start of the range")
     if type(e) is not int or e < 0:
         e = natural(e, "pick_range", "end of the range")
     if type(d) is not int or d < 0:
         d = natural(d, "pick_range", "dimension")
-    shape = node.shape
     if d >= len(shape) or not s < e <= shape[d]:
         raise ValueError(
             f"pick_range: got the range ({s}, {e}) along dimension {d} of {show(x)}; it must hold "
             "at least one entry and end within the dimension"
         )
-    return wrap(_range_of(node, s, e, d))
+    return _range_of(x, s, e, d)
 
 
-def _range_of(node: Node, s: int, e: int, d: int) -> Node:
+def _range_of(x: Expression, s: int, e: int, d: int) -> Expression:
     """Entries s to e - 1 along a dimension, which has them."""
-    t = node.type
+    t = type_of(x)
     found = _RANGES.get((t, d, e - s))
     if found is not None:
-        return unary(found[0], node, s * found[1])
+        return apply(found[0], x, "pick_range", s * found[1])
     shape = t.shape
     spans: list[Span] = [(m, 1) for m in shape[:d]]
     spans.append((e - s, 1))
     if e - s < shape[d] and not t.shared:  # else there is nothing to record, or no payload
         _RANGES[t, d, e - s] = window_op(shape, tuple(spans)), prod(shape[d + 1 :])
-    return _window(node, [0] * d + [s], spans)
+    return wrap(_window(x.node, [0] * d + [s], spans))
 
 
-def pickrange(x: Expression, s: int, e: int) -> Expression:
+def pickrange(x: Expression | Any, s: int | Any, e: int | Any) -> Expression:
     """Entries s to e - 1 along the first dimension: an older name of `pick_range`."""
     return pick_range(x, s, e)
 
@@ -234,7 +281,10 @@ def _window(node: Node, starts: list[int], spans: list[Span]) -> Node:
 
 
 def strided_select(
-    x: Expression, strides: list[int], range_from: list[int], range_to: list[int]
+    x: Expression | Any,
+    strides: list[int] | Any,
+    range_from: list[int] | Any,
+    range_to: list[int] | Any,
 ) -> Expression:
     """Every n-th entry of a range, along several dimensions: ``x[from:to:stride, ...]``.
 
@@ -273,7 +323,7 @@ def strided_select(
         step = steps[k] if k < len(steps) else 1
         begin = begins[k] if k < len(begins) else 0
         end = ends[k] if k < len(ends) else n
-        if step < 1 or not 0 <= begin < end <= n:
+        if not 1 <= step < 1 << 32 or not 0 <= begin < end <= n:
             raise ValueError(
                 f"strided_select: got entries {begin} to {end} with stride {step} along dimension "
                 f"{k} of {show(x)}; it takes 0 <= from < to <= {n} and a stride of 1 or more"
@@ -309,7 +359,7 @@ def _parts(node: Node, ranges: Sequence[range | int]) -> Node:
 # Rows, columns and examples
 
 
-def select_rows(x: Expression, rs: list[int]) -> Expression:
+def select_rows(x: Expression | Any, rs: list[int] | Any) -> Expression:
     """Some entries along the first dimension, in any order, repeated or not.
 
     Args:
@@ -328,7 +378,7 @@ def select_rows(x: Expression, rs: list[int]) -> Expression:
     return _select(checked(x, "select_rows").node, rs, 0, "select_rows")
 
 
-def select_cols(x: Expression, cs: list[int]) -> Expression:
+def select_cols(x: Expression | Any, cs: list[int] | Any) -> Expression:
     """Some columns of a matrix, in any order, repeated or not.
 
     Args:
@@ -364,7 +414,7 @@ def _select(node: Node, numbers: Any, axis: int, name: str) -> Expression:
     return wrap(unary(op, node, at))
 
 
-def pick_batch_elem(x: Expression, v: int) -> Expression:
+def pick_batch_elem(x: Expression | Any, v: int | Any) -> Expression:
     """One example of a batch.
 
     Args:
@@ -387,7 +437,7 @@ def pick_batch_elem(x: Expression, v: int) -> Expression:
     return wrap(node if batch is None else record(UNBATCH, (node,), v, -1))
 
 
-def pick_batch_elems(x: Expression, vs: list[int]) -> Expression:
+def pick_batch_elems(x: Expression | Any, vs: list[int] | Any) -> Expression:
     """Examples of a batch, in any order, repeated or not.
 
     Args:
@@ -405,7 +455,7 @@ def pick_batch_elems(x: Expression, vs: list[int]) -> Expression:
     """
     node = checked(x, "pick_batch_elems").node
     n = node.batch or 1
-    numbers: list[int] = vs
+    numbers: Any = vs
     if type(vs) is not list or any([type(k) is not int or not 0 <= k < n for k in vs]):
         numbers = places(vs, n, "pick_batch_elems", "example").tolist()
     if not numbers:
@@ -422,6 +472,7 @@ def _examples(node: Node, numbers: list[int]) -> Node:
 # x[...]
 
 
+@mypyc_attr(native_class=False)
 class _KeyTypeError(TypeError, AssertionError):
     """A wrong type of index: DyNet raises AssertionError, Python's sequences TypeError."""
 
@@ -440,24 +491,24 @@ def index(x: Expression, key: Any) -> Expression:
         ValueError: If a slice is empty or leaves its dimension.
         TypeError: For anything else.
     """
-    node = x.node
     if type(key) is int:
-        found = _PICKS.get((node.type, 0))
-        op, n, stride = found if found is not None else _find(node, 0, "expression[...]")
-        if not 0 <= key < n:
-            key = _entry(key, n)
-        picked = unary(op, node, key * stride)
-        stretch = STATE.stretch
-        if stretch.immediate:
-            compute_at_once(picked, stretch)
-        return _pickerExpression(picked, stretch)
+        t = type_of(x)
+        found = _ENTRIES.get(t)
+        if found is None:
+            found = _find(t, 0, "expression[...]")
+        return _taken(x, found, key if 0 <= key < found.n else _entry(key, found.n))
+    if type(key) is slice and key.step is None:
+        begin, end = key.start, key.stop
+        n = type_of(x).shape[0]
+        if begin is None:
+            begin = 0
+        if end is None:
+            end = n
+        if type(begin) is int and type(end) is int and 0 <= begin < end <= n:
+            return _range_of(x, begin, end, 0)
+    node = x.node
     if isinstance(key, slice):
-        n = node.shape[0]
-        start = 0 if key.start is None else key.start
-        stop = n if key.stop is None else key.stop
-        if key.step is None and type(start) is type(stop) is int and 0 <= start < stop <= n:
-            return wrap(_range_of(node, start, stop, 0))
-        return wrap(_parts(node, [_range(key, n, x)]))
+        return wrap(_parts(node, [_range(key, node.shape[0], x)]))
     if isinstance(key, tuple):
         lengths = (*node.shape, node.batch or 1)
         if len(key) > len(lengths):

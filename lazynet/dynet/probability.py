@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.dynet.arguments import natural, place, places
-from lazynet.dynet.expression import Expression, checked, short, show, wrap
+from lazynet.dynet.expression import Expression, apply, checked, short, show, type_of, wrap
 from lazynet.graph import Expression as Node
 from lazynet.graph import pair, record, unary
 from lazynet.kinds import INT64, Op
@@ -30,7 +30,7 @@ _CONSTRAINED = ready(ConstrainedSoftmax())
 _CROSS_ENTROPY = ready(SingleCrossEntropy())
 
 
-def softmax(x: Expression, d: int = 0) -> Expression:
+def softmax(x: Expression | Any, d: int | Any = 0) -> Expression:
     """Exponentials along one dimension, divided by their sum.
 
     Args:
@@ -44,17 +44,17 @@ def softmax(x: Expression, d: int = 0) -> Expression:
         ValueError: If there is no such dimension.
         OverflowError: If it is negative.
     """
-    node = checked(x, "softmax").node
-    if type(d) is not int or not 0 <= d < node.ndim:
+    axes = len(type_of(checked(x, "softmax")).shape)
+    if type(d) is not int or not 0 <= d < axes:
         d = natural(d, "softmax", "dimension")
-        if d >= node.ndim:
+        if d >= axes:
             raise ValueError(
-                f"softmax: got dimension {d} of {show(x)}; it must be less than {node.ndim}"
+                f"softmax: got dimension {d} of {show(x)}; it must be less than {axes}"
             )
-    return wrap(unary(_SOFTMAX[d], node))
+    return apply(_SOFTMAX[d], x, "softmax")
 
 
-def log_softmax(x: Expression, restrict: list[int] | None = None) -> Expression:
+def log_softmax(x: Expression | Any, restrict: list[int] | Any | None = None) -> Expression:
     """Logarithm of the softmax along the first dimension.
 
     Args:
@@ -70,9 +70,9 @@ def log_softmax(x: Expression, restrict: list[int] | None = None) -> Expression:
         ValueError: If it is empty, or an entry is out of range.
         OverflowError: If one is negative.
     """
-    node = checked(x, "log_softmax").node
     if restrict is None:
-        return wrap(unary(_LOG_SOFTMAX, node))
+        return apply(_LOG_SOFTMAX, x, "log_softmax")
+    node = checked(x, "log_softmax").node
     if not isinstance(restrict, list):
         raise TypeError(f"log_softmax: got {short(restrict)} for restrict; it takes a list")
     flat = vector_of(x, "log_softmax with restrict")
@@ -84,7 +84,7 @@ def log_softmax(x: Expression, restrict: list[int] | None = None) -> Expression:
     return _shaped(unary(_RESTRICTED, flat, mask), node)
 
 
-def sparsemax(x: Expression) -> Expression:
+def sparsemax(x: Expression | Any) -> Expression:
     """The probabilities nearest to a vector in Euclidean distance: many are exactly 0.
 
     Args:
@@ -103,7 +103,7 @@ def sparsemax(x: Expression) -> Expression:
     return wrap(unary(_SPARSEMAX, node))
 
 
-def constrained_softmax(x: Expression, y: Expression) -> Expression:
+def constrained_softmax(x: Expression | Any, y: Expression | Any) -> Expression:
     """A softmax whose entries do not exceed given bounds.
 
     Args:
@@ -131,7 +131,7 @@ def constrained_softmax(x: Expression, y: Expression) -> Expression:
     return _shaped(recorded(_CONSTRAINED, a, b), node)
 
 
-def pickneglogsoftmax(x: Expression, v: int) -> Expression:
+def pickneglogsoftmax(x: Expression | Any, v: int | Any) -> Expression:
     """The negative logarithm of the softmax at one entry, the cross entropy of a class.
 
     Args:
@@ -146,19 +146,16 @@ def pickneglogsoftmax(x: Expression, v: int) -> Expression:
         OverflowError: If the number is negative.
         TypeError: If it is no number.
     """
-    node = checked(x, "pickneglogsoftmax").node
-    shape = node.shape
-    if len(shape) != 1:
-        node = vector_of(x, "pickneglogsoftmax")
-        shape = node.shape
-    if type(v) is not int or not 0 <= v < shape[0]:
-        v = place(v, shape[0], "pickneglogsoftmax", "class")
-    if node.batch is not None:
+    x = vector(x, "pickneglogsoftmax")
+    n = type_of(x).shape[0]
+    if type(v) is not int or not 0 <= v < n:
+        v = place(v, n, "pickneglogsoftmax", "class")
+    if batched(x):
         raise single_index(x, "pickneglogsoftmax")
-    return wrap(unary(_CROSS_ENTROPY, node, v))
+    return apply(_CROSS_ENTROPY, x, "pickneglogsoftmax", v)
 
 
-def pickneglogsoftmax_batch(x: Expression, vs: list[int]) -> Expression:
+def pickneglogsoftmax_batch(x: Expression | Any, vs: list[int] | Any) -> Expression:
     """`pickneglogsoftmax` of every example.
 
     Args:
@@ -213,6 +210,22 @@ def single_index(x: Expression, name: str) -> ValueError:
         f"{name}: got one class for {show(x)}, a batch; use {name}_batch, which takes one for each "
         "example"
     )
+
+
+def vector(x: Any, name: str) -> Expression:
+    """An argument that is a vector; dimensions of length 1 behind the first are dropped.
+
+    Raises:
+        TypeError: If it is no expression.
+        ValueError: If it is no vector.
+    """
+    found = checked(x, name)
+    return found if len(type_of(found).shape) == 1 else wrap(vector_of(found, name))
+
+
+def batched(x: Expression) -> bool:
+    """Whether it has several examples."""
+    return x.node.batch is not None if x.at < 0 else x.tape.rows[x.at] != -1
 
 
 def vector_of(x: Expression, name: str) -> Node:

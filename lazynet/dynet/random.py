@@ -5,16 +5,17 @@ New numbers are drawn for every node, and drawn anew when a value is recalculate
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from lazynet.dynet.arithmetic import dimension, inside
-from lazynet.dynet.common import number, positive
-from lazynet.dynet.expression import Expression, checked, wrap
+from lazynet.dynet.common import check_size, number, positive
+from lazynet.dynet.expression import Expression, apply, checked, wrap
 from lazynet.graph import Expression as Node
-from lazynet.graph import record, unary
+from lazynet.graph import record
 from lazynet.inputs import constant
 from lazynet.kinds import FLOAT32, Shape
 from lazynet.ops.elementwise import ready
@@ -53,6 +54,7 @@ def _sample(kind: Any, dim: Any, batch_size: Any, name: str, *settings: float) -
     else:
         shape = (dim if type(dim) is int and dim >= 0 else _size(dim, name),)
     rows = -1 if batch_size == 1 else positive(batch_size, name, "batch_size")
+    check_size(math.prod(shape) * abs(rows), name)
     return record(kind(shape, FLOAT32, *settings), (), next_key(), rows)
 
 
@@ -60,11 +62,13 @@ def _size(value: Any, name: str) -> int:
     try:
         return dimension(value, f"{name}: dim")
     except OverflowError:
-        raise ValueError(f"{name}: got the size {value}; it cannot be negative") from None
+        raise ValueError(
+            f"{name}: got the size {value}; it cannot be negative, or more than 2^32 - 1"
+        ) from None
 
 
 def random_normal(
-    dim: Any, mean: float = 0.0, stddev: float = 1.0, batch_size: int = 1
+    dim: Any, mean: float | Any = 0.0, stddev: float | Any = 1.0, batch_size: int | Any = 1
 ) -> Expression:
     """Independent normal numbers.
 
@@ -78,7 +82,9 @@ def random_normal(
     return _moved(node, stddev, mean, "random_normal", "stddev", "mean")
 
 
-def random_bernoulli(dim: Any, p: float, scale: float = 1.0, batch_size: int = 1) -> Expression:
+def random_bernoulli(
+    dim: Any, p: float | Any, scale: float | Any = 1.0, batch_size: int | Any = 1
+) -> Expression:
     """Independent numbers that are `scale` with probability p, and 0 else.
 
     Args:
@@ -92,7 +98,9 @@ def random_bernoulli(dim: Any, p: float, scale: float = 1.0, batch_size: int = 1
     return wrap(_sample(_mask, dim, batch_size, name, *settings))
 
 
-def random_uniform(dim: Any, left: float, right: float, batch_size: int = 1) -> Expression:
+def random_uniform(
+    dim: Any, left: float | Any, right: float | Any, batch_size: int | Any = 1
+) -> Expression:
     """Independent uniform numbers.
 
     Args:
@@ -107,7 +115,9 @@ def random_uniform(dim: Any, left: float, right: float, batch_size: int = 1) -> 
     return _moved(node, number(right, name, "right") - low, low, name, "right - left", "left")
 
 
-def random_gumbel(dim: Any, mu: float = 0.0, beta: float = 1.0, batch_size: int = 1) -> Expression:
+def random_gumbel(
+    dim: Any, mu: float | Any = 0.0, beta: float | Any = 1.0, batch_size: int | Any = 1
+) -> Expression:
     """Independent Gumbel numbers, mu - beta log(-log(u)) with u uniform between 0 and 1.
 
     Args:
@@ -121,7 +131,12 @@ def random_gumbel(dim: Any, mu: float = 0.0, beta: float = 1.0, batch_size: int 
 
 
 def _moved(
-    node: Node, scale: float, offset: float, name: str, scale_name: str, offset_name: str
+    node: Node,
+    scale: float | Any,
+    offset: float | Any,
+    name: str,
+    scale_name: str,
+    offset_name: str,
 ) -> Expression:
     if scale != 1:
         node = node * number(scale, name, scale_name)
@@ -130,14 +145,14 @@ def _moved(
     return wrap(node)
 
 
-def noise(x: Expression, stddev: float) -> Expression:
+def noise(x: Expression | Any, stddev: float | Any) -> Expression:
     """x with independent normal noise of this standard deviation added to every element."""
-    node = checked(x, "noise").node
+    checked(x, "noise")
     std = number(stddev, "noise", "stddev")
-    return x if std == 0 else wrap(unary(_noise(std), node, next_key()))
+    return x if std == 0 else apply(_noise(std), x, "noise", next_key())
 
 
-def dropout(x: Expression, p: float) -> Expression:
+def dropout(x: Expression | Any, p: float | Any) -> Expression:
     """Each element is 0 with probability p, and else multiplied by 1 / (1 - p).
 
     Args:
@@ -151,7 +166,7 @@ def dropout(x: Expression, p: float) -> Expression:
     return _dropped(x, p, (), "dropout")
 
 
-def dropout_dim(x: Expression, d: int, p: float) -> Expression:
+def dropout_dim(x: Expression | Any, d: int | Any, p: float | Any) -> Expression:
     """Dropout of all elements along a dimension at once.
 
     Args:
@@ -167,7 +182,7 @@ def dropout_dim(x: Expression, d: int, p: float) -> Expression:
     return _dropped(x, p, (axis,), "dropout_dim")
 
 
-def dropout_batch(x: Expression, p: float) -> Expression:
+def dropout_batch(x: Expression | Any, p: float | Any) -> Expression:
     """Dropout of whole examples of a minibatch.
 
     Args:
@@ -181,7 +196,7 @@ def dropout_batch(x: Expression, p: float) -> Expression:
     return _dropped(x, p, tuple(range(axes)), "dropout_batch")
 
 
-def block_dropout(x: Expression, p: float) -> Expression:
+def block_dropout(x: Expression | Any, p: float | Any) -> Expression:
     """Dropout of all elements or none; in a minibatch, of each example on its own.
 
     Args:
@@ -195,15 +210,15 @@ def block_dropout(x: Expression, p: float) -> Expression:
     return _dropped(x, p, tuple(range(axes)), "block_dropout")
 
 
-def _dropped(x: Expression, p: float, tied: Shape, name: str) -> Expression:
+def _dropped(x: Expression | Any, p: float | Any, tied: Shape, name: str) -> Expression:
     rate = number(p, name, "p")
     if not 0 <= rate <= 1:
         raise ValueError(f"{name}: p: got {p}; a probability lies between 0 and 1")
     if rate == 0:
         return x
-    node = x.node
     if rate == 1:  # there is no 1 / (1 - p)
+        node = x.node
         rows = () if node.batch is None else (node.batch,)
         zeros = np.zeros(rows + node.shape, np.float32)
         return wrap(constant(zeros, batched=node.batch is not None))
-    return wrap(unary(_dropout(rate, tied), node, next_key()))
+    return apply(_dropout(rate, tied), x, name, next_key())

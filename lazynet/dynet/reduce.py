@@ -7,9 +7,9 @@ from typing import Any
 
 import lazynet.ops as ops
 from lazynet.dynet.arithmetic import dimension, inside
-from lazynet.dynet.expression import Expression, checked, short, wrap
+from lazynet.dynet.expression import Expression, apply, checked, short, type_of, wrap
 from lazynet.graph import Expression as Node
-from lazynet.kinds import Op
+from lazynet.kinds import Op, Type, derived_table
 from lazynet.ops.single import (
     SingleLogsumexp,
     SingleMax,
@@ -20,30 +20,33 @@ from lazynet.ops.single import (
     SingleStd,
     SingleSum,
     single,
+    single_op,
 )
+
+_OPS: dict[tuple[Any, Type], Op] = derived_table()
 
 # Over all elements
 
 
-def sum_elems(x: Expression) -> Expression:
+def sum_elems(x: Expression | Any) -> Expression:
     """The sum of all elements of each example, a scalar."""
-    return wrap(single(SingleSum, checked(x, "sum_elems").node))
+    return _elements(SingleSum, x, "sum_elems")
 
 
-def mean_elems(x: Expression) -> Expression:
+def mean_elems(x: Expression | Any) -> Expression:
     """The mean of all elements of each example, a scalar."""
-    return wrap(single(SingleMean, checked(x, "mean_elems").node))
+    return _elements(SingleMean, x, "mean_elems")
 
 
-def std_elems(x: Expression) -> Expression:
+def std_elems(x: Expression | Any) -> Expression:
     """The standard deviation (divided by n) of all elements of each example, a scalar.
 
     Its gradient is 0 where it is 0.
     """
-    return wrap(single(SingleStd, checked(x, "std_elems").node))
+    return _elements(SingleStd, x, "std_elems")
 
 
-def moment_elems(x: Expression, r: int) -> Expression:
+def moment_elems(x: Expression | Any, r: int | Any) -> Expression:
     """The mean of the r-th powers of all elements of each example, a scalar.
 
     Raises:
@@ -52,32 +55,40 @@ def moment_elems(x: Expression, r: int) -> Expression:
     return wrap(single(SingleMean, _power(checked(x, "moment_elems").node, r, "moment_elems")))
 
 
-def squared_norm(x: Expression) -> Expression:
+def squared_norm(x: Expression | Any) -> Expression:
     """The sum of the squares of all elements of each example, a scalar."""
-    return wrap(single(SingleSquaredNorm, checked(x, "squared_norm").node))
+    return _elements(SingleSquaredNorm, x, "squared_norm")
 
 
-def l2_norm(x: Expression) -> Expression:
+def l2_norm(x: Expression | Any) -> Expression:
     """The square root of `squared_norm`; its gradient is 0 where it is 0."""
-    return wrap(single(SingleNorm, checked(x, "l2_norm").node))
+    return _elements(SingleNorm, x, "l2_norm")
+
+
+def _elements(scalar: Any, x: Any, name: str) -> Expression:
+    t = type_of(checked(x, name))
+    op = _OPS.get((scalar, t))
+    if op is None:
+        op = _OPS[scalar, t] = single_op(scalar, t.shape)
+    return apply(op, x, name)
 
 
 # Over the batch
 
 
-def sum_batches(x: Expression) -> Expression:
+def sum_batches(x: Expression | Any) -> Expression:
     """The sum of all examples of a batch, elementwise."""
     node = checked(x, "sum_batches").node
     return wrap(node if node.batch is None else ops.sum_batch(node))
 
 
-def mean_batches(x: Expression) -> Expression:
+def mean_batches(x: Expression | Any) -> Expression:
     """The mean of all examples of a batch, elementwise."""
     node = checked(x, "mean_batches").node
     return wrap(node if node.batch is None else ops.mean_batch(node))
 
 
-def std_batches(x: Expression) -> Expression:
+def std_batches(x: Expression | Any) -> Expression:
     """The standard deviation (divided by n) of the examples of a batch, elementwise.
 
     Its gradient is 0 where it is 0, as it is of a single example.
@@ -85,7 +96,7 @@ def std_batches(x: Expression) -> Expression:
     return wrap(ops.std_batch(checked(x, "std_batches").node))
 
 
-def moment_batches(x: Expression, r: int) -> Expression:
+def moment_batches(x: Expression | Any, r: int | Any) -> Expression:
     """The mean of the r-th powers of the examples of a batch, elementwise.
 
     Raises:
@@ -98,7 +109,9 @@ def moment_batches(x: Expression, r: int) -> Expression:
 # Over dimensions
 
 
-def sum_dim(x: Expression, d: list[int], b: bool = False, n: int = 0) -> Expression:
+def sum_dim(
+    x: Expression | Any, d: list[int] | Any, b: bool | Any = False, n: int | Any = 0
+) -> Expression:
     """The sum over dimensions, which disappear.
 
     Args:
@@ -119,7 +132,9 @@ def sum_dim(x: Expression, d: list[int], b: bool = False, n: int = 0) -> Express
     return wrap(ops.sum_batch(node) if b and node.batch is not None else node)
 
 
-def mean_dim(x: Expression, d: list[int], b: bool, n: int = 0) -> Expression:
+def mean_dim(
+    x: Expression | Any, d: list[int] | Any, b: bool | Any, n: int | Any = 0
+) -> Expression:
     """The mean over dimensions, which disappear.
 
     Args:
@@ -137,7 +152,9 @@ def mean_dim(x: Expression, d: list[int], b: bool, n: int = 0) -> Expression:
     return _mean(checked(x, "mean_dim").node, d, b, n, "mean_dim")
 
 
-def moment_dim(x: Expression, d: list[int], r: int, b: bool, n: int = 0) -> Expression:
+def moment_dim(
+    x: Expression | Any, d: list[int] | Any, r: int | Any, b: bool | Any, n: int | Any = 0
+) -> Expression:
     """The mean of the r-th powers over dimensions, which disappear; otherwise as `mean_dim`.
 
     Raises:
@@ -148,7 +165,7 @@ def moment_dim(x: Expression, d: list[int], r: int, b: bool, n: int = 0) -> Expr
     return _mean(_power(node, r, "moment_dim"), d, b, n, "moment_dim")
 
 
-def std_dim(x: Expression, d: list[int], b: bool, n: int = 0) -> Expression:
+def std_dim(x: Expression | Any, d: list[int] | Any, b: bool | Any, n: int | Any = 0) -> Expression:
     """The standard deviation over dimensions, which disappear.
 
     Its gradient is 0 where it is 0.
@@ -180,7 +197,7 @@ def std_dim(x: Expression, d: list[int], b: bool, n: int = 0) -> Expression:
     return wrap(norm / float(count) ** 0.5)
 
 
-def max_dim(x: Expression, d: int = 0) -> Expression:
+def max_dim(x: Expression | Any, d: int | Any = 0) -> Expression:
     """The greatest along a dimension, which disappears; the first of several gets the gradient.
 
     Raises:
@@ -190,7 +207,7 @@ def max_dim(x: Expression, d: int = 0) -> Expression:
     return _along(SingleMax, ops.max, x, d, "max_dim")
 
 
-def min_dim(x: Expression, d: int = 0) -> Expression:
+def min_dim(x: Expression | Any, d: int | Any = 0) -> Expression:
     """The least along a dimension, which disappears; the first of several gets the gradient.
 
     Raises:
@@ -200,7 +217,7 @@ def min_dim(x: Expression, d: int = 0) -> Expression:
     return _along(SingleMin, ops.min, x, d, "min_dim")
 
 
-def logsumexp_dim(x: Expression, d: int = 0) -> Expression:
+def logsumexp_dim(x: Expression | Any, d: int | Any = 0) -> Expression:
     """log sum exp along a dimension, which disappears, without overflow.
 
     Raises:
@@ -210,7 +227,7 @@ def logsumexp_dim(x: Expression, d: int = 0) -> Expression:
     return _along(SingleLogsumexp, ops.logsumexp, x, d, "logsumexp_dim")
 
 
-def _along(scalar: type[Op], reduce: Any, x: Expression, d: Any, name: str) -> Expression:
+def _along(scalar: type[Op], reduce: Any, x: Expression | Any, d: Any, name: str) -> Expression:
     node = checked(x, name).node
     return wrap(_over(scalar, reduce, node, (inside(d, node, name),)))
 

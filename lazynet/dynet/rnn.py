@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.dynet.arithmetic import cmult
+from lazynet.dynet.arithmetic import cmult, dimension
 from lazynet.dynet.collection import ParameterCollection
+from lazynet.dynet.common import number
 from lazynet.dynet.expression import Expression, as_number, short
 from lazynet.dynet.graph import STATE
 from lazynet.dynet.inputs import inputTensor
@@ -27,7 +28,7 @@ from lazynet.dynet.rnn_cells import (
     SimpleCell,
     SparseLSTMCell,
 )
-from lazynet.dynet.rnn_states import RNNState, Session, vectors, with_vectors
+from lazynet.dynet.rnn_states import RNNState, Session, listed, vectors, with_vectors
 
 Spec = tuple[Any, ...]
 
@@ -138,8 +139,18 @@ class _RNNBuilder:
         return RNNState(session, layers, None, STATE.stretch, layers[-1][-1])
 
     def initial_state_from_raw_vectors(self, vecs: Iterable[Any], update: bool = True) -> RNNState:
-        """The same from lists of numbers or arrays."""
-        return self.initial_state([inputTensor(v) for v in vecs], update)
+        """The same from lists of numbers or arrays.
+
+        Raises:
+            TypeError: If these are none.
+            ValueError: As `initial_state` does.
+        """
+        name = f"{type(self).__name__}.initial_state_from_raw_vectors"
+        try:
+            return self.initial_state([inputTensor(v) for v in listed(vecs, name)], update)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{name}: {error}") from error
 
     def _current(self) -> Session | None:
         """The session of this graph, if there is one."""
@@ -154,28 +165,16 @@ class _RNNBuilder:
         Raises:
             ValueError: If it is no probability.
         """
-        self._drop(x=f)
+        self._drop("set_dropout", x=f)
 
     def disable_dropout(self) -> None:
         """Set all dropout rates to 0."""
         self._drop()
 
-    def _drop(self, **rates: float) -> None:
-        self._rates = {name: self._rate(rate) for name, rate in rates.items()}
+    def _drop(self, method: str = "", **rates: float) -> None:
+        name = f"{type(self).__name__}.{method}"
+        self._rates = {what: _rate(rate, name) for what, rate in rates.items()}
         self._changed()
-
-    def _rate(self, rate: Any) -> float:
-        number = as_number(rate)
-        if number is None:
-            raise TypeError(
-                f"{type(self).__name__}: got {short(rate)}; a dropout rate must be a real number"
-            )
-        if not 0 <= number <= 1:
-            raise ValueError(
-                f"{type(self).__name__}: got {rate!r}; a dropout rate must be a probability "
-                "(>=0 and <=1)"
-            )
-        return number
 
     def _changed(self) -> None:
         session = self._current()
@@ -237,7 +236,7 @@ class _Masked(_RNNBuilder):
         Raises:
             ValueError: If it is no probability.
         """
-        self._drop(x=f, h=f)
+        self._drop("set_dropout", x=f, h=f)
 
     def set_dropout_masks(self, batch_size: int = 1) -> None:
         """Draw masks with a row for each example of a minibatch; after `initial_state`.
@@ -274,7 +273,7 @@ class SimpleRNNBuilder(_Masked):
         Source: Y. Gal, Z. Ghahramani, "A theoretically grounded application of dropout in
         recurrent neural networks", 2016.
         """
-        self._drop(x=d, h=d_h)
+        self._drop("set_dropouts", x=d, h=d_h)
 
 
 class GRUBuilder(_RNNBuilder):
@@ -339,11 +338,7 @@ class VanillaLSTMBuilder(_Masked):
         ln_lstm: bool = False,
         forget_bias: float = 1.0,
     ) -> None:
-        bias = as_number(forget_bias)
-        if bias is None:
-            raise TypeError(
-                f"{type(self).__name__}: got forget_bias {short(forget_bias)}; it must be a number"
-            )
+        bias = number(forget_bias, type(self).__name__, "forget_bias")
         self.normed = bool(ln_lstm)
         self._norms: list[list[Parameters]] = []
         super().__init__(layers, input_dim, hidden_dim, model)
@@ -382,7 +377,7 @@ class VanillaLSTMBuilder(_Masked):
 
     def set_dropouts(self, d: float, d_r: float) -> None:
         """Set the dropout rates of the input and of the hidden state."""
-        self._drop(x=d, h=d_r)
+        self._drop("set_dropouts", x=d, h=d_r)
 
 
 LSTMBuilder = VanillaLSTMBuilder
@@ -415,7 +410,7 @@ class CompactVanillaLSTMBuilder(_Masked):
 
     def set_dropouts(self, d: float, d_r: float) -> None:
         """Set the dropout rates of the input and of the hidden state."""
-        self._drop(x=d, h=d_r)
+        self._drop("set_dropouts", x=d, h=d_r)
 
     def set_weightnoise(self, std: float) -> None:
         """Set the standard deviation of Gaussian noise that every step adds to W, U and b.
@@ -568,7 +563,7 @@ class FastLSTMBuilder(_RNNBuilder):
 
     def set_dropout(self, f: float) -> None:
         """Accepted and without effect, as in DyNet; a warning says so."""
-        if self._rate(f):
+        if _rate(f, "FastLSTMBuilder.set_dropout"):
             warnings.warn(
                 "FastLSTMBuilder.set_dropout has no effect, as in DyNet; use CoupledLSTMBuilder or "
                 "VanillaLSTMBuilder for dropout",
@@ -576,22 +571,32 @@ class FastLSTMBuilder(_RNNBuilder):
             )
 
 
+def _rate(rate: Any, name: str) -> float:
+    """A dropout rate."""
+    number = as_number(rate)
+    if number is None:
+        raise TypeError(f"{name}: got {short(rate)}; a dropout rate must be a real number")
+    if not 0 <= number <= 1:
+        raise ValueError(
+            f"{name}: got {rate!r}; a dropout rate must be a probability (>=0 and <=1)"
+        )
+    return number
+
+
 def size(value: Any, role: str, least: int = 0) -> int:
     """A number of layers or entries.
 
     Raises:
         TypeError: If it is no whole number.
-        OverflowError: If it is negative.
+        OverflowError: If it is negative, or beyond 32 bits.
         ValueError: If it is smaller than `least`.
     """
-    number = as_number(value)
-    if number is None or number != int(number):
-        raise TypeError(f"{role}: got {short(value)}; an integer is required")
-    if number < 0:
-        raise OverflowError(f"{role}: got {value!r}; it cannot be negative")
+    number = dimension(value, role)
     if number < least:
         raise ValueError(f"{role}: got {value!r}; it must be at least {least}")
-    return int(number)
+    if number >> 32:
+        raise OverflowError(f"{role}: got {value!r}; it must be less than 2^32")
+    return number
 
 
 __all__ = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lazynet.dynet.expression import Expression, checked, wrap
+from lazynet.dynet.collection import ParameterCollection
+from lazynet.dynet.expression import Expression, checked, short, wrap
 from lazynet.dynet.graph import STATE
 from lazynet.dynet.rnn import _RNNBuilder, size
 from lazynet.dynet.rnn_states import RNNState
@@ -41,6 +42,13 @@ class BiRNNBuilder:
         rnn_builder_factory: Callable[..., Any],
         builder_layers: Sequence[tuple[Any, Any]] | None = None,
     ) -> None:
+        if not isinstance(model, ParameterCollection):
+            raise TypeError(f"BiRNNBuilder: got {short(model)} as model; it takes a collection")
+        if builder_layers is None and not callable(rnn_builder_factory):
+            raise TypeError(
+                f"BiRNNBuilder: got {short(rnn_builder_factory)} as rnn_builder_factory; it takes "
+                "a class of builders, such as VanillaLSTMBuilder"
+            )
         self.spec = (num_layers, input_dim, hidden_dim, rnn_builder_factory, builder_layers)
         self.model = model.add_subcollection("birnn")
         if builder_layers is not None:
@@ -48,15 +56,24 @@ class BiRNNBuilder:
             return
         count = size(num_layers, "BiRNNBuilder: num_layers")
         dim = size(hidden_dim, "BiRNNBuilder: hidden_dim")
+        size(input_dim, "BiRNNBuilder: input_dim")
         if not count:
-            raise AssertionError(f"BiRNN number of layers must be positive: {num_layers}")
+            raise AssertionError(
+                f"BiRNNBuilder: BiRNN number of layers must be positive: {num_layers}"
+            )
         if dim % 2:
-            raise AssertionError(f"BiRNN hidden dimension must be even: {hidden_dim}")
+            raise AssertionError(f"BiRNNBuilder: BiRNN hidden dimension must be even: {hidden_dim}")
         self.builder_layers = []
         n = input_dim
         for _ in range(count):
-            forward = rnn_builder_factory(1, n, dim // 2, self.model)
-            backward = rnn_builder_factory(1, n, dim // 2, self.model)
+            try:
+                forward = rnn_builder_factory(1, n, dim // 2, self.model)
+                backward = rnn_builder_factory(1, n, dim // 2, self.model)
+            except TypeError as error:
+                raise TypeError(
+                    f"BiRNNBuilder: {short(rnn_builder_factory)} made no builder from the number "
+                    f"of layers, both dimensions and the collection: {error}"
+                ) from error
             self.builder_layers.append((forward, backward))
             n = dim
 
@@ -164,7 +181,12 @@ def inputs(es: Any, name: str) -> list[Expression]:
     Raises:
         TypeError: If it cannot be read from both ends, or holds what is no expression.
     """
-    reversed(es)
+    try:
+        reversed(es)
+    except TypeError:
+        raise TypeError(
+            f"BiRNNBuilder.{name}: got {short(es)}; it takes a list of expressions"
+        ) from None
     xs = list(es)
     for x in xs:
         if not isinstance(x, Expression) or not x.graph.alive:

@@ -9,8 +9,9 @@ import numpy as np
 
 from lazynet.calls import fast_layers, record_together
 from lazynet.dynet.expression import Expression, checked, compute_at_once, short, show
-from lazynet.dynet.graph import STATE, Stretch
+from lazynet.dynet.graph import STATE
 from lazynet.dynet.rnn_cells import Cell, Setting, States
+from lazynet.dynet.stretch import Stretch
 from lazynet.fuse import scan
 from lazynet.graph import Expression as Node
 from lazynet.graph import Leaf, record
@@ -18,6 +19,7 @@ from lazynet.inputs import constant, rebatch, unbatch, zeros_once
 from lazynet.kinds import FLOAT32
 from lazynet.leaves import REBATCH, UNBATCH, UNSHARE
 from lazynet.modes import MODES
+from lazynet.native import mypyc_attr
 from lazynet.ops import dropout, reshape
 
 if TYPE_CHECKING:
@@ -190,6 +192,7 @@ def mask(n: int, rate: float, batch: int | None) -> Node:
     return dropout(constant(np.ones(shape, FLOAT32), batched=batch is not None), rate)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RNNState:
     """The state of a builder after some inputs; `initial_state` of a builder gives the first.
 
@@ -253,7 +256,7 @@ class RNNState:
             compute_at_once(top, graph)
         return RNNState(self._session, layers, self, graph, top)
 
-    def add_input(self, x: Expression) -> RNNState:
+    def add_input(self, x: Expression | Any) -> RNNState:
         """The state after one more input.
 
         Args:
@@ -290,13 +293,13 @@ class RNNState:
         self._current(name)
         return [x.node for x in xs]
 
-    def add_inputs(self, xs: Iterable[Expression]) -> list[RNNState]:
+    def add_inputs(self, xs: Iterable[Expression] | Any) -> list[RNNState]:
         """The states after each of several inputs, as `add_input` one after the other gives them.
 
         Args:
             xs: The inputs.
         """
-        xs = list(xs)
+        xs = listed(xs, "add_inputs")
         nodes = self._inputs(xs, "add_inputs")
         session = self._session
         head: list[RNNState] = []
@@ -318,13 +321,13 @@ class RNNState:
             head.append(state)
         return head
 
-    def transduce(self, xs: Iterable[Expression]) -> list[Expression]:
+    def transduce(self, xs: Iterable[Expression] | Any) -> list[Expression]:
         """The outputs after each of several inputs.
 
         Args:
             xs: The inputs.
         """
-        xs = list(xs)
+        xs = listed(xs, "transduce")
         nodes = self._inputs(xs, "transduce")
         session = self._session
         outputs: list[Node] = []
@@ -387,7 +390,7 @@ class RNNState:
         """The builder."""
         return self._session.builder
 
-    def set_h(self, es: Iterable[Expression] | None = None) -> RNNState:
+    def set_h(self, es: Iterable[Expression] | Any | None = None) -> RNNState:
         """A state with these hidden states, and with this one's memory.
 
         Args:
@@ -407,7 +410,7 @@ class RNNState:
         after = [(*part[:-1], h) for part, h in zip(layers, given)]
         return self._after(after, given[-1])
 
-    def set_s(self, es: Iterable[Expression] | None = None) -> RNNState:
+    def set_s(self, es: Iterable[Expression] | Any | None = None) -> RNNState:
         """A state of these vectors.
 
         Args:
@@ -422,6 +425,18 @@ class RNNState:
         return self._after(layers, layers[-1][-1])
 
 
+def listed(xs: Any, name: str) -> list[Any]:
+    """What can be iterated over, as a list.
+
+    Raises:
+        TypeError: If it cannot.
+    """
+    try:
+        return list(xs)
+    except TypeError:
+        raise TypeError(f"{name}: got {short(xs)}; it takes a list of expressions") from None
+
+
 def vectors(session: Session, es: Any, name: str) -> list[Node]:
     """Vectors of a state, as nodes.
 
@@ -432,7 +447,7 @@ def vectors(session: Session, es: Any, name: str) -> list[Node]:
     role = f"{type(session.builder).__name__}: {name}"
     n = session.builder.hidden_dim
     found = []
-    for e in () if es is None else es:
+    for e in () if es is None else listed(es, role):
         checked(e, role)
         if e.node.shape not in ((n,), (n, 1)):
             raise ValueError(
@@ -468,6 +483,7 @@ def with_vectors(session: Session, layers: Layers, given: list[Node], name: str)
     )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StackedRNNState:
     """States of several builders, one above the other, that take inputs together.
 
@@ -478,7 +494,9 @@ class StackedRNNState:
 
     __slots__ = ("_prev", "_states")
 
-    def __init__(self, states: Sequence[RNNState], prev: StackedRNNState | None = None) -> None:
+    def __init__(
+        self, states: Sequence[RNNState] | Any, prev: StackedRNNState | Any | None = None
+    ) -> None:
         states = list(states)
         for state in states:
             if not isinstance(state, (RNNState, StackedRNNState)):
@@ -488,23 +506,23 @@ class StackedRNNState:
         self._states = states
         self._prev = prev
 
-    def add_input(self, x: Expression) -> StackedRNNState:
+    def add_input(self, x: Expression | Any) -> StackedRNNState:
         """The states after one more input, which each passes on to the one above."""
         after = []
         for state in self._states:
             state = state.add_input(x)
             after.append(state)
-            x = state.output()  # type: ignore[assignment]
+            x = state.output()
         return StackedRNNState(after, self)
 
-    def add_inputs(self, xs: Iterable[Expression]) -> list[StackedRNNState]:
+    def add_inputs(self, xs: Iterable[Expression] | Any) -> list[StackedRNNState]:
         """The stacks after each of several inputs."""
-        xs = list(xs)
+        xs = listed(xs, "add_inputs")
         columns = []
         for state in self._states:
             states = state.add_inputs(xs)
             columns.append(states)
-            xs = [s.output() for s in states]  # type: ignore[misc]
+            xs = [s.output() for s in states]
         result: list[StackedRNNState] = []
         stack = self
         for row in zip(*columns):

@@ -7,7 +7,7 @@ from typing import Any
 
 from lazynet.dynet.arguments import natural, real, whole
 from lazynet.dynet.config import checked_device
-from lazynet.dynet.expression import Expression, checked, short, show, wrap
+from lazynet.dynet.expression import Expression, apply, checked, short, show, type_of, wrap
 from lazynet.graph import unary
 from lazynet.kinds import Op, Type, derived_table
 from lazynet.ops.arithmetic import FLIP_GRADIENT, SCALE_GRADIENT, STOP_GRADIENT
@@ -37,17 +37,17 @@ def reshape(x: Expression, d: tuple[int, ...], batch_size: int = 1) -> Expressio
         ValueError: If the number of elements differs.
         OverflowError: If the batch size is negative.
     """
-    node = checked(x, "reshape").node
+    t = type_of(checked(x, "reshape"))
     if type(d) is not tuple:
         raise TypeError(f"reshape: got {short(d)} for the dimensions; it takes a tuple")
-    t = node.type
     if batch_size == 1 and type(batch_size) is int:
         try:
             op = _RESHAPES[t, d]
         except (KeyError, TypeError):  # not met before, or no numbers
             pass
         else:
-            return wrap(unary(op, node))
+            return apply(op, x, "reshape")
+    node = x.node
     d = tuple([whole(n, "reshape", "dimension") for n in d])
     size = prod(d)
     count = natural(batch_size, "reshape", "batch size") or 1
@@ -82,15 +82,14 @@ def transpose(x: Expression, dims: list[int] = [1, 0]) -> Expression:  # noqa: B
         OverflowError: If one is negative.
         TypeError: If it is no list of numbers.
     """
-    node = checked(x, "transpose").node
+    t = type_of(checked(x, "transpose"))
     if type(dims) is not list:
         raise TypeError(f"transpose: got {short(dims)} for the dimensions; it takes a list")
-    t = node.type
     try:
         op = _TRANSPOSES[t, tuple(dims)]
     except (KeyError, TypeError):  # not met before, or no numbers
         op = _transpose_op(x, dims)
-    return wrap(node if op is None else unary(op, node))
+    return wrap(x.node) if op is None else apply(op, x, "transpose")
 
 
 def _transpose_op(x: Expression, dims: list[Any]) -> Op | None:
@@ -123,7 +122,7 @@ def nobackprop(x: Expression) -> Expression:
     Returns:
         An expression of the same dimensions.
     """
-    return wrap(unary(STOP_GRADIENT, checked(x, "nobackprop").node))
+    return apply(STOP_GRADIENT, x, "nobackprop")
 
 
 def flip_gradient(x: Expression) -> Expression:
@@ -137,7 +136,7 @@ def flip_gradient(x: Expression) -> Expression:
 
     Source: Ganin and Lempitsky, Unsupervised domain adaptation by backpropagation, 2015.
     """
-    return wrap(unary(FLIP_GRADIENT, checked(x, "flip_gradient").node))
+    return apply(FLIP_GRADIENT, x, "flip_gradient")
 
 
 def scale_gradient(x: Expression, lambd: float = 1.0) -> Expression:

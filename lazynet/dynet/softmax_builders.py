@@ -169,7 +169,7 @@ class SoftmaxBuilder:
         """
         name = "neg_log_softmax_batch"
         node = self._vector(x, name)
-        if not isinstance(c, (list, tuple, range, np.ndarray)) or np.ndim(c) != 1:
+        if not isinstance(c, (list, tuple, range, np.ndarray)):
             raise TypeError(f"{self._name(name)}: got {short(c)}; it takes a list of classes")
         classes = [self._class(i, name) for i in c]
         if len(classes) != (node.batch or 1):
@@ -272,6 +272,8 @@ def _sizes(role: str, pc: Any, **sizes: Any) -> None:
             raise TypeError(f"{role}: got {name} {short(size)}; an integer is required")
         if size < 1:
             raise ValueError(f"{role}: got {name} {size}; it must be at least 1")
+        if int(size) >> 32:
+            raise OverflowError(f"{role}: got {name} {size}; it must be less than 2^32")
     if not isinstance(pc, ParameterCollection):
         raise TypeError(f"{role}: got {short(pc)} as pc; it takes a ParameterCollection")
 

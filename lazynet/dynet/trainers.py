@@ -99,7 +99,8 @@ class Trainer:
             rule = self._rule
             step = Step(plan, rule) if plan.tables or plan.alone else None
             scale = self._scale(plan, step)
-            lr, count, rate = self._lr, self._updates + 1, self._rate
+            lr, count = self._lr, self._updates + 1
+            rate: Any = self._rate
             rate[()] = rule.rate(lr, count)
             if rule.on_gpu:
                 rate = float(rate)

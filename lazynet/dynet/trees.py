@@ -154,14 +154,12 @@ class TreeLSTMBuilder:
             ValueError: If it is no probability.
         """
         number = as_number(f)
+        name = f"{type(self).__name__}.set_dropout"
         if number is None:
-            raise TypeError(
-                f"{type(self).__name__}: got {short(f)}; a dropout rate must be a real number"
-            )
+            raise TypeError(f"{name}: got {short(f)}; a dropout rate must be a real number")
         if not 0 <= number <= 1:
             raise ValueError(
-                f"{type(self).__name__}: got {f!r}; a dropout rate must be a probability "
-                "(>=0 and <=1)"
+                f"{name}: got {f!r}; a dropout rate must be a probability (>=0 and <=1)"
             )
         self._rate = number
 

@@ -284,6 +284,11 @@ def concatenate_rows(xs: Any, axis: int, out: Any) -> Array:
     return y
 
 
+def can_split(outs: tuple[Array, ...]) -> bool:
+    """Whether `split_rows` fills these."""
+    return len(outs) <= MOST and all(out.flags.c_contiguous for out in outs)
+
+
 def split_rows(x: Array, axis: int, outs: tuple[Array, ...]) -> tuple[Array, ...]:
     """The reverse: fills `outs`, contiguous arrays."""
     sizes = _columns_of([out.shape for out in outs], axis)

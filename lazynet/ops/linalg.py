@@ -510,7 +510,8 @@ def inverse(x: Any) -> Expression:
 
     Raises:
         ShapeError: If it is not a square matrix.
-        EvaluationError: When computed, if a matrix of the batch is singular.
+        EvaluationError: When computed, if a matrix of the batch is singular (on a GPU the result
+            is not finite instead).
 
     >>> import lazynet as ln
     >>> ln.inverse(ln.constant([[2, 0], [0, 4]])).value().tolist()
@@ -564,7 +565,8 @@ def logdet(x: Any) -> Expression:
 
     Raises:
         ShapeError: If it is not a square matrix.
-        EvaluationError: When computed, if a matrix of the batch is singular.
+        EvaluationError: When computed, if a matrix of the batch is singular (on a GPU the result
+            is not finite instead).
 
     >>> import lazynet as ln
     >>> round(ln.logdet(ln.constant([[2.0, 0.0], [0.0, 3.0]])).value(), 4)

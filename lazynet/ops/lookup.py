@@ -142,7 +142,8 @@ def lookup(table: Expression, index: Any) -> Expression:
         An expression of the row shape. Lookups in one table batch whatever the index.
 
     Raises:
-        RangeError: If an index is out of range (for an expression: when it is computed).
+        RangeError: If an index is out of range (for an expression: when it is computed; on a GPU
+            the row is no number instead, as nobody waits for the index).
         ArgumentError: If it is no integer.
 
     >>> import lazynet as ln

@@ -16,7 +16,7 @@ from lazynet.errors import ArgumentError, DtypeError, RangeError, SettingError, 
 from lazynet.graph import Expression, record, record_several
 from lazynet.inputs import as_expression, expression_list
 from lazynet.kinds import FLOAT64, FLOATS, HOOKS, Array, Call, Op, RowRule, Shape
-from lazynet.ops.cuda_windows import MOST, concatenate_rows, split_rows
+from lazynet.ops.cuda_windows import MOST, can_split, concatenate_rows, split_rows
 from lazynet.shortcuts import Lists, cut, learn_cut
 
 
@@ -270,7 +270,7 @@ class Concatenate(Rearrangement):
         return (*first[:k], sum(self.sizes), *first[k + 1 :])
 
     def forward(self, call: Call, *xs: Array) -> Array:
-        if type(call.out) is not np.ndarray and len(xs) <= MOST:
+        if type(xs[0]) is not np.ndarray and len(xs) <= MOST:
             return concatenate_rows(xs, self.axis + 1, call.out)
         return np.concatenate(xs, self.axis + 1, out=call.out)
 
@@ -330,7 +330,7 @@ class Stack(Rearrangement):
 
     def forward(self, call: Call, *xs: Array) -> Array:
         k = self.axis + 1
-        if type(call.out) is not np.ndarray and len(xs) <= MOST:
+        if type(xs[0]) is not np.ndarray and len(xs) <= MOST:
             return concatenate_rows([np.expand_dims(x, k) for x in xs], k, call.out)
         return np.stack(xs, k, out=call.out)
 
@@ -384,7 +384,7 @@ class Split(Rearrangement):
         return RowRule(columns=tuple(itertools.pairwise([0, *ends])))
 
     def forward(self, call: Call, x: Array) -> tuple[Array, ...]:
-        if type(x) is not np.ndarray and len(self.sizes) <= MOST:
+        if type(x) is not np.ndarray and can_split(call.out):
             return split_rows(x, self.axis + 1, call.out)
         return _parts(x, self.sizes, self.axis)
 

@@ -80,7 +80,8 @@ class SingleNorm(_Single, Norm):
 
 
 @lru_cache(maxsize=1024)
-def _op(kind: Any, shape: Shape) -> Op:
+def single_op(kind: Any, shape: Shape) -> Op:
+    """The op of one of the classes of this module for examples of this shape."""
     axes = tuple(range(len(shape)))
     made: Op = kind(axes, shape) if issubclass(kind, Sum) else kind(axes)
     return ready(made)
@@ -99,7 +100,7 @@ def single(kind: Any, x: Expression) -> Expression:
     Raises:
         ShapeError: If there is nothing to reduce, where that has no result.
     """
-    return unary(_op(kind, x.shape), x)
+    return unary(single_op(kind, x.shape), x)
 
 
 __all__ = [
@@ -112,4 +113,5 @@ __all__ = [
     "SingleStd",
     "SingleSum",
     "single",
+    "single_op",
 ]

@@ -105,7 +105,7 @@ def test_methods(name) -> None:
             wrong.append(f"{member} is missing")
             continue
         found = parameters(method)
-        if found[:1] == [["self", "POSITIONAL_OR_KEYWORD", ""]]:
+        if found and found[0][0] == "self":  # positional only where the class is compiled
             found = found[1:]
         if not same(found, stored):
             wrong.append(f"{member}{inspect.signature(method)} instead of {stored}")

@@ -668,7 +668,7 @@ def test_bad_bidirectional() -> None:
         dy.BiRNNBuilder(1, 3, 7, pc, dy.LSTMBuilder)
     with pytest.raises(AssertionError, match="positive: 0"):
         dy.BiRNNBuilder(0, 3, 8, pc, dy.LSTMBuilder)
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match="BiRNNBuilder: got None"):
         dy.BiRNNBuilder(1, 3, 8, None, dy.LSTMBuilder)
     builder = dy.BiRNNBuilder(1, N_IN, 8, pc, dy.LSTMBuilder)
     for call in (builder.transduce, builder.add_inputs):
