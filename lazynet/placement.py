@@ -16,8 +16,9 @@ from lazynet.backend import CPU, device_of
 from lazynet.collect import Graph
 from lazynet.errors import DeviceError
 from lazynet.evaluation import Evaluation
+from lazynet.gathers import gathers_of
 from lazynet.kinds import Array
-from lazynet.layout import TAKE, Layout, Step, gathers_of
+from lazynet.layout import TAKE, Layout, Step
 from lazynet.leaves import Input
 from lazynet.modes import MODES
 from lazynet.payloads import assemble

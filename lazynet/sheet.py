@@ -11,8 +11,9 @@ import numpy as np
 from lazynet.backend import add_rows, on_device, pick_rows, take_rows, uninitialised
 from lazynet.collect import ranges
 from lazynet.evaluation import Evaluation
+from lazynet.gathers import gathered_rows
 from lazynet.kinds import FLOATS, Array, Call, Kind
-from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step, gathered_rows
+from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step
 
 KEPT = 64
 """Most ways in which a structure needs gradients that are kept."""
