@@ -22,14 +22,17 @@ CASES: list[Case] = [
     for case in importlib.import_module(path.stem).CASES
 ]
 
-NOT_COMPUTED = set("External Import Input ParameterLeaf Rebatch TakeRows Unbatch Unshare".split())
+NOT_COMPUTED = set(
+    "DeviceInput External Import Input ParameterLeaf Rebatch TakeRows Unbatch Unshare".split()
+)
 """Leaves, and nodes that only point at rows: they have no forward to check."""
 
 BASES = {"Broadcasting", "Elementwise", "Rearrangement", "Rounding", "Staged", "Fused"}
 """Classes that ops derive from."""
 
-TRACED = {"FusedRows", "FusedScan"}
-"""Made of other ops: test_fuse.py, test_fuse_ops.py and test_scan.py compare them with these."""
+TRACED = {"FusedRows", "FusedScan", "DeviceRows", "DeviceScan"}
+"""Made of other ops: test_fuse.py, test_fuse_ops.py, test_scan.py and test_gpu_fuse.py compare them
+with these."""
 
 
 @dataclass(frozen=True)
