@@ -669,6 +669,8 @@ def _computed(x: Expression, name: str, recalculate: Any) -> Array:
     if x.at < 0:
         return np.asarray(engine.value(x.node))
     evaluation, number = x.tape.location(x.at)
+    if evaluation.mirror is not None:
+        return np.asarray(engine.value(x.node))
     array: Array = evaluation.value(number)
     return array
 
