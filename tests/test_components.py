@@ -52,7 +52,8 @@ def test_sequences_of_random_graphs(seed: int) -> None:
         size = int(rng.integers(1, 30))
         edges = np.unique(rng.integers(size * size, size=int(rng.integers(0, 2 * size))))
         pairs = [(int(e) // size, int(e) % size) for e in edges]
-        graph = nx.DiGraph(pairs)
+        graph = nx.DiGraph()
+        graph.add_edges_from(pairs)
         order = sequence(size, edges)
         cycles = {a for c in nx.strongly_connected_components(graph) if len(c) > 1 for a in c}
         cycles |= {a for a, b in pairs if a == b}
