@@ -110,7 +110,8 @@ class FusedRows(Fused):
                 rows = nodes + within * np.uint64(ROW_STEP)
             steps = [np.uint64(n * KEY_STEP & _MASK) for n in range(keys)]
             payload["nodes"] = [nodes + step for step in steps]
-            payload["rows"] = [rows + step for step in steps]
+            alike = rows is nodes
+            payload["rows"] = payload["nodes"] if alike else [rows + step for step in steps]
         return payload
 
     def workspace(
