@@ -31,7 +31,8 @@ BASES = {"Broadcasting", "Elementwise", "Rearrangement", "Rounding", "Staged", "
 """Classes that ops derive from."""
 
 TRACED = {"FusedRows", "FusedScan", "DeviceRows", "DeviceScan"}
-"""Made of other ops: test_fuse.py, test_fuse_ops.py and test_scan.py compare them with these."""
+"""Made of other ops: test_fuse.py, test_fuse_ops.py, test_scan.py and test_gpu_fuse.py compare them
+with these."""
 
 
 @dataclass(frozen=True)
