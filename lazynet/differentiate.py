@@ -75,7 +75,9 @@ def parameter_gradients(root: Expression) -> dict[Leaf, Array]:
         else:
             Walk([root.tape.location(root.index)], {}, leaves).run()
         return {
-            leaf: g.dense(leaf.shape) if isinstance(g, SparseRows) else np.array(g)
+            leaf: to_host(g.dense(leaf.shape))
+            if isinstance(g, SparseRows)
+            else np.array(to_host(g))
             for leaf, g in leaves.items()
         }
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from lazynet.backend import pick_rows, to_host
+from lazynet.backend import device_of, pick_rows, to_device, to_host
 from lazynet.dynet.expression import (
     Expression,
     as_number,
@@ -185,8 +185,7 @@ class Trainable(Expression, Generic[Leaf]):
                 f"of shape {self._shape}; both must be the same"
             )
         leaf = self.leaf
-        values = leaf.placed(array.reshape(leaf.shape))
-        np.multiply(values, np.float32(self.decay.factor), out=leaf.values)
+        _write(leaf.values, array.reshape(leaf.shape) * np.float32(self.decay.factor))
         self.touched()
 
     def touched(self) -> None:
@@ -302,7 +301,7 @@ class LookupParameters(Trainable[Lookup]):
                 "as many numbers in column-major order"
             )
         values = array if array.shape == shape else array.reshape(shape, order="F")
-        self.leaf.values[number] = self.leaf.placed(values * np.float32(self.decay.factor))
+        _write(self.leaf.values[number : number + 1], values[None] * np.float32(self.decay.factor))
         self.touched()
 
     def init_from_array(self, arr: Any) -> None:
@@ -486,6 +485,14 @@ def _trainable(p: Any, name: str) -> Trainable[Any]:
     if not isinstance(p, Trainable):
         raise TypeError(f"{name}: got {short(p)}; it takes Parameters and LookupParameters")
     return p
+
+
+def _write(target: Array, numbers: Array) -> None:
+    """Set values, wherever they lie."""
+    if type(target) is np.ndarray:
+        target[...] = numbers
+    else:
+        target[...] = to_device(numbers.astype(target.dtype), device_of(target))
 
 
 def _row(p: LookupParameters, index: Any, name: str) -> int:

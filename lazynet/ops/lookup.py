@@ -20,6 +20,7 @@ from lazynet.errors import ArgumentError, DtypeError, RangeError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.kinds import HOOKS, INT64, Array, Call, Op, Shape
 from lazynet.ops.cuda_windows import add_picked, checked_rows, pick
+from lazynet.ops.elementwise import ready
 from lazynet.ops.index import all_in_range, in_range
 
 
@@ -80,7 +81,7 @@ class LookupRows(Op):
 
 @lru_cache(maxsize=4096)
 def _rows_op(source: Shape, sparse: bool) -> LookupRows:
-    return LookupRows(source, sparse)
+    return ready(LookupRows(source, sparse))
 
 
 @dataclass(frozen=True)
