@@ -171,12 +171,13 @@ class Server:
     """A process that times steps with the lazynet of one checkout."""
 
     def __init__(self, checkout: Path, rule: str, device: str) -> None:
+        path = [str(checkout), os.environ.get("PYTHONPATH")]
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--serve", "--rule", rule, "--device", device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(checkout)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
         )
 
     def time(self, name: str) -> float:
