@@ -101,12 +101,25 @@ def in_batches(items: Sequence[T], size: int, what: str) -> Iterable[Sequence[T]
         yield items[start : start + size]
 
 
-def save_and_load(model: ln.Model, fresh: ln.Model, path: Path) -> None:
-    """Save a trained model, and load it into a fresh one of the same form."""
+def save_and_load(
+    model: ln.Model, fresh: ln.Model, path: Path, score: float, again: Callable[[], float]
+) -> None:
+    """Save a trained model, load it into a fresh one of the same form, and score that.
+
+    Args:
+        model: The trained model.
+        fresh: Another, with parameters of the same names and shapes.
+        path: The file.
+        score: What the trained model reached.
+        again: Computes the same of the fresh one, after loading.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save(path)
     fresh.load(path)
-    print(f"saved to {path}, and loaded again")
+    reached = again()
+    if reached != score:
+        raise SystemExit(f"{path}: the loaded model scores {reached}, the trained one {score}")
+    print(f"saved to {path}; loaded again, it scores the same")
 
 
 def plot(path: Path, losses: Sequence[float], scores: Sequence[float], score: str) -> None:
