@@ -1,0 +1,559 @@
+"use strict";
+// One page about one graph. `page` holds what lazynet/inspect/explore.py knows of it: nodes with
+// their places, batches with the words about each, colours by operation. Here is only what reacts:
+// which step is shown, which node the details are about, what was searched, how near one looks.
+//
+// Steps: 0 is the overview, step k shows batch k, and where there are gradients one more step shows
+// them. All text gets into the page as text, never as HTML, whatever characters a name has.
+
+const byId = (id) => document.getElementById(id);
+
+// Whatever goes wrong is said on the page, not only in the console.
+window.onerror = (message, source, line) => {
+  byId("error").hidden = false;
+  byId("error").textContent = `This page has a fault: ${message} (line ${line})`;
+};
+
+const page = JSON.parse(byId("data").textContent);
+const { nodes, batches } = page;
+const hasGradients = nodes.some((node) => node.gradient !== undefined);
+const lastStep = batches.length + (hasGradients ? 1 : 0);
+const usersOf = nodes.map(() => []);
+nodes.forEach((node, n) => new Set(node.arguments).forEach((a) => usersOf[a].push(n)));
+const haystack = nodes.map((node) => [node.op, node.name, node.line].join("\n").toLowerCase());
+
+let step = 0;
+let selected = null; // the node that was clicked
+let pointed = null; // the node under the pointer, or with the focus
+let found = null; // numbers of the nodes that match the search; null where nothing is searched
+let timer = null; // runs while playing
+const eye = { x: 0, y: 0, scale: 1, moved: false }; // how the graph lies under the window
+
+// ---- small helpers ----
+
+/** An element with attributes and children; strings among them become text. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "onclick") element.onclick = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** The same for SVG, without spelling out its namespace. */
+function draw(tag, attributes = {}, text = "") {
+  const element = document.createElementNS(byId("graph").namespaceURI, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.textContent = text;
+  return element;
+}
+
+const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+const shorten = (text, length) => (text.length > length ? text.slice(0, length - 1) + "…" : text);
+const shapeText = (shape) => `(${shape.join(", ")}${shape.length === 1 ? "," : ""})`;
+const isNumber = (value) => !Array.isArray(value);
+
+/** A number with four digits that count; "nan" and "inf" come as text. */
+function numberText(value) {
+  return typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
+}
+
+/** A value as one short line, or null where it is too long for that. */
+function lineOf(value) {
+  if (value === undefined) return null;
+  if (isNumber(value)) return numberText(value);
+  if (value.length > 3 || !value.every(isNumber)) return null;
+  return `[${value.map(numberText).join(" ")}]`;
+}
+
+// ---- building what is there from the start ----
+
+const edgePath = (from, to) => {
+  const [x, y, , height] = nodes[from].place;
+  const [toX, toY, , toHeight] = nodes[to].place;
+  const start = y + height / 2;
+  const end = toY - toHeight / 2;
+  const bend = Math.max(12, Math.abs(end - start) / 2);
+  const curve = `M${x} ${start}C${x} ${start + bend} ${toX} ${end - bend} ${toX} ${end}`;
+  return `${curve}M${toX - 3} ${end - 6}L${toX} ${end}L${toX + 3} ${end - 6}`;
+};
+
+const edgesInto = (numbers) =>
+  numbers.flatMap((n) => [...new Set(nodes[n].arguments)].map((a) => edgePath(a, n))).join("");
+
+/** What a screen reader says of a node; its batch and state follow in the details. */
+function spoken(node) {
+  const what = [node.label, node.name, `shape ${shapeText(node.shape)}`];
+  if (node.batchNumber >= 0) what.push(`batch ${node.batchNumber + 1}`);
+  return what.filter(Boolean).join(", ");
+}
+
+const shapes = nodes.map((node, n) => {
+  const [x, y, width, height] = node.place;
+  const group = draw("g", {
+    id: `n${n}`,
+    tabindex: -1,
+    role: "button",
+    "aria-label": spoken(node),
+    "aria-describedby": "details",
+    style: `--colour: ${node.role === "parameter" ? "var(--parameter)" : `var(--c${node.colour})`}`,
+    transform: `translate(${x} ${y})`,
+  });
+  const rounding = { parameter: 0, input: height / 2 }[node.role] ?? 5;
+  const box = { x: -width / 2, y: -height / 2, width, height, rx: rounding };
+  const room = Math.floor((width - 8) / 6.6);
+  const count = node.count > 1 ? ` ×${node.count}` : "";
+  const title = shorten(node.name || node.label, room - count.length) + count;
+  group.append(draw("rect", box), draw("text", { y: -3 }, title));
+  group.append(draw("text", { class: "second", y: 12 }));
+  byId("nodes").append(group);
+  return group;
+});
+
+const widest = Math.max(1, ...batches.map((batch) => batch.count));
+const rows = batches.map((batch, b) => {
+  const bar = make("span", { style: `width: ${Math.max(3, (100 * batch.count) / widest)}%` });
+  const row = make(
+    "button",
+    { type: "button", id: `b${b}`, tabindex: -1, style: `--colour: var(--c${batch.colour})` },
+    make("span", { class: "number" }, String(b + 1)),
+    make("span", { class: "what", title: batch.line }, `${batch.label} `,
+      make("span", { class: "arguments" }, batch.shapes)),
+    make("span", { class: "bar" }, bar, make("b", {}, batch.count.toLocaleString("en"))),
+  );
+  row.onclick = () => go(b + 1);
+  if (batch.heading) byId("batches").append(make("li", { class: "heading" }, batch.heading));
+  byId("batches").append(make("li", {}, row));
+  return row;
+});
+
+byId("title").textContent = page.title;
+byId("folded").textContent = page.folded;
+byId("folded").hidden = !page.folded;
+byId("edges").setAttribute("d", edgesInto(nodes.map((_, n) => n)));
+byId("slider").max = lastStep;
+for (const [label, colour] of page.legend) {
+  const style = `--colour: var(--c${colour})`;
+  const look = () => search(label);
+  byId("colours").append(make("button", { type: "button", style, onclick: look }, label));
+  byId("ops").append(make("option", { value: label }));
+}
+
+// ---- steps ----
+
+/** "done", "now" or "waiting": a batch at the step shown. Leaves (batch -1) are there from the start. */
+function stateOf(b) {
+  if (step === 0 || step > batches.length || b < step - 1) return "done";
+  return b === step - 1 ? "now" : "waiting";
+}
+
+/** The second line of a node: its value once it has one, at the last step its gradient. */
+function secondLine(node, state) {
+  const room = Math.floor((node.place[2] - 6) / 5.8);
+  const known = step > batches.length ? lineOf(node.gradient) : lineOf(node.value);
+  const text = state === "waiting" || known === null ? shapeText(node.shape) : known;
+  const rows = node.batch === null ? "" : `${node.batch} × `;
+  const prefix = step > batches.length && known !== null ? "∂ " : known === null ? rows : "";
+  return shorten(prefix + text, room);
+}
+
+const painted = nodes.map(() => null); // what each node shows, so that a step touches few of them
+
+function paintNode(n) {
+  const node = nodes[n];
+  const state = stateOf(node.batchNumber);
+  const classes = ["node", node.role, state];
+  if (page.roots.includes(n)) classes.push("root");
+  if (found !== null) classes.push(found.has(n) ? "found" : "missed");
+  if (n === selected) classes.push("selected");
+  const second = secondLine(node, state);
+  const key = `${classes.join(" ")}|${second}`;
+  if (key === painted[n]) return;
+  painted[n] = key;
+  shapes[n].setAttribute("class", classes.join(" "));
+  shapes[n].lastChild.textContent = second;
+}
+
+function paintBatches() {
+  const hits = found && new Set([...found].map((n) => nodes[n].batchNumber));
+  rows.forEach((row, b) => {
+    const state = stateOf(b);
+    row.className = `batch ${state}${hits && !hits.has(b) ? " missed" : ""}`;
+    row.tabIndex = b === Math.max(0, Math.min(step, batches.length) - 1) ? 0 : -1;
+    if (state === "now") row.setAttribute("aria-current", "step");
+    else row.removeAttribute("aria-current");
+  });
+}
+
+function paint() {
+  nodes.forEach((_, n) => paintNode(n));
+  paintBatches();
+  const current = step >= 1 && step <= batches.length ? batches[step - 1] : null;
+  byId("edges-now").setAttribute("d", current ? edgesInto(current.nodes) : "");
+  let near = "";
+  if (selected !== null) {
+    near = edgesInto([selected]) + usersOf[selected].map((n) => edgePath(selected, n)).join("");
+  }
+  byId("edges-selected").setAttribute("d", near);
+  const [title, text] = page.words[step];
+  byId("step-title").textContent = title;
+  byId("step-text").textContent = text;
+  byId("slider").value = step;
+  byId("slider").setAttribute("aria-valuetext", title);
+  byId("first").disabled = byId("back").disabled = step === 0;
+  byId("last").disabled = byId("next").disabled = step === lastStep;
+  document.body.dataset.step = step;
+  details();
+  remember();
+}
+
+/** Show a step; a batch that lies wholly outside the window is brought into it. */
+function go(to) {
+  step = Math.max(0, Math.min(lastStep, to));
+  paint();
+  if (step === 0 || step > batches.length) return;
+  reveal(batches[step - 1].nodes);
+  const row = rows[step - 1].parentElement;
+  const list = byId("batches");
+  const top = row.offsetTop - list.offsetTop;
+  if (top < list.scrollTop || top + row.offsetHeight > list.scrollTop + list.clientHeight) {
+    list.scrollTop = top - list.clientHeight / 3;
+  }
+}
+
+function play(on) {
+  clearInterval(timer);
+  timer = null;
+  if (on) {
+    if (step === lastStep) go(0);
+    const pause = Math.max(80, Math.min(1000, 30000 / lastStep)); // half a minute for long ones
+    timer = setInterval(() => (step === lastStep ? play(false) : go(step + 1)), pause);
+  }
+  byId("play").textContent = on ? "Pause" : "Play";
+  byId("play").setAttribute("aria-pressed", on);
+}
+
+// ---- one node ----
+
+function numbers(value) {
+  if (isNumber(value)) return make("code", {}, numberText(value));
+  const lines = value.every(isNumber) ? chunks(value, 6) : value;
+  if (!lines.every((line) => line.every(isNumber))) {
+    return make("code", {}, JSON.stringify(value).replaceAll(",", ", ").replaceAll('"', ""));
+  }
+  const line = (cells) =>
+    make("tr", {}, ...cells.map((cell) => make("td", {}, numberText(cell))));
+  return make("table", { class: "numbers" }, ...lines.map(line));
+}
+
+const chunks = (list, size) =>
+  Array.from({ length: Math.ceil(list.length / size) }, (_, k) =>
+    list.slice(k * size, (k + 1) * size));
+
+const linkTo = (n) =>
+  make("button", { type: "button", onclick: () => choose(n) },
+    `${nodes[n].name || nodes[n].label} #${n}`);
+
+function links(list) {
+  if (list.length === 0) return "nothing";
+  const some = list.slice(0, 8).map(linkTo);
+  return make("span", {}, ...some, list.length > 8 ? `and ${list.length - 8} more` : "");
+}
+
+/** Why there is no value or gradient to show, where there is none. */
+function missing(node, what) {
+  if (node.count > 1) return "folded: many nodes stand in one";
+  const size = node.shape.reduce((a, b) => a * b, 1) * (node.batch ?? 1);
+  if (!node.evaluated) return "not computed yet";
+  if (size > 64) return `${plural(size, "number")}, too many to show here`;
+  return what === "value" ? "not kept" : "not computed: no backward pass reached this node";
+}
+
+function details() {
+  const n = pointed ?? selected;
+  const place = byId("details");
+  if (n === null) {
+    const hint = "Point at a node, or click it, to see its formula, shape, value, gradient and line.";
+    place.replaceChildren(make("p", { class: "hint" }, hint));
+    return;
+  }
+  const node = nodes[n];
+  const list = make("dl");
+  const add = (term, content) =>
+    list.append(make("dt", {}, term), make("dd", {}, content));
+  add("formula", make("code", {}, node.formula));
+  const several = node.batch === null ? "" : `${plural(node.batch, "row")} of `;
+  add("shape", `${several}${shapeText(node.shape)} ${node.dtype}`);
+  if (node.payload) add("carries", node.payload);
+  if (node.first !== undefined) add("result", `number ${node.output + 1} of node #${node.first}`);
+  const early = stateOf(node.batchNumber) === "waiting";
+  const value = node.value === undefined ? missing(node, "value") : numbers(node.value);
+  add("value", early ? "waits for its batch" : value);
+  add("gradient", node.gradient === undefined ? missing(node, "gradient") : numbers(node.gradient));
+  if (node.line) add("line", node.exact ? node.line : `${node.line} (the first of its kind)`);
+  if (node.batchNumber >= 0) {
+    const b = node.batchNumber;
+    const jump = { type: "button", id: "details-batch", onclick: () => go(b + 1) };
+    const text = `batch ${b + 1} of ${batches.length}: ${plural(batches[b].count, "node")}`;
+    add("batch", make("button", jump, text));
+  } else {
+    add("batch", node.role === "parameter" ? "none: a parameter is there already" : "none");
+  }
+  if (node.arguments.length) add("takes", links(node.arguments));
+  add("used by", links(usersOf[n]));
+  const kind = { parameter: "parameter", input: "input" }[node.role] ?? "node";
+  const title = [node.label, node.name].filter(Boolean).join(" ");
+  const count = node.count > 1 ? `, ${plural(node.count, "node")} in one` : "";
+  place.replaceChildren(make("h3", {}, title, make("small", {}, ` ${kind} #${n}${count}`)), list);
+}
+
+/** Select a node (null: none), move the focus to it, and bring it into the window. */
+function choose(n) {
+  const before = selected;
+  selected = n;
+  pointed = null;
+  if (before !== null) shapes[before].tabIndex = -1;
+  shapes[n ?? 0].tabIndex = 0;
+  paint();
+  if (n === null) return;
+  reveal([n]);
+  if (document.activeElement !== byId("search")) shapes[n].focus({ preventScroll: true });
+}
+
+function search(text) {
+  const wanted = text.trim().toLowerCase();
+  if (byId("search").value !== text) byId("search").value = text;
+  found = null;
+  if (wanted) found = new Set([...nodes.keys()].filter((n) => haystack[n].includes(wanted)));
+  byId("matches").textContent = found ? plural(found.size, "match").replace("matchs", "matches") : "";
+  paint();
+}
+
+function nextMatch() {
+  if (!found?.size) return;
+  const list = [...found];
+  choose(list.find((n) => n > (selected ?? -1)) ?? list[0]);
+}
+
+// ---- looking nearer and from farther ----
+
+function look() {
+  byId("world").setAttribute("transform", `translate(${eye.x} ${eye.y}) scale(${eye.scale})`);
+  byId("graph").classList.toggle("far", eye.scale < 0.45);
+}
+
+function fit() {
+  const { clientWidth: width, clientHeight: height } = byId("graph");
+  const [left, top, right, bottom] = page.bounds;
+  const below = byId("legend").offsetHeight + 16; // the legend covers that much
+  const scale = Math.min(
+    (width - 48) / (right - left), (height - 32 - below) / (bottom - top), 1.4);
+  Object.assign(eye, {
+    scale,
+    x: width / 2 - (scale * (left + right)) / 2,
+    y: (height - below) / 2 - (scale * (top + bottom)) / 2,
+    moved: false,
+  });
+  look();
+}
+
+/** Zoom by a factor, the point (x, y) of the window staying where it is. */
+function zoom(factor, x = byId("graph").clientWidth / 2, y = byId("graph").clientHeight / 2) {
+  const scale = Math.max(0.002, Math.min(6, eye.scale * factor));
+  eye.x = x - ((x - eye.x) * scale) / eye.scale;
+  eye.y = y - ((y - eye.y) * scale) / eye.scale;
+  eye.scale = scale;
+  eye.moved = true;
+  look();
+}
+
+/** Move the graph so that the middle of these nodes is seen, unless one of them is. */
+function reveal(numbers) {
+  const { clientWidth: width, clientHeight: height } = byId("graph");
+  const points = numbers.map((n) => {
+    const [x, y] = nodes[n].place;
+    return [eye.x + eye.scale * x, eye.y + eye.scale * y];
+  });
+  if (points.some(([x, y]) => x > 0 && y > 0 && x < width && y < height)) return;
+  const middle = (k) => points.reduce((sum, point) => sum + point[k], 0) / points.length;
+  eye.x += width / 2 - middle(0);
+  eye.y += height / 2 - middle(1);
+  look();
+}
+
+// ---- what the user does ----
+
+const nodeAt = (event) => {
+  const group = event.target.closest?.(".node");
+  return group ? Number(group.id.slice(1)) : null;
+};
+
+function point(n) {
+  pointed = n;
+  details();
+}
+
+byId("nodes").onpointerover = (event) => point(nodeAt(event));
+byId("nodes").onpointerout = () => point(null);
+byId("nodes").addEventListener("focusin", (event) => point(nodeAt(event)));
+byId("nodes").addEventListener("focusout", () => point(null));
+
+const fingers = new Map(); // pointers that are down: one drags, two pinch
+let dragged = false;
+
+byId("graph").onpointerdown = (event) => {
+  fingers.set(event.pointerId, event);
+  dragged = false;
+};
+window.onpointermove = (event) => {
+  const before = fingers.get(event.pointerId);
+  if (!before) return;
+  const dx = event.clientX - before.clientX;
+  const dy = event.clientY - before.clientY;
+  if (!dragged && Math.hypot(dx, dy) < 4) return; // a click with an unsteady hand
+  dragged = eye.moved = true;
+  byId("graph").classList.add("dragging");
+  if (fingers.size === 2) {
+    const other = [...fingers.values()].find((finger) => finger.pointerId !== event.pointerId);
+    const distance = (finger) =>
+      Math.hypot(finger.clientX - other.clientX, finger.clientY - other.clientY);
+    const corner = byId("graph").getBoundingClientRect();
+    zoom(distance(event) / Math.max(1, distance(before)),
+      (event.clientX + other.clientX) / 2 - corner.left,
+      (event.clientY + other.clientY) / 2 - corner.top);
+  } else {
+    eye.x += dx;
+    eye.y += dy;
+    look();
+  }
+  fingers.set(event.pointerId, event);
+};
+window.onpointerup = window.onpointercancel = (event) => {
+  fingers.delete(event.pointerId);
+  byId("graph").classList.remove("dragging");
+};
+byId("graph").onclick = (event) => {
+  if (!dragged) choose(nodeAt(event));
+};
+byId("graph").addEventListener("wheel", (event) => {
+  event.preventDefault();
+  const corner = byId("graph").getBoundingClientRect();
+  const factor = Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015));
+  zoom(factor, event.clientX - corner.left, event.clientY - corner.top);
+}, { passive: false });
+
+byId("nearer").onclick = () => zoom(1.4);
+byId("farther").onclick = () => zoom(1 / 1.4);
+byId("fit").onclick = fit;
+byId("first").onclick = () => go(0);
+byId("back").onclick = () => go(step - 1);
+byId("next").onclick = () => go(step + 1);
+byId("last").onclick = () => go(lastStep);
+byId("play").onclick = () => play(timer === null);
+byId("slider").oninput = () => go(Number(byId("slider").value));
+byId("search").oninput = () => search(byId("search").value);
+byId("search-form").onsubmit = (event) => {
+  event.preventDefault();
+  nextMatch();
+};
+
+/** Keys on a node lead along the graph. */
+function walk(key, n) {
+  const batch = batches[nodes[n].batchNumber]?.nodes ?? [n];
+  const neighbour = (by) => batch[(batch.indexOf(n) + by + batch.length) % batch.length];
+  const to = {
+    ArrowUp: () => nodes[n].arguments[0],
+    ArrowDown: () => usersOf[n][0],
+    ",": () => neighbour(-1),
+    ".": () => neighbour(1),
+    Enter: () => n,
+  }[key];
+  if (to === undefined) return false;
+  const target = to();
+  if (target !== undefined) choose(target);
+  return true;
+}
+
+const KEYS = {
+  ArrowLeft: () => go(step - 1),
+  ArrowRight: () => go(step + 1),
+  Home: () => go(0),
+  End: () => go(lastStep),
+  " ": () => play(timer === null),
+  "/": () => byId("search").focus(),
+  "+": () => zoom(1.4),
+  "=": () => zoom(1.4),
+  "-": () => zoom(1 / 1.4),
+  0: fit,
+  Escape: () => (found ? search("") : choose(null)),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const at = event.target;
+  if (at.id === "search" && event.key !== "Escape") return;
+  if (at.id === "slider" && event.key !== " ") return; // it has the same keys itself
+  if (event.key === " " && at.closest("button, summary")) return;
+  const n = nodeAt(event);
+  if (n !== null && walk(event.key, n)) return event.preventDefault();
+  const row = at.closest(".batch");
+  if (row && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+    go(Number(row.id.slice(1)) + (event.key === "ArrowDown" ? 2 : 0));
+    rows[Math.max(0, Math.min(step, batches.length) - 1)].focus({ preventScroll: true });
+    return event.preventDefault();
+  }
+  if (KEYS[event.key]) {
+    event.preventDefault();
+    KEYS[event.key]();
+  }
+});
+
+// ---- theme, and the state in the address ----
+
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+let theme = null; // null: as the system has it
+
+function paintTheme() {
+  const shown = theme ?? (dark.matches ? "dark" : "light");
+  document.documentElement.dataset.theme = shown;
+  byId("theme").textContent = shown === "dark" ? "Light" : "Dark";
+}
+
+dark.onchange = paintTheme;
+byId("theme").onclick = () => {
+  theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  paintTheme();
+  remember();
+};
+
+/** Write the state into the address, so that it can be sent to somebody. */
+function remember() {
+  if (location.protocol === "about:") return; // a frame of a notebook has no address
+  const state = new URLSearchParams();
+  if (step) state.set("step", step);
+  if (selected !== null) state.set("select", selected);
+  if (found) state.set("search", byId("search").value);
+  if (theme) state.set("theme", theme);
+  history.replaceState(null, "", `#${state}`);
+}
+
+/** Take the state from the address; what does not fit the graph is left out. */
+function recall() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  const whole = (name) => (/^\d+$/.test(state.get(name) ?? "") ? Number(state.get(name)) : null);
+  const chosen = whole("select");
+  theme = ["light", "dark"].includes(state.get("theme")) ? state.get("theme") : null;
+  selected = chosen !== null && chosen < nodes.length ? chosen : null;
+  const at = whole("step") ?? 0;
+  paintTheme();
+  search(state.get("search") ?? "");
+  go(at);
+  choose(selected);
+}
+
+window.onhashchange = recall;
+fit();
+recall();
+new ResizeObserver(() => eye.moved || fit()).observe(byId("graph"));
