@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,13 +18,34 @@ from typing import Any
 
 from lazynet.errors import ArgumentError, SettingError
 from lazynet.graph import Expression
-from lazynet.inspect.words import counts, plural, shapes_text, words
+from lazynet.inspect.view import View, view_of
+from lazynet.inspect.words import plural, shapes_text, words
 
 Place = tuple[float, float, float, float]
 """Middle of a node, and its width and height."""
 
 _COLOURS = 9
 """Operations with a colour of their own; the others have one together."""
+
+
+_KEPT = (
+    "op", "role", "name", "formula", "arguments", "shape", "batch", "dtype", "payload", "line",
+    "evaluated", "count",
+)  # fmt: skip
+"""What the page takes of a node as it is."""
+
+_FOLDED = {
+    "": "",
+    "batch": "Too many nodes to show one by one: those of one kind and batch are folded into one.",
+    "kind": "Too many nodes to show one by one: those of one kind are folded into one.",
+    "op": "Too many nodes to show one by one: those of one operation are folded into one.",
+}
+
+_BACKWARD = (
+    "Backward",
+    "The batches run in reverse, last first. Nodes now show ∂, the gradient: how fast the result "
+    "of backward changes with each of their numbers. A parameter adds up what all its uses give.",
+)
 
 
 class Page:
@@ -57,24 +77,23 @@ class Page:
         Path(path).write_text(self.html, encoding="utf-8")
 
 
-def render(view: dict[str, Any], places: Sequence[Place]) -> str:
+def render(whole: View, view: View, places: Sequence[Place]) -> str:
     """The page of a view.
 
     Args:
-        view: What `View.to_dict` returns.
-        places: Where each node lies, in any unit of about a pixel.
+        whole: The graph as it is, from which the words are made.
+        view: What is shown of it: itself, or folded.
+        places: Where each node of `view` lies, in pixels.
 
     Returns:
         The page as HTML.
     """
-    sizes = counts(view)
-    folded = sum(node["count"] for node in view["nodes"])
-    title = f"{plural(folded, 'node')} in {plural(len(sizes), 'batch')}"
+    title = f"{plural(view.total, 'node')} in {plural(len(view.batches), 'batch')}"
     parts = {
         "title": html.escape(f"lazynet: {title}"),
         "style": _resource("explore.css"),
         "script": _resource("explore.js"),
-        "data": _embedded(_data(view, places, sizes, title)),
+        "data": _embedded(_data(whole, view, places, title)),
     }
     text = _resource("explore.html")
     # What is put in is not searched again, so that a name like {{script}} stays a name.
@@ -96,112 +115,74 @@ def _embedded(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _data(
-    view: dict[str, Any], places: Sequence[Place], sizes: list[int], title: str
-) -> dict[str, Any]:
+def _data(whole: View, view: View, places: Sequence[Place], title: str) -> dict[str, Any]:
     colours, legend = _colours(view)
-    said = words(view)
-    said.append(
-        (
-            "Backward",
-            "The batches run in reverse, last first. Nodes now show ∂, the gradient: how the result "
-            "of backward changes with them. A shared parameter adds up what all its uses give.",
-        )
-    )
-    bounds = [0.0, 0.0, 1.0, 1.0]
-    if places:
-        bounds = [
-            min(x - w / 2 for x, _, w, _ in places),
-            min(y - h / 2 for _, y, _, h in places),
-            max(x + w / 2 for x, _, w, _ in places),
-            max(y + h / 2 for _, y, _, h in places),
-        ]
-    folded = ""
-    if len(view["nodes"]) < sum(node["count"] for node in view["nodes"]):
-        folded = (
-            f"Too many nodes to show one by one: the nodes of one kind and batch are folded into "
-            f"one, marked with their number, {len(view['nodes']):,} in all."
-        )
     return {
         "title": title,
-        "folded": folded,
-        "bounds": [round(b, 1) for b in bounds],
+        "folded": _FOLDED[view.folded],
+        "bounds": _bounds(places),
         "legend": legend,
-        "roots": view["roots"],
-        "words": said,
-        "nodes": [_node(node, place, colours) for node, place in zip(view["nodes"], places)],
-        "batches": _batches(view, sizes, colours),
+        "roots": view.roots,
+        "words": [*words(whole), _BACKWARD],
+        "nodes": [
+            _node(node, place, colours) for node, place in zip(view.to_dict()["nodes"], places)
+        ],
+        "batches": _batches(view, colours),
     }
 
 
-def _colours(view: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, int]]]:
-    """A colour for each operation, the frequent ones first, and the legend of those shown."""
+def _bounds(places: Sequence[Place]) -> list[float]:
+    """Left, top, right and bottom of the graph."""
+    return [
+        min(x - w / 2 for x, _, w, _ in places),
+        min(y - h / 2 for _, y, _, h in places),
+        max(x + w / 2 for x, _, w, _ in places),
+        max(y + h / 2 for _, y, _, h in places),
+    ]
+
+
+def _colours(view: View) -> tuple[dict[str, int], list[tuple[str, int]]]:
+    """A colour for each operation, the frequent ones first, and the legend of those."""
     number: Counter[str] = Counter()
-    for node in view["nodes"]:
-        if node["role"] != "parameter":
-            number[node["op"]] += node["count"]
+    for node in view.nodes:
+        if node.role != "parameter":
+            number[node.op] += node.count
     ordered = [op for op, _ in number.most_common()]
     colours = {op: min(k, _COLOURS) for k, op in enumerate(ordered)}
     return colours, [(op, colours[op]) for op in ordered[:_COLOURS]]
 
 
 def _node(node: dict[str, Any], place: Place, colours: dict[str, int]) -> dict[str, Any]:
-    """What the page needs of a node; what is absent is left out."""
-    data = {
-        "op": node["op"],
-        "label": node["op"],
-        "role": node["role"],
-        "name": node["name"],
-        "formula": node["formula"],
-        "arguments": node["arguments"],
-        "shape": node["shape"],
-        "batch": node["batch"],
-        "dtype": node["dtype"],
-        "payload": node["payload"],
-        "line": node["line"],
-        "exact": node["line_is_exact"],
-        "evaluated": node["evaluated"],
-        "batchNumber": node["batch_number"],
-        "count": node["count"],
-        "colour": colours.get(node["op"], _COLOURS),
-        "place": [round(p, 1) for p in place],
-    }
+    """What the page needs of a node."""
+    data = {key: node[key] for key in _KEPT}
+    data["exact"] = node["line_is_exact"]
+    data["batchNumber"] = node["batch_number"]
+    data["colour"] = colours.get(node["op"], _COLOURS)
+    data["place"] = [round(p, 1) for p in place]
+    # The rarer ones, so that the page is a third shorter.
+    for key in "value", "gradient":
+        if node[key] is not None:
+            data[key] = node[key]
     if node["output"]:
         data |= {"output": node["output"], "first": node["first"]}
-    for name in "value", "gradient":
-        if node[name] is not None:
-            data[name] = _finite(node[name])
     return data
 
 
-def _finite(value: Any) -> Any:
-    """A value as JSON has it, which knows neither nan nor infinity."""
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
-def _batches(
-    view: dict[str, Any], sizes: list[int], colours: dict[str, int]
-) -> list[dict[str, Any]]:
-    made = []
-    several = len({batch["evaluation"] for batch in view["batches"]}) > 1
+def _batches(view: View, colours: dict[str, int]) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
     before = None
-    for batch, size in zip(view["batches"], sizes):
-        kind = view["kinds"][batch["kind"]]
-        data = {
-            "label": kind["op"],
-            "shapes": shapes_text(kind["shapes"]),
-            "nodes": batch["nodes"],
-            "count": size,
-            "line": batch["line"],
-            "colour": colours.get(kind["op"], _COLOURS),
+    for batch in view.batches:
+        data: dict[str, Any] = {
+            "label": batch.op,
+            "shapes": shapes_text(view.kinds[batch.kind].shapes or (view.kinds[batch.kind].shape,)),
+            "nodes": batch.nodes,
+            "count": batch.size,
+            "line": batch.line,
+            "colour": colours.get(batch.op, _COLOURS),
         }
-        if several and batch["evaluation"] != before:
-            before = batch["evaluation"]
-            computed = batch["state"] == "computed"
+        if len(view.runs) > 1 and batch.evaluation != before:
+            before = batch.evaluation
+            computed = batch.state == "computed"
             data["heading"] = f"evaluation {before + 1}" if computed else "not computed yet"
         made.append(data)
     return made
@@ -242,4 +223,12 @@ def explore(
     >>> "3 nodes of tanh(2) as one call" in page.html
     True
     """
-    raise NotImplementedError
+    for name, number in (("limit", limit), ("height", height)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise SettingError(f"explore: got {name} {number!r}; it must be a whole number from 1")
+    whole = view_of(expressions)
+    view = whole.fold(limit)
+    page = Page(render(whole, view, _places(view)), height)
+    if path is not None:
+        page.save(path)
+    return page

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-Shape = Sequence[int]
+from lazynet.inspect.view import BatchView, Node, View
+from lazynet.kinds import Shape
+
 _AT_MOST = 6
-"""Batches named one by one in a sentence."""
+"""Batches, or parameters, named one by one in a sentence."""
 
 
 def plural(count: int, word: str) -> str:
@@ -23,136 +24,129 @@ def shape_text(shape: Shape) -> str:
 
 
 def shapes_text(shapes: Sequence[Shape]) -> str:
-    """Shapes of arguments, in brackets; equal ones in a row are counted."""
-    parts: list[list[Any]] = []
+    """Shapes of arguments, in brackets; of many equal ones in a row, how many."""
+    parts: list[tuple[str, int]] = []
     for text in map(shape_text, shapes):
         if parts and parts[-1][0] == text:
-            parts[-1][1] += 1
+            parts[-1] = (text, parts[-1][1] + 1)
         else:
-            parts.append([text, 1])
+            parts.append((text, 1))
     said = [t if n == 1 else f"{t}, {t}" if n == 2 else f"{n} of {t}" for t, n in parts]
     return f"({', '.join(said)})"
 
 
-def counts(view: dict[str, Any]) -> list[int]:
-    """How many nodes each batch of a view computes, those counted that are folded into one."""
-    nodes = view["nodes"]
-    return [sum(nodes[n]["count"] for n in batch["nodes"]) for batch in view["batches"]]
-
-
-def words(view: dict[str, Any]) -> list[tuple[str, str]]:
+def words(view: View) -> list[tuple[str, str]]:
     """A title and some sentences for the graph as a whole, and for each of its batches.
 
     Args:
-        view: What `View.to_dict` returns.
+        view: Folded or not; what batches need of one another is only said where it is not.
 
     Returns:
         As many pairs as there are batches, and one more at the front.
     """
-    sizes = counts(view)
     of_kind: dict[int, list[int]] = {}
-    for b, batch in enumerate(view["batches"]):
-        of_kind.setdefault(batch["kind"], []).append(b)
-    kinds_of_op: dict[str, list[int]] = {}
+    for batch in view.batches:
+        of_kind.setdefault(batch.kind, []).append(batch.number)
+    of_op: dict[str, list[int]] = {}
     for kind in of_kind:
-        kinds_of_op.setdefault(view["kinds"][kind]["op"], []).append(kind)
-    needs = _needs(view)
-    said = [("Overview", _overview(view, sizes, of_kind))]
-    for b, batch in enumerate(view["batches"]):
+        of_op.setdefault(view.kinds[kind].op, []).append(kind)
+    needs = [0] * len(view.batches) if view.folded else _needs(view)
+    said = [("Overview", _overview(view, of_kind, of_op))]
+    for batch in view.batches:
         sentences = [
-            _what(view, b, sizes[b]),
-            *_neighbours(b, of_kind[batch["kind"]], sizes, needs[b]),
-            *_relatives(view, batch["kind"], kinds_of_op[view["kinds"][batch["kind"]]["op"]]),
+            _what(view, batch),
+            *_neighbours(view, batch, of_kind[batch.kind], needs[batch.number]),
+            *_relatives(view, batch.kind, of_op[view.kinds[batch.kind].op]),
         ]
-        said.append((f"Batch {b + 1} of {len(sizes)}", " ".join(sentences)))
+        said.append((f"Batch {batch.number + 1} of {len(view.batches)}", " ".join(sentences)))
     return said
 
 
-def _needs(view: dict[str, Any]) -> list[int]:
-    """For each batch the set of batches that it needs, as the bits of a number."""
+def _needs(view: View) -> list[int]:
+    """For each batch the set of batches that its nodes rest on, as the bits of a number."""
     above: list[int] = []
-    for node in view["nodes"]:
+    needs = [0] * len(view.batches)
+    for node in view.nodes:
         bits = 0
-        for a in node["arguments"]:
-            if a < len(above):
-                bits |= above[a]
-                if (before := view["nodes"][a]["batch_number"]) >= 0:
-                    bits |= 1 << before
+        for a in node.arguments:
+            bits |= above[a]
+            if (number := view.nodes[a].batch_number) >= 0:
+                bits |= 1 << number
         above.append(bits)
-    needs = []
-    for batch in view["batches"]:
-        bits = 0
-        for n in batch["nodes"]:
-            bits |= above[n]
-        needs.append(bits)
+        if node.batch_number >= 0:
+            needs[node.batch_number] |= bits
     return needs
 
 
-def _overview(view: dict[str, Any], sizes: list[int], of_kind: dict[int, list[int]]) -> str:
-    total, batches = sum(sizes), len(sizes)
+def _overview(view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[int]]) -> str:
+    total, batches = sum(batch.size for batch in view.batches), len(view.batches)
     if not batches:
-        return "Nothing is left to compute here: parameters and constants only."
+        return "There is nothing to compute here: parameters only."
+    verb = "runs" if total == 1 else "run"
     sentences = [
-        f"{plural(total, 'node')} {'runs' if total == 1 else 'run'} as {plural(batches, 'batch')}, "
-        f"{total / batches:,.1f} nodes to a batch on average. Nodes with the same operation, the "
-        "same argument shapes and the same shared parameters become one call on one array."
+        f"{plural(total, 'node')} {verb} as {plural(batches, 'batch')}, {total / batches:,.1f} "
+        "nodes to a batch on average. Nodes with the same operation, the same argument shapes and "
+        "the same shared parameters become one call on one array."
     ]
-    bound = view["lower_bound"]
-    if bound == batches:
+    bound, ran = view.lower_bound, sum(run.batches for run in view.runs)
+    if bound == ran:
         sentences.append("No order of work needs fewer batches.")
-    elif bound:
+    else:
         sentences.append(f"No order of work needs fewer than {bound:,} batches.")
     if batches >= 10 and total < 2 * batches:
-        of_op: Counter[str] = Counter()
-        for kind, some in of_kind.items():
-            of_op[view["kinds"][kind]["op"]] += len(some)
-        op, most = of_op.most_common(1)[0]
-        kinds = sum(1 for kind in of_kind if view["kinds"][kind]["op"] == op)
-        reason = "one kind, each waiting for another" if kinds == 1 else f"{kinds:,} kinds"
-        sentences.append(f"Batching gains little: {most:,} of the batches are {op}, of {reason}.")
+        most: Counter[str] = Counter()
+        for op, kinds in of_op.items():
+            most[op] = sum(len(of_kind[kind]) for kind in kinds)
+        ((op, number),) = most.most_common(1)
+        kinds = of_op[op]
+        why = "one kind, one after the other" if len(kinds) == 1 else f"{len(kinds):,} kinds"
+        sentences.append(f"Batching gains little: {number:,} of the batches are {op}, of {why}.")
     sentences.append("Press Play, or → for the next batch.")
     return " ".join(sentences)
 
 
-def _what(view: dict[str, Any], b: int, size: int) -> str:
-    batch = view["batches"][b]
-    kind = view["kinds"][batch["kind"]]
-    nodes = [view["nodes"][n] for n in batch["nodes"]]
-    if kind["op"] == "input":
-        where = f"of shape {shape_text(nodes[0]['shape'])}"
+def _what(view: View, batch: BatchView) -> str:
+    kind, size = view.kinds[batch.kind], batch.size
+    nodes = [view.nodes[n] for n in batch.nodes]
+    if nodes[0].role == "input":
+        where = f"of shape {shape_text(nodes[0].shape)}"
         if size == 1:
             return f"1 input {where} is copied in."
-        return f"{size:,} inputs {where} are copied into one array: they have one shape and dtype."
-    name = f"{kind['op']}{shapes_text(kind['shapes'])}"
-    shared = _shared(view, nodes)
-    if size == 1:
-        return f"1 node of {name}, by itself."
-    because = "because they have the same op and argument shapes"
-    if shared:
-        because += f", and share {shared}"
-    rows = f" on {batch['rows']:,} rows" if batch["rows"] != size else ""
-    return f"{size:,} nodes of {name} as one call{rows}, {because}."
+        text = f"{size:,} inputs {where} are copied into one array: they have one shape and dtype."
+    else:
+        name = f"{batch.op}{shapes_text(kind.shapes)}"
+        rows = f" on {plural(batch.rows, 'row')}" if batch.rows != size else ""
+        if size == 1:
+            return f"1 node of {name}{rows}, by itself."
+        because = "because they have the same op and argument shapes"
+        if shared := _shared(view, nodes):
+            because += f", and share {shared}"
+        text = f"{size:,} nodes of {name} as one call{rows}, {because}."
+    here = sum(node.count for node in nodes)
+    if here < size and not view.folded:
+        text += f" {here:,} of them {'is' if here == 1 else 'are'} in this graph."
+    return text
 
 
-def _shared(view: dict[str, Any], nodes: list[dict[str, Any]]) -> str:
+def _shared(view: View, nodes: list[Node]) -> str:
     """Names of the parameters that all these nodes take at the same place."""
     names: list[str] = []
-    for column in zip(*(node["arguments"] for node in nodes)):
-        first = view["nodes"][column[0]]
-        if first["role"] == "parameter" and set(column) == {column[0]}:
-            names.append(first["name"] or "a parameter")
+    for column in zip(*(node.arguments for node in nodes)):
+        first = view.nodes[column[0]]
+        if first.role == "parameter" and set(column) == {column[0]}:
+            names.append(first.name or "a parameter")
     if len(names) > _AT_MOST:
         return f"{len(names)} parameters"
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def _neighbours(b: int, same: list[int], sizes: list[int], needs: int) -> list[str]:
+def _neighbours(view: View, batch: BatchView, same: list[int], needs: int) -> list[str]:
     """Why other batches of this kind are not part of this one."""
     sentences = []
-    at = same.index(b)
+    at = same.index(batch.number)
     if at:
         before = same[at - 1]
-        late = (needs >> (before + 1)).bit_length() + before
+        late = (needs >> (before + 1)).bit_length() + before  # the last batch needed; or `before`
         if needs >> before & 1:
             through = f", through batch {late + 1}" if late > before else ""
             sentences.append(
@@ -164,7 +158,7 @@ def _neighbours(b: int, same: list[int], sizes: list[int], needs: int) -> list[s
                 "is needed here, had not run."
             )
     if after := same[at + 1 :]:
-        count = sum(sizes[k] for k in after)
+        count = sum(view.batches[k].size for k in after)
         some = ", ".join(str(k + 1) for k in after[:_AT_MOST])
         dots = ", ..." if len(after) > _AT_MOST else ""
         word = "batch" if len(after) == 1 else "batches"
@@ -172,18 +166,17 @@ def _neighbours(b: int, same: list[int], sizes: list[int], needs: int) -> list[s
     return sentences
 
 
-def _relatives(view: dict[str, Any], kind: int, same_op: list[int]) -> list[str]:
+def _relatives(view: View, kind: int, same_op: list[int]) -> list[str]:
     """What tells this kind from the other kinds of its operation."""
-    others = [view["kinds"][k] for k in same_op if k != kind]
+    own = view.kinds[kind]
+    others = [view.kinds[k] for k in same_op if k != kind]
     if not others:
         return []
-    own = view["kinds"][kind]
-    if all(k["shapes"] != own["shapes"] for k in others):
-        differs = "in the shapes of the arguments"
-    elif any(k["shapes"] != own["shapes"] for k in others):
-        differs = "in shapes, in a shared argument or in a setting"
+    if all(k.shapes != own.shapes or k.shape != own.shape for k in others):
+        differs = "by their shapes"
+    elif all(k.shapes == own.shapes for k in others):
+        differs = "by a shared parameter or a setting"
     else:
-        differs = "in a shared argument or in a setting"
-    number = "1 other kind" if len(others) == 1 else f"{len(others):,} other kinds"
-    return [f"There {'is' if len(others) == 1 else 'are'} {number} of {own['op']}, which differ"
-            f"{'s' if len(others) == 1 else ''} {differs}, and kinds do not mix."]
+        differs = "by shapes, a shared parameter or a setting"
+    number = "one other kind" if len(others) == 1 else f"{len(others):,} other kinds"
+    return [f"Of {own.op} there {'is' if len(others) == 1 else 'are'} {number}, {differs}."]
