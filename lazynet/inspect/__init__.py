@@ -1,0 +1,1 @@
+"""What the user looks at: pictures of graphs and schedules, and the model they are made from."""
