@@ -20,6 +20,8 @@ const hasGradients = nodes.some((node) => node.gradient !== undefined);
 const lastStep = batches.length + (hasGradients ? 1 : 0);
 const usersOf = nodes.map(() => []);
 nodes.forEach((node, n) => new Set(node.arguments).forEach((a) => usersOf[a].push(n)));
+const batchesOf = nodes.map(() => []); // several, where a node stands for many
+batches.forEach((batch, b) => batch.nodes.forEach((n) => batchesOf[n].push(b)));
 const haystack = nodes.map((node) => [node.op, node.name, node.line].join("\n").toLowerCase());
 
 let step = 0;
@@ -52,7 +54,8 @@ function draw(tag, attributes = {}, text = "") {
 
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 const shorten = (text, length) => (text.length > length ? text.slice(0, length - 1) + "…" : text);
-const shapeText = (shape) => `(${shape.join(", ")}${shape.length === 1 ? "," : ""})`;
+const shapeText = (shape) => shape.join("×") || "scalar";
+const rowsText = (batch) => (batch === null ? "" : `${plural(batch, "row")} of `);
 const isNumber = (value) => !Array.isArray(value);
 
 /** A number with four digits that count; "nan" and "inf" come as text. */
@@ -71,8 +74,8 @@ function lineOf(value) {
 // ---- building what is there from the start ----
 
 const edgePath = (from, to) => {
-  const [x, y, , height] = nodes[from].place;
-  const [toX, toY, , toHeight] = nodes[to].place;
+  const [x, y, , height] = nodes[from].box;
+  const [toX, toY, , toHeight] = nodes[to].box;
   const start = y + height / 2;
   const end = toY - toHeight / 2;
   const bend = Math.max(12, Math.abs(end - start) / 2);
@@ -80,18 +83,18 @@ const edgePath = (from, to) => {
   return `${curve}M${toX - 3} ${end - 6}L${toX} ${end}L${toX + 3} ${end - 6}`;
 };
 
-const edgesInto = (numbers) =>
-  numbers.flatMap((n) => [...new Set(nodes[n].arguments)].map((a) => edgePath(a, n))).join("");
+const edgesInto = (numbers, shown = () => true) =>
+  numbers.flatMap((n) =>
+    [...new Set(nodes[n].arguments)].filter(shown).map((a) => edgePath(a, n))).join("");
 
-/** What a screen reader says of a node; its batch and state follow in the details. */
+/** What a screen reader says of a node; the rest follows in the details. */
 function spoken(node) {
-  const what = [node.label, node.name, `shape ${shapeText(node.shape)}`];
-  if (node.batchNumber >= 0) what.push(`batch ${node.batchNumber + 1}`);
+  const what = [node.op, node.name, `shape ${shapeText(node.shape)}`];
   return what.filter(Boolean).join(", ");
 }
 
 const shapes = nodes.map((node, n) => {
-  const [x, y, width, height] = node.place;
+  const [x, y, width, height] = node.box;
   const group = draw("g", {
     id: `n${n}`,
     tabindex: -1,
@@ -105,7 +108,7 @@ const shapes = nodes.map((node, n) => {
   const box = { x: -width / 2, y: -height / 2, width, height, rx: rounding };
   const room = Math.floor((width - 8) / 6.6);
   const count = node.count > 1 ? ` ×${node.count}` : "";
-  const title = shorten(node.name || node.label, room - count.length) + count;
+  const title = shorten(node.name || node.op, room - count.length) + count;
   group.append(draw("rect", box), draw("text", { y: -3 }, title));
   group.append(draw("text", { class: "second", y: 12 }));
   byId("nodes").append(group);
@@ -114,14 +117,15 @@ const shapes = nodes.map((node, n) => {
 
 const widest = Math.max(1, ...batches.map((batch) => batch.count));
 const rows = batches.map((batch, b) => {
-  const bar = make("span", { style: `width: ${Math.max(3, (100 * batch.count) / widest)}%` });
+  const bar = make("span", { style: `width: ${Math.max(2, (100 * batch.count) / widest)}%` });
   const row = make(
     "button",
     { type: "button", id: `b${b}`, tabindex: -1, style: `--colour: var(--c${batch.colour})` },
     make("span", { class: "number" }, String(b + 1)),
     make("span", { class: "what", title: batch.line }, `${batch.label} `,
       make("span", { class: "arguments" }, batch.shapes)),
-    make("span", { class: "bar" }, bar, make("b", {}, batch.count.toLocaleString("en"))),
+    make("span", { class: "count" }, batch.count.toLocaleString("en")),
+    make("span", { class: "bar" }, bar),
   );
   row.onclick = () => go(b + 1);
   if (batch.heading) byId("batches").append(make("li", { class: "heading" }, batch.heading));
@@ -132,7 +136,9 @@ const rows = batches.map((batch, b) => {
 byId("title").textContent = page.title;
 byId("folded").textContent = page.folded;
 byId("folded").hidden = !page.folded;
-byId("edges").setAttribute("d", edgesInto(nodes.map((_, n) => n)));
+// Lines from a parameter that everything uses would hide all else: they show with its users.
+const everywhere = (n) => nodes[n].role === "parameter" && usersOf[n].length > 12;
+byId("edges").setAttribute("d", edgesInto([...nodes.keys()], (a) => !everywhere(a)));
 byId("slider").max = lastStep;
 for (const [label, colour] of page.legend) {
   const style = `--colour: var(--c${colour})`;
@@ -143,27 +149,40 @@ for (const [label, colour] of page.legend) {
 
 // ---- steps ----
 
-/** "done", "now" or "waiting": a batch at the step shown. Leaves (batch -1) are there from the start. */
-function stateOf(b) {
+/** "done", "now" or "waiting": a batch at the step shown. */
+function batchState(b) {
   if (step === 0 || step > batches.length || b < step - 1) return "done";
   return b === step - 1 ? "now" : "waiting";
 }
 
+/** The same of a node, which is in no batch, in one, or stands for nodes of several. */
+function nodeState(n) {
+  const some = batchesOf[n];
+  if (some.length === 0) return batchState(ready[n]) === "waiting" ? "waiting" : "done";
+  return some.some((b) => batchState(b) === "now") ? "now" : batchState(some.at(-1));
+}
+
 /** The second line of a node: its value once it has one, at the last step its gradient. */
 function secondLine(node, state) {
-  const room = Math.floor((node.place[2] - 6) / 5.8);
+  const room = Math.floor((node.box[2] - 6) / 5.8);
   const known = step > batches.length ? lineOf(node.gradient) : lineOf(node.value);
-  const text = state === "waiting" || known === null ? shapeText(node.shape) : known;
-  const rows = node.batch === null ? "" : `${node.batch} × `;
-  const prefix = step > batches.length && known !== null ? "∂ " : known === null ? rows : "";
+  const text = state === "waiting" || known === null ? rowsText(node.batch) + shapeText(node.shape) : known;
+  const prefix = step > batches.length && known !== null ? "∂ " : "";
   return shorten(prefix + text, room);
 }
+
+// What is in no batch - rows of a batch, picked out - is there as soon as its arguments are.
+const ready = nodes.map(() => -1);
+nodes.forEach((node, n) => {
+  const from = node.arguments.map((a) => ready[a]);
+  ready[n] = batchesOf[n].at(-1) ?? Math.max(-1, ...from);
+});
 
 const painted = nodes.map(() => null); // what each node shows, so that a step touches few of them
 
 function paintNode(n) {
   const node = nodes[n];
-  const state = stateOf(node.batchNumber);
+  const state = nodeState(n);
   const classes = ["node", node.role, state];
   if (page.roots.includes(n)) classes.push("root");
   if (found !== null) classes.push(found.has(n) ? "found" : "missed");
@@ -177,9 +196,9 @@ function paintNode(n) {
 }
 
 function paintBatches() {
-  const hits = found && new Set([...found].map((n) => nodes[n].batchNumber));
+  const hits = found && new Set([...found].flatMap((n) => batchesOf[n]));
   rows.forEach((row, b) => {
-    const state = stateOf(b);
+    const state = batchState(b);
     row.className = `batch ${state}${hits && !hits.has(b) ? " missed" : ""}`;
     row.tabIndex = b === Math.max(0, Math.min(step, batches.length) - 1) ? 0 : -1;
     if (state === "now") row.setAttribute("aria-current", "step");
@@ -239,7 +258,7 @@ function play(on) {
 
 function numbers(value) {
   if (isNumber(value)) return make("code", {}, numberText(value));
-  const lines = value.every(isNumber) ? chunks(value, 6) : value;
+  const lines = value.every(isNumber) ? chunks(value, 4) : value;
   if (!lines.every((line) => line.every(isNumber))) {
     return make("code", {}, JSON.stringify(value).replaceAll(",", ", ").replaceAll('"', ""));
   }
@@ -254,7 +273,7 @@ const chunks = (list, size) =>
 
 const linkTo = (n) =>
   make("button", { type: "button", onclick: () => choose(n) },
-    `${nodes[n].name || nodes[n].label} #${n}`);
+    `v${n} ${nodes[n].name || nodes[n].op}`);
 
 function links(list) {
   if (list.length === 0) return "nothing";
@@ -262,9 +281,21 @@ function links(list) {
   return make("span", {}, ...some, list.length > 8 ? `and ${list.length - 8} more` : "");
 }
 
+/** Buttons that lead to the first of these batches. */
+function batchLinks(node, some) {
+  if (!some.length) {
+    return node.role === "op" ? "none: only points at rows that are there" : "none: there already";
+  }
+  const jumps = some.slice(0, 8).map((b) => {
+    const text = `${b + 1} of ${batches.length}: ${plural(batches[b].count, "node")}`;
+    return make("button", { type: "button", onclick: () => go(b + 1) }, text);
+  });
+  return make("span", {}, ...jumps, some.length > 8 ? `and ${some.length - 8} more` : "");
+}
+
 /** Why there is no value or gradient to show, where there is none. */
 function missing(node, what) {
-  if (node.count > 1) return "folded: many nodes stand in one";
+  if (node.count > 1) return `${plural(node.count, "node")} are folded into this one`;
   const size = node.shape.reduce((a, b) => a * b, 1) * (node.batch ?? 1);
   if (!node.evaluated) return "not computed yet";
   if (size > 64) return `${plural(size, "number")}, too many to show here`;
@@ -283,30 +314,23 @@ function details() {
   const list = make("dl");
   const add = (term, content) =>
     list.append(make("dt", {}, term), make("dd", {}, content));
-  add("formula", make("code", {}, node.formula));
-  const several = node.batch === null ? "" : `${plural(node.batch, "row")} of `;
-  add("shape", `${several}${shapeText(node.shape)} ${node.dtype}`);
+  if (node.formula) add("formula", make("code", {}, node.formula));
+  add("shape", `${rowsText(node.batch)}${shapeText(node.shape)}, ${node.dtype}`);
   if (node.payload) add("carries", node.payload);
-  if (node.first !== undefined) add("result", `number ${node.output + 1} of node #${node.first}`);
-  const early = stateOf(node.batchNumber) === "waiting";
+  if (node.first !== undefined) add("result", `number ${node.output + 1} of v${node.first}`);
+  const early = nodeState(n) === "waiting";
   const value = node.value === undefined ? missing(node, "value") : numbers(node.value);
   add("value", early ? "waits for its batch" : value);
   add("gradient", node.gradient === undefined ? missing(node, "gradient") : numbers(node.gradient));
-  if (node.line) add("line", node.exact ? node.line : `${node.line} (the first of its kind)`);
-  if (node.batchNumber >= 0) {
-    const b = node.batchNumber;
-    const jump = { type: "button", id: "details-batch", onclick: () => go(b + 1) };
-    const text = `batch ${b + 1} of ${batches.length}: ${plural(batches[b].count, "node")}`;
-    add("batch", make("button", jump, text));
-  } else {
-    add("batch", node.role === "parameter" ? "none: a parameter is there already" : "none");
-  }
+  const line = make("span", { title: node.line }, node.place);
+  add("line", node.exact ? line : make("span", {}, line, " (where its kind was first recorded)"));
+  add("batch", batchLinks(node, batchesOf[n]));
   if (node.arguments.length) add("takes", links(node.arguments));
   add("used by", links(usersOf[n]));
   const kind = { parameter: "parameter", input: "input" }[node.role] ?? "node";
-  const title = [node.label, node.name].filter(Boolean).join(" ");
-  const count = node.count > 1 ? `, ${plural(node.count, "node")} in one` : "";
-  place.replaceChildren(make("h3", {}, title, make("small", {}, ` ${kind} #${n}${count}`)), list);
+  const title = [node.op, node.name].filter(Boolean).join(" ");
+  const count = node.count > 1 ? `, stands for ${plural(node.count, "node")}` : "";
+  place.replaceChildren(make("h3", {}, title, make("small", {}, `, ${kind} v${n}${count}`)), list);
 }
 
 /** Select a node (null: none), move the focus to it, and bring it into the window. */
@@ -373,7 +397,7 @@ function zoom(factor, x = byId("graph").clientWidth / 2, y = byId("graph").clien
 function reveal(numbers) {
   const { clientWidth: width, clientHeight: height } = byId("graph");
   const points = numbers.map((n) => {
-    const [x, y] = nodes[n].place;
+    const [x, y] = nodes[n].box;
     return [eye.x + eye.scale * x, eye.y + eye.scale * y];
   });
   if (points.some(([x, y]) => x > 0 && y > 0 && x < width && y < height)) return;
@@ -461,7 +485,7 @@ byId("search-form").onsubmit = (event) => {
 
 /** Keys on a node lead along the graph. */
 function walk(key, n) {
-  const batch = batches[nodes[n].batchNumber]?.nodes ?? [n];
+  const batch = batches[batchesOf[n][0]]?.nodes ?? [n];
   const neighbour = (by) => batch[(batch.indexOf(n) + by + batch.length) % batch.length];
   const to = {
     ArrowUp: () => nodes[n].arguments[0],

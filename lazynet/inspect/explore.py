@@ -21,7 +21,7 @@ from lazynet.graph import Expression
 from lazynet.inspect.view import View, view_of
 from lazynet.inspect.words import plural, shapes_text, words
 
-Place = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]
 """Middle of a node, and its width and height."""
 
 _COLOURS = 9
@@ -29,7 +29,7 @@ _COLOURS = 9
 
 
 _KEPT = (
-    "op", "role", "name", "formula", "arguments", "shape", "batch", "dtype", "payload", "line",
+    "op", "role", "formula", "arguments", "shape", "batch", "dtype", "payload", "line", "place",
     "evaluated", "count",
 )  # fmt: skip
 """What the page takes of a node as it is."""
@@ -77,23 +77,24 @@ class Page:
         Path(path).write_text(self.html, encoding="utf-8")
 
 
-def render(whole: View, view: View, places: Sequence[Place]) -> str:
+def render(whole: View, view: View, boxes: Sequence[Box]) -> str:
     """The page of a view.
 
     Args:
         whole: The graph as it is, from which the words are made.
         view: What is shown of it: itself, or folded.
-        places: Where each node of `view` lies, in pixels.
+        boxes: Where each node of `view` lies, in pixels.
 
     Returns:
         The page as HTML.
     """
-    title = f"{plural(view.total, 'node')} in {plural(len(view.batches), 'batch')}"
+    computed = sum(batch.size for batch in view.batches)
+    title = f"{plural(computed, 'node')} in {plural(len(view.batches), 'batch')}"
     parts = {
         "title": html.escape(f"lazynet: {title}"),
         "style": _resource("explore.css"),
         "script": _resource("explore.js"),
-        "data": _embedded(_data(whole, view, places, title)),
+        "data": _embedded(_data(whole, view, boxes, title)),
     }
     text = _resource("explore.html")
     # What is put in is not searched again, so that a name like {{script}} stays a name.
@@ -115,29 +116,29 @@ def _embedded(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _data(whole: View, view: View, places: Sequence[Place], title: str) -> dict[str, Any]:
+def _data(whole: View, view: View, boxes: Sequence[Box], title: str) -> dict[str, Any]:
     colours, legend = _colours(view)
     return {
         "title": title,
         "folded": _FOLDED[view.folded],
-        "bounds": _bounds(places),
+        "bounds": _bounds(boxes),
         "legend": legend,
         "roots": view.roots,
         "words": [*words(whole), _BACKWARD],
         "nodes": [
-            _node(node, place, colours) for node, place in zip(view.to_dict()["nodes"], places)
+            _node(node, box, colours) for node, box in zip(view.to_dict()["nodes"], boxes)
         ],
         "batches": _batches(view, colours),
     }
 
 
-def _bounds(places: Sequence[Place]) -> list[float]:
+def _bounds(boxes: Sequence[Box]) -> list[float]:
     """Left, top, right and bottom of the graph."""
     return [
-        min(x - w / 2 for x, _, w, _ in places),
-        min(y - h / 2 for _, y, _, h in places),
-        max(x + w / 2 for x, _, w, _ in places),
-        max(y + h / 2 for _, y, _, h in places),
+        min(x - w / 2 for x, _, w, _ in boxes),
+        min(y - h / 2 for _, y, _, h in boxes),
+        max(x + w / 2 for x, _, w, _ in boxes),
+        max(y + h / 2 for _, y, _, h in boxes),
     ]
 
 
@@ -152,13 +153,13 @@ def _colours(view: View) -> tuple[dict[str, int], list[tuple[str, int]]]:
     return colours, [(op, colours[op]) for op in ordered[:_COLOURS]]
 
 
-def _node(node: dict[str, Any], place: Place, colours: dict[str, int]) -> dict[str, Any]:
+def _node(node: dict[str, Any], box: Box, colours: dict[str, int]) -> dict[str, Any]:
     """What the page needs of a node."""
     data = {key: node[key] for key in _KEPT}
+    data["name"] = node["name"].removeprefix("/")
     data["exact"] = node["line_is_exact"]
-    data["batchNumber"] = node["batch_number"]
     data["colour"] = colours.get(node["op"], _COLOURS)
-    data["place"] = [round(p, 1) for p in place]
+    data["box"] = [round(p, 1) for p in box]
     # The rarer ones, so that the page is a third shorter.
     for key in "value", "gradient":
         if node[key] is not None:
@@ -186,6 +187,18 @@ def _batches(view: View, colours: dict[str, int]) -> list[dict[str, Any]]:
             data["heading"] = f"evaluation {before + 1}" if computed else "not computed yet"
         made.append(data)
     return made
+
+
+def _boxes(view: View) -> list[Box]:
+    rows: dict[int, list[int]] = {}
+    for node in view.nodes:
+        rows.setdefault(node.depth, []).append(node.number)
+    wide = max(map(len, rows.values()))
+    out: list[Box] = [(0, 0, 0, 0)] * len(view.nodes)
+    for d, ns in rows.items():
+        for j, n in enumerate(ns):
+            out[n] = ((j + 0.5) * wide / len(ns) * 120, d * 80, 100, 36)
+    return out
 
 
 def explore(
@@ -228,7 +241,7 @@ def explore(
             raise SettingError(f"explore: got {name} {number!r}; it must be a whole number from 1")
     whole = view_of(expressions)
     view = whole.fold(limit)
-    page = Page(render(whole, view, _places(view)), height)
+    page = Page(render(whole, view, _boxes(view)), height)
     if path is not None:
         page.save(path)
     return page

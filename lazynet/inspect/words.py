@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 from lazynet.inspect.view import BatchView, Node, View
 from lazynet.kinds import Shape
 
+_FOLDERS = r"[/\\]"
 _AT_MOST = 6
 """Batches, or parameters, named one by one in a sentence."""
 
@@ -57,6 +59,7 @@ def words(view: View) -> list[tuple[str, str]]:
             _what(view, batch),
             *_neighbours(view, batch, of_kind[batch.kind], needs[batch.number]),
             *_relatives(view, batch.kind, of_op[view.kinds[batch.kind].op]),
+            f"First recorded at {re.split(_FOLDERS, batch.line)[-1]}.",
         ]
         said.append((f"Batch {batch.number + 1} of {len(view.batches)}", " ".join(sentences)))
     return said
@@ -160,9 +163,10 @@ def _neighbours(view: View, batch: BatchView, same: list[int], needs: int) -> li
     if after := same[at + 1 :]:
         count = sum(view.batches[k].size for k in after)
         some = ", ".join(str(k + 1) for k in after[:_AT_MOST])
-        dots = ", ..." if len(after) > _AT_MOST else ""
+        if (left := len(after) - _AT_MOST) > 0:
+            some += f" and {left:,} more"
         word = "batch" if len(after) == 1 else "batches"
-        sentences.append(f"{plural(count, 'more node')} of this kind: {word} {some}{dots}.")
+        sentences.append(f"{plural(count, 'more node')} of this kind in {word} {some}.")
     return sentences
 
 
@@ -172,11 +176,12 @@ def _relatives(view: View, kind: int, same_op: list[int]) -> list[str]:
     others = [view.kinds[k] for k in same_op if k != kind]
     if not others:
         return []
-    if all(k.shapes != own.shapes or k.shape != own.shape for k in others):
-        differs = "by their shapes"
-    elif all(k.shapes == own.shapes for k in others):
-        differs = "by a shared parameter or a setting"
+    alike = [k.shapes == own.shapes and k.shape == own.shape for k in others]
+    if not any(alike):
+        differs = "of other shapes"
+    elif not all(alike):
+        differs = "of other shapes, parameters or settings"
     else:
-        differs = "by shapes, a shared parameter or a setting"
-    number = "one other kind" if len(others) == 1 else f"{len(others):,} other kinds"
-    return [f"Of {own.op} there {'is' if len(others) == 1 else 'are'} {number}, {differs}."]
+        differs = "with other parameters" if any(own.shared) else "with other settings"
+    number = "is one other kind" if len(others) == 1 else f"are {len(others):,} other kinds"
+    return [f"There {number} of {own.op}, {differs}; a batch is of one kind."]
