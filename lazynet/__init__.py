@@ -29,6 +29,9 @@ from lazynet.gradcheck import (
 )
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, take_rows, unbatch
+from lazynet.inspect.explore import (
+    explore,
+)
 from lazynet.kinds import (
     Call,
     Op,
@@ -246,6 +249,7 @@ __all__ = [
     "exp",
     "expand_dims",
     "expm1",
+    "explore",
     "flip",
     "flip_gradient",
     "floor",

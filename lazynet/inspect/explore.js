@@ -58,9 +58,9 @@ const shapeText = (shape) => shape.join("×") || "scalar";
 const rowsText = (batch) => (batch === null ? "" : `${plural(batch, "row")} of `);
 const isNumber = (value) => !Array.isArray(value);
 
-/** A number with four digits that count; "nan" and "inf" come as text. */
-function numberText(value) {
-  return typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
+/** A number with so many digits that count; "nan" and "inf" come as text. */
+function numberText(value, digits = 4) {
+  return typeof value === "number" ? String(Number(value.toPrecision(digits))) : String(value);
 }
 
 /** A value as one short line, or null where it is too long for that. */
@@ -68,24 +68,30 @@ function lineOf(value) {
   if (value === undefined) return null;
   if (isNumber(value)) return numberText(value);
   if (value.length > 3 || !value.every(isNumber)) return null;
-  return `[${value.map(numberText).join(" ")}]`;
+  return `[${value.map((number) => numberText(number, 3)).join(" ")}]`;
 }
 
 // ---- building what is there from the start ----
 
-const edgePath = (from, to) => {
+const routes = new Map(page.routes.map(([a, b, ...points]) => [`${a} ${b}`, points]));
+
+/** The way of an arrow: through the points laid out for it, or from box to box where there are none. */
+function edgePath(from, to) {
   const [x, y, , height] = nodes[from].box;
   const [toX, toY, , toHeight] = nodes[to].box;
-  const start = y + height / 2;
-  const end = toY - toHeight / 2;
-  const bend = Math.max(12, Math.abs(end - start) / 2);
-  const curve = `M${x} ${start}C${x} ${start + bend} ${toX} ${end - bend} ${toX} ${end}`;
-  return `${curve}M${toX - 3} ${end - 6}L${toX} ${end}L${toX + 3} ${end - 6}`;
-};
+  let points = routes.get(`${from} ${to}`);
+  if (!points?.length) points = [x, y + height / 2, toX, toY - toHeight / 2];
+  let path = `M${points[0]} ${points[1]}`;
+  for (let k = 2; k < points.length; k += 2) {
+    const [x0, y0, x1, y1] = points.slice(k - 2, k + 2);
+    const middle = (y0 + y1) / 2;
+    path += x0 === x1 ? `V${y1}` : `C${x0} ${middle} ${x1} ${middle} ${x1} ${y1}`;
+  }
+  const [endX, endY] = points.slice(-2);
+  return `${path}M${endX - 3} ${endY - 6}L${endX} ${endY}L${endX + 3} ${endY - 6}`;
+}
 
-const edgesInto = (numbers, shown = () => true) =>
-  numbers.flatMap((n) =>
-    [...new Set(nodes[n].arguments)].filter(shown).map((a) => edgePath(a, n))).join("");
+const edgesInto = (n) => [...new Set(nodes[n].arguments)].map((a) => edgePath(a, n)).join("");
 
 /** What a screen reader says of a node; the rest follows in the details. */
 function spoken(node) {
@@ -136,9 +142,7 @@ const rows = batches.map((batch, b) => {
 byId("title").textContent = page.title;
 byId("folded").textContent = page.folded;
 byId("folded").hidden = !page.folded;
-// Lines from a parameter that everything uses would hide all else: they show with its users.
-const everywhere = (n) => nodes[n].role === "parameter" && usersOf[n].length > 12;
-byId("edges").setAttribute("d", edgesInto([...nodes.keys()], (a) => !everywhere(a)));
+byId("edges").setAttribute("d", page.routes.map(([a, b]) => edgePath(a, b)).join(""));
 byId("slider").max = lastStep;
 for (const [label, colour] of page.legend) {
   const style = `--colour: var(--c${colour})`;
@@ -166,6 +170,7 @@ function nodeState(n) {
 function secondLine(node, state) {
   const room = Math.floor((node.box[2] - 6) / 5.8);
   const known = step > batches.length ? lineOf(node.gradient) : lineOf(node.value);
+  if (step > batches.length && node.gradient === undefined) return "";
   const text = state === "waiting" || known === null ? rowsText(node.batch) + shapeText(node.shape) : known;
   const prefix = step > batches.length && known !== null ? "∂ " : "";
   return shorten(prefix + text, room);
@@ -210,10 +215,10 @@ function paint() {
   nodes.forEach((_, n) => paintNode(n));
   paintBatches();
   const current = step >= 1 && step <= batches.length ? batches[step - 1] : null;
-  byId("edges-now").setAttribute("d", current ? edgesInto(current.nodes) : "");
+  byId("edges-now").setAttribute("d", current ? current.nodes.map(edgesInto).join("") : "");
   let near = "";
   if (selected !== null) {
-    near = edgesInto([selected]) + usersOf[selected].map((n) => edgePath(selected, n)).join("");
+    near = edgesInto(selected) + usersOf[selected].map((n) => edgePath(selected, n)).join("");
   }
   byId("edges-selected").setAttribute("d", near);
   const [title, text] = page.words[step];
@@ -263,7 +268,7 @@ function numbers(value) {
     return make("code", {}, JSON.stringify(value).replaceAll(",", ", ").replaceAll('"', ""));
   }
   const line = (cells) =>
-    make("tr", {}, ...cells.map((cell) => make("td", {}, numberText(cell))));
+    make("tr", {}, ...cells.map((cell) => make("td", {}, numberText(cell, 3))));
   return make("table", { class: "numbers" }, ...lines.map(line));
 }
 

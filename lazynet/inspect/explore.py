@@ -12,17 +12,25 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lazynet.errors import ArgumentError, SettingError
+from lazynet.errors import SettingError
 from lazynet.graph import Expression
-from lazynet.inspect.view import View, view_of
-from lazynet.inspect.words import plural, shapes_text, words
+from lazynet.inspect.bands import place_in_bands
+from lazynet.inspect.layered import place
+from lazynet.inspect.view import Node, View, view_of
+from lazynet.inspect.words import plural, shape_text, shapes_text, words
 
 Box = tuple[float, float, float, float]
 """Middle of a node, and its width and height."""
+
+_HEIGHT = 36.0
+_GAP = 18.0
+_ROUTED = 24
+"""Most nodes whose arrows are led around other nodes; larger graphs have bands."""
+_FEW = 6
+"""Most uses of a parameter that has arrows to all of them."""
 
 _COLOURS = 9
 """Operations with a colour of their own; the others have one together."""
@@ -77,13 +85,12 @@ class Page:
         Path(path).write_text(self.html, encoding="utf-8")
 
 
-def render(whole: View, view: View, boxes: Sequence[Box]) -> str:
+def render(whole: View, view: View) -> str:
     """The page of a view.
 
     Args:
         whole: The graph as it is, from which the words are made.
         view: What is shown of it: itself, or folded.
-        boxes: Where each node of `view` lies, in pixels.
 
     Returns:
         The page as HTML.
@@ -94,7 +101,7 @@ def render(whole: View, view: View, boxes: Sequence[Box]) -> str:
         "title": html.escape(f"lazynet: {title}"),
         "style": _resource("explore.css"),
         "script": _resource("explore.js"),
-        "data": _embedded(_data(whole, view, boxes, title)),
+        "data": _embedded(_data(whole, view, title)),
     }
     text = _resource("explore.html")
     # What is put in is not searched again, so that a name like {{script}} stays a name.
@@ -107,7 +114,7 @@ def render(whole: View, view: View, boxes: Sequence[Box]) -> str:
 
 
 def _resource(name: str) -> str:
-    return files("lazynet.inspect").joinpath(name).read_text(encoding="utf-8").rstrip("\n")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8").rstrip("\n")
 
 
 def _embedded(data: Any) -> str:
@@ -116,8 +123,9 @@ def _embedded(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _data(whole: View, view: View, boxes: Sequence[Box], title: str) -> dict[str, Any]:
+def _data(whole: View, view: View, title: str) -> dict[str, Any]:
     colours, legend = _colours(view)
+    boxes, routes = _arrange(view)
     return {
         "title": title,
         "folded": _FOLDED[view.folded],
@@ -125,9 +133,8 @@ def _data(whole: View, view: View, boxes: Sequence[Box], title: str) -> dict[str
         "legend": legend,
         "roots": view.roots,
         "words": [*words(whole), _BACKWARD],
-        "nodes": [
-            _node(node, box, colours) for node, box in zip(view.to_dict()["nodes"], boxes)
-        ],
+        "nodes": [_node(node, box, colours) for node, box in zip(view.to_dict()["nodes"], boxes)],
+        "routes": [[a, b, *points] for (a, b), points in routes.items()],
         "batches": _batches(view, colours),
     }
 
@@ -189,16 +196,67 @@ def _batches(view: View, colours: dict[str, int]) -> list[dict[str, Any]]:
     return made
 
 
-def _boxes(view: View) -> list[Box]:
-    rows: dict[int, list[int]] = {}
-    for node in view.nodes:
-        rows.setdefault(node.depth, []).append(node.number)
-    wide = max(map(len, rows.values()))
-    out: list[Box] = [(0, 0, 0, 0)] * len(view.nodes)
-    for d, ns in rows.items():
-        for j, n in enumerate(ns):
-            out[n] = ((j + 0.5) * wide / len(ns) * 120, d * 80, 100, 36)
-    return out
+def _arrange(view: View) -> tuple[list[Box], dict[tuple[int, int], list[float]]]:
+    """Boxes of all nodes, and for arrows the points that they go through, one after the other.
+
+    Parameters that many nodes use stand at the top without arrows, which would hide all others;
+    the page draws them while they matter.
+    """
+    uses = Counter(a for node in view.nodes for a in set(node.arguments))
+    apart = [n.number for n in view.nodes if n.role == "parameter" and uses[n.number] > _FEW]
+    rest = sorted(set(range(len(view.nodes))) - set(apart))
+    sizes = [(_width(node), _HEIGHT) for node in view.nodes]
+    at = {n: k for k, n in enumerate(rest)}
+    edges = [(a, b) for b in rest for a in dict.fromkeys(view.nodes[b].arguments) if a in at]
+    edges = [(a, b) for a, b in edges if a != b]
+    middles: dict[int, tuple[float, float]] = {}
+    routes: dict[tuple[int, int], list[float]] = {}
+    if len(rest) <= _ROUTED:
+        placement = place([sizes[n] for n in rest], [(at[a], at[b]) for a, b in edges])
+        for n, (x, y) in zip(rest, placement.corners):
+            middles[n] = (x + sizes[n][0] / 2, y + _HEIGHT / 2)
+        for edge, route, back in zip(edges, placement.routes, placement.back):
+            if not back:
+                routes[edge] = [round(c, 1) for point in route for c in point]
+    else:
+        widest = max(sizes[n][0] for n in rest)
+        middles = dict(zip(rest, place_in_bands(view, rest, (widest, _HEIGHT))))
+        routes = {edge: [] for edge in edges}
+    middles |= _on_top(apart, sizes, middles)
+    boxes = [(*middles[n], *sizes[n]) for n in range(len(view.nodes))]
+    return boxes, routes
+
+
+def _on_top(
+    apart: list[int], sizes: list[tuple[float, float]], middles: dict[int, tuple[float, float]]
+) -> dict[int, tuple[float, float]]:
+    """Places in rows above everything that has one."""
+    left = min((x for x, _ in middles.values()), default=0.0)
+    right = max((x for x, _ in middles.values()), default=0.0)
+    lines: list[list[int]] = []
+    room = 0.0
+    for n in apart:
+        if not lines or room < sizes[n][0]:
+            lines.append([])
+            room = max(right - left, 600.0)
+        lines[-1].append(n)
+        room -= sizes[n][0] + _GAP
+    found = {}
+    for k, line in enumerate(lines):
+        x = (left + right - sum(sizes[n][0] + _GAP for n in line) + _GAP) / 2
+        for n in line:
+            found[n] = (x + sizes[n][0] / 2, (k - len(lines)) * (_HEIGHT + _GAP) - _HEIGHT)
+            x += sizes[n][0] + _GAP
+    return found
+
+
+def _width(node: Node) -> float:
+    """Of the box of a node, so that its two lines of text fit."""
+    title = len(node.name.removeprefix("/") or node.op)
+    if node.count > 1:
+        title += 2 + len(f"{node.count:,}")
+    second = len(shape_text(node.shape)) + (0 if node.batch is None else 10)
+    return min(max(64.0, 16 + 7.2 * title, 16 + 6.4 * second), 180.0)
 
 
 def explore(
@@ -241,7 +299,7 @@ def explore(
             raise SettingError(f"explore: got {name} {number!r}; it must be a whole number from 1")
     whole = view_of(expressions)
     view = whole.fold(limit)
-    page = Page(render(whole, view, _boxes(view)), height)
+    page = Page(render(whole, view), height)
     if path is not None:
         page.save(path)
     return page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from lazynet.inspect.view import BatchView, Node, View
@@ -12,6 +11,8 @@ from lazynet.kinds import Shape
 _FOLDERS = r"[/\\]"
 _AT_MOST = 6
 """Batches, or parameters, named one by one in a sentence."""
+_MANY = 8
+"""So many batches of one operation with hardly a node each are worth a word."""
 
 
 def plural(count: int, word: str) -> str:
@@ -21,8 +22,8 @@ def plural(count: int, word: str) -> str:
 
 
 def shape_text(shape: Shape) -> str:
-    """A shape as it is said: "4×128", or "scalar"."""
-    return "×".join(map(str, shape)) or "scalar"
+    """A shape as it is said: 4 times 128, or "scalar"."""
+    return "\N{MULTIPLICATION SIGN}".join(map(str, shape)) or "scalar"
 
 
 def shapes_text(shapes: Sequence[Shape]) -> str:
@@ -59,7 +60,7 @@ def words(view: View) -> list[tuple[str, str]]:
             _what(view, batch),
             *_neighbours(view, batch, of_kind[batch.kind], needs[batch.number]),
             *_relatives(view, batch.kind, of_op[view.kinds[batch.kind].op]),
-            f"First recorded at {re.split(_FOLDERS, batch.line)[-1]}.",
+            _recorded(view, batch),
         ]
         said.append((f"Batch {batch.number + 1} of {len(view.batches)}", " ".join(sentences)))
     return said
@@ -96,14 +97,21 @@ def _overview(view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[i
         sentences.append("No order of work needs fewer batches.")
     else:
         sentences.append(f"No order of work needs fewer than {bound:,} batches.")
-    if batches >= 10 and total < 2 * batches:
-        most: Counter[str] = Counter()
-        for op, kinds in of_op.items():
-            most[op] = sum(len(of_kind[kind]) for kind in kinds)
-        ((op, number),) = most.most_common(1)
+    op, number = max(
+        ((op, sum(len(of_kind[kind]) for kind in kinds)) for op, kinds in of_op.items()),
+        key=lambda pair: pair[1],
+    )
+    members = sum(batch.size for batch in view.batches if batch.op == op)
+    if number >= _MANY and members < 2 * number:
         kinds = of_op[op]
-        why = "one kind, one after the other" if len(kinds) == 1 else f"{len(kinds):,} kinds"
-        sentences.append(f"Batching gains little: {number:,} of the batches are {op}, of {why}.")
+        why = (
+            "of one kind, each after the other"
+            if len(kinds) == 1
+            else f"of {len(kinds):,} kinds, which differ in {_difference(view, kinds[0], kinds)}"
+        )
+        sentences.append(
+            f"Batching gains little for {op}: {members:,} nodes in {number:,} batches, {why}."
+        )
     sentences.append("Press Play, or → for the next batch.")
     return " ".join(sentences)
 
@@ -131,13 +139,23 @@ def _what(view: View, batch: BatchView) -> str:
     return text
 
 
+def _recorded(view: View, batch: BatchView) -> str:
+    """The lines of these nodes where they were kept, else the first one of their kind."""
+    nodes = [view.nodes[n] for n in batch.nodes]
+    if not all(node.line_is_exact for node in nodes):
+        return f"First recorded at {re.split(_FOLDERS, batch.line)[-1]}."
+    places = list(dict.fromkeys(node.place for node in nodes))
+    more = f" and {plural(len(places) - 3, 'more line')}" if len(places) > 3 else ""
+    return f"Recorded at {', '.join(places[:3])}{more}."
+
+
 def _shared(view: View, nodes: list[Node]) -> str:
     """Names of the parameters that all these nodes take at the same place."""
     names: list[str] = []
     for column in zip(*(node.arguments for node in nodes)):
         first = view.nodes[column[0]]
         if first.role == "parameter" and set(column) == {column[0]}:
-            names.append(first.name or "a parameter")
+            names.append(first.name.removeprefix("/") or "a parameter")
     if len(names) > _AT_MOST:
         return f"{len(names)} parameters"
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
@@ -172,16 +190,21 @@ def _neighbours(view: View, batch: BatchView, same: list[int], needs: int) -> li
 
 def _relatives(view: View, kind: int, same_op: list[int]) -> list[str]:
     """What tells this kind from the other kinds of its operation."""
+    if len(same_op) == 1:
+        return []
+    others = len(same_op) - 1
+    number = "1 other kind" if others == 1 else f"{others:,} other kinds"
+    verb = "differs" if others == 1 else "differ"
+    op, what = view.kinds[kind].op, _difference(view, kind, same_op)
+    return [f"{number} of {op} {verb} from this one in {what}: no batch mixes kinds."]
+
+
+def _difference(view: View, kind: int, same_op: list[int]) -> str:
     own = view.kinds[kind]
     others = [view.kinds[k] for k in same_op if k != kind]
-    if not others:
-        return []
     alike = [k.shapes == own.shapes and k.shape == own.shape for k in others]
     if not any(alike):
-        differs = "of other shapes"
-    elif not all(alike):
-        differs = "of other shapes, parameters or settings"
-    else:
-        differs = "with other parameters" if any(own.shared) else "with other settings"
-    number = "is one other kind" if len(others) == 1 else f"are {len(others):,} other kinds"
-    return [f"There {number} of {own.op}, {differs}; a batch is of one kind."]
+        return "shapes"
+    if not all(alike):
+        return "shapes, parameters or settings"
+    return "parameters" if any(own.shared) else "settings"
