@@ -15,6 +15,7 @@ from lazynet.errors import (
     GradientError,
     GraphError,
     LazynetError,
+    MissingPackageError,
     OutOfMemoryError,
     RangeError,
     SettingError,
@@ -29,6 +30,8 @@ from lazynet.gradcheck import (
 )
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, take_rows, unbatch
+from lazynet.inspect.draw import draw
+from lazynet.inspect.picture import Picture
 from lazynet.kinds import (
     Call,
     Op,
@@ -196,10 +199,12 @@ __all__ = [
     "GraphError",
     "LazynetError",
     "Lookup",
+    "MissingPackageError",
     "Model",
     "Op",
     "OutOfMemoryError",
     "Parameter",
+    "Picture",
     "Plan",
     "RangeError",
     "SettingError",
@@ -237,6 +242,7 @@ __all__ = [
     "cumsum_batch",
     "debug",
     "dot",
+    "draw",
     "dropout",
     "dropout_dim",
     "einsum",
