@@ -15,6 +15,7 @@ from lazynet.errors import (
     GradientError,
     GraphError,
     LazynetError,
+    MissingPackageError,
     OutOfMemoryError,
     RangeError,
     SettingError,
@@ -29,9 +30,9 @@ from lazynet.gradcheck import (
 )
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, take_rows, unbatch
-from lazynet.inspect.explore import (
-    explore,
-)
+from lazynet.inspect.draw import draw
+from lazynet.inspect.explore import explore
+from lazynet.inspect.picture import Picture
 from lazynet.kinds import (
     Call,
     Op,
@@ -199,10 +200,12 @@ __all__ = [
     "GraphError",
     "LazynetError",
     "Lookup",
+    "MissingPackageError",
     "Model",
     "Op",
     "OutOfMemoryError",
     "Parameter",
+    "Picture",
     "Plan",
     "RangeError",
     "SettingError",
@@ -240,6 +243,7 @@ __all__ = [
     "cumsum_batch",
     "debug",
     "dot",
+    "draw",
     "dropout",
     "dropout_dim",
     "einsum",

@@ -14,7 +14,8 @@
     ├── GradientError    (RuntimeError)  a derivative that was not or cannot be computed
     ├── EvaluationError  (RuntimeError)  an operation failed while it was computed
     ├── OutOfMemoryError (MemoryError)   an evaluation does not fit into memory
-    └── FileError        (ValueError)    a file that does not hold what it should
+    ├── FileError        (ValueError)    a file that does not hold what it should
+    └── MissingPackageError (ImportError)  a package that is needed and not installed
 
 Every message names the operation, the arguments as they were, the rule they break and the remedy.
 """
@@ -72,3 +73,7 @@ class OutOfMemoryError(LazynetError, MemoryError):
 
 class FileError(LazynetError, ValueError):
     """A file that does not hold what it should: truncated, foreign, or of another model."""
+
+
+class MissingPackageError(LazynetError, ImportError):
+    """A package that a function needs, and that is not installed."""

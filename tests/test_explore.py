@@ -189,15 +189,19 @@ def test_a_hundred_thousand_nodes_are_folded_and_the_page_says_so() -> None:
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ln.ArgumentError, match="it takes an expression"):
-        ln.explore(3)  # type: ignore[arg-type]
+    with pytest.raises(ln.ArgumentError, match="explore: got int 3; it takes an expression"):
+        ln.explore(3)
     for bad in (0, -1, True, 2.5, None):
         with pytest.raises(ln.SettingError, match="limit"):
             ln.explore(recurrent(), limit=bad)  # type: ignore[arg-type]
     with pytest.raises(ln.SettingError, match="height"):
         ln.explore(recurrent(), height=0)
-    with pytest.raises(OSError):
+    with pytest.raises(ln.FileError, match="cannot be written"):
         ln.explore(recurrent(), tmp_path / "no" / "such" / "folder.html")
+    with pytest.raises(ln.FileError, match=r"give a name such as 'graph.html'"):
+        ln.explore(recurrent(), tmp_path / "graph.svg")
+    with pytest.raises(ln.ArgumentError, match="for a path"):
+        ln.explore(recurrent(), 7)  # type: ignore[arg-type]
 
 
 # In a browser
@@ -232,7 +236,7 @@ def test_stepping_lights_up_the_nodes_of_each_batch(tmp_path: Path) -> None:
     assert first["step"] == 0 and set(first["done"]) == everything and first["row"] is None
     for k, at in enumerate(rest):
         assert at["step"] == k + 1 and at["slider"] == str(k + 1)
-        assert at["title"] == f"Batch {k + 1} of 9" and at["row"] == f"b{k}"
+        assert at["title"] == f"Batch {k}, step {k + 1} of 9" and at["row"] == f"b{k}"
         assert {name: set(at[name]) for name in ("done", "now", "waiting")} == states(view, k)
     assert "4 nodes of matmul" in rest[1]["text"]
     assert again["step"] == 9  # there is nothing after the last
@@ -266,7 +270,7 @@ def test_the_address_tells_step_search_and_node(tmp_path: Path) -> None:
     everything_to_press_has_a_name(document)
     node = view.nodes[5]
     details = document["details"].text
-    for part in (node.op, node.formula, node.place, "float32", "not computed yet", "of 9: "):
+    for part in (node.op, node.formula, node.place, "float32", "not computed yet", "batch 2: "):
         assert part in details
 
 
@@ -275,7 +279,7 @@ def test_an_address_that_does_not_fit_does_no_harm(tmp_path: Path) -> None:
     dark = "--blink-settings=preferredColorScheme=0"
     fragment = "step=99&select=1000&theme=pink&x=<b>"
     document = opened(tmp_path, ln.explore(recurrent()), fragment, "", dark)
-    assert document["step-title"].text == "Batch 9 of 9"
+    assert document["step-title"].text == "Batch 8, step 9 of 9"
     assert document.nodes("selected") == set()
     (root,) = [e for e in document.elements if e.tag == "html"]
     assert root.attributes["data-theme"] == "dark"  # as the system has it
@@ -361,7 +365,7 @@ def test_pointing_searching_playing_and_zooming(tmp_path: Path) -> None:
     assert seen["none"] is None
     one, two, all_found = seen["matches"]
     assert [one, two] == all_found[:2] and view.nodes[one].op == seen["searched"]
-    assert "of 9" in seen["link"] and seen["cleared"] is None
+    assert "batch" in seen["link"] and seen["cleared"] is None
     assert (seen["jumped"], seen["down"], seen["row"]) == (5, 6, "b5")
     assert seen["nearer"] == pytest.approx(1.4) and seen["same"] == pytest.approx(1)
     assert seen["wheel"] and seen["fit"] and seen["dragged"] == pytest.approx(50)
@@ -426,7 +430,7 @@ def test_it_runs_in_the_frame_of_a_notebook(tmp_path: Path) -> None:
     """
     path = tmp_path / "notebook.html"
     path.write_text(f"<!doctype html><body>{frame}<script>{script}</script></body>", "utf-8")
-    assert browse(path)["said"].text == "Batch 1 of 9"
+    assert browse(path)["said"].text == "Batch 0, step 1 of 9"
 
 
 @in_browser

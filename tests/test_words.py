@@ -42,7 +42,7 @@ def test_shapes_are_short() -> None:
 def test_one_title_for_each_batch_and_one_before() -> None:
     loss = ln.sum([ln.tanh(x) for x in vectors(4)])
     assert [title for title, _ in words(view_of(loss))] == [
-        "Overview", "Batch 1 of 3", "Batch 2 of 3", "Batch 3 of 3",
+        "Overview", "Batch 0, step 1 of 3", "Batch 1, step 2 of 3", "Batch 2, step 3 of 3",
     ]  # fmt: skip
 
 
@@ -82,10 +82,10 @@ def test_shared_parameters_are_named() -> None:
 def test_why_two_batches_of_a_kind_are_not_one() -> None:
     (x,) = vectors(1)
     said = said_of(ln.tanh(ln.tanh(x)))
-    assert "1 more node of this kind in batch 3." in said[2]
-    assert "Batch 2 is of the same kind, but its results are needed here." in said[3]
+    assert "1 more node of this kind in batch 2." in said[2]
+    assert "Batch 1 is of the same kind, but its results are needed here." in said[3]
     said = said_of(ln.tanh(ln.exp(ln.tanh(x))))
-    assert "its results are needed here, through batch 3." in said[4]
+    assert "its results are needed here, through batch 2." in said[4]
 
 
 def test_what_was_not_ready() -> None:

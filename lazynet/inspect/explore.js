@@ -3,7 +3,8 @@
 // their places, batches with the words about each, colours by operation. Here is only what reacts:
 // which step is shown, which node the details are about, what was searched, how near one looks.
 //
-// Steps: 0 is the overview, step k shows batch k, and where there are gradients one more step shows
+// Steps: 0 is the overview, step k + 1 shows batch k (batches are numbered as in `ln.plan` and
+// `ln.draw`), and where there are gradients one more step shows
 // them. All text gets into the page as text, never as HTML, whatever characters a name has.
 
 const byId = (id) => document.getElementById(id);
@@ -127,7 +128,7 @@ const rows = batches.map((batch, b) => {
   const row = make(
     "button",
     { type: "button", id: `b${b}`, tabindex: -1, style: `--colour: var(--c${batch.colour})` },
-    make("span", { class: "number" }, String(b + 1)),
+    make("span", { class: "number" }, String(b)),
     make("span", { class: "what", title: batch.line }, `${batch.label} `,
       make("span", { class: "arguments" }, batch.shapes)),
     make("span", { class: "count" }, batch.count.toLocaleString("en")),
@@ -292,7 +293,7 @@ function batchLinks(node, some) {
     return node.role === "op" ? "none: only points at rows that are there" : "none: there already";
   }
   const jumps = some.slice(0, 8).map((b) => {
-    const text = `${b + 1} of ${batches.length}: ${plural(batches[b].count, "node")}`;
+    const text = `batch ${b}: ${plural(batches[b].count, "node")}`;
     return make("button", { type: "button", onclick: () => go(b + 1) }, text);
   });
   return make("span", {}, ...jumps, some.length > 8 ? `and ${some.length - 8} more` : "");

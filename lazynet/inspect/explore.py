@@ -11,15 +11,14 @@ import html
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lazynet.errors import SettingError
-from lazynet.graph import Expression
+from lazynet.errors import ArgumentError, FileError, SettingError
 from lazynet.inspect.bands import place_in_bands
 from lazynet.inspect.layered import place
-from lazynet.inspect.view import Node, View, view_of
+from lazynet.inspect.view import Node, View, expressions_of, view_of
 from lazynet.inspect.words import plural, shape_text, shapes_text, words
 
 Box = tuple[float, float, float, float]
@@ -29,7 +28,7 @@ _HEIGHT = 36.0
 _GAP = 18.0
 _ROUTED = 24
 """Most nodes whose arrows are led around other nodes; larger graphs have bands."""
-_FEW = 6
+_FEW = 3
 """Most uses of a parameter that has arrows to all of them."""
 
 _COLOURS = 9
@@ -76,13 +75,44 @@ class Page:
             f'style="width: 100%; height: {self._height}px; border: 0"></iframe>'
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page into a file.
 
+        Args:
+            path: Where to: a name that ends in .html.
+
+        Returns:
+            The path.
+
         Raises:
-            OSError: If the file cannot be written.
+            ArgumentError: If it is no path.
+            FileError: If the suffix is another, or the file cannot be written.
         """
-        Path(path).write_text(self.html, encoding="utf-8")
+        target = _target(path, "save")
+        try:
+            target.write_text(self.html, encoding="utf-8")
+        except OSError as error:
+            raise FileError(
+                f"save: {str(target)!r} cannot be written ({error.strerror or error}); give a "
+                "file in a folder that exists and is yours to write to"
+            ) from error
+        return target
+
+
+def _target(path: Any, name: str) -> Path:
+    """A path to write a page to."""
+    if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
+        raise ArgumentError(
+            f"{name}: got {path!r} for a path; it takes a string or pathlib.Path, such as "
+            "'graph.html'"
+        )
+    target = Path(path)
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise FileError(
+            f"{name}: got {str(target)!r}; a page is written as HTML; give a name such as "
+            f"'{target.stem or 'graph'}.html', or use ln.draw for a picture"
+        )
+    return target
 
 
 def render(whole: View, view: View) -> str:
@@ -260,7 +290,7 @@ def _width(node: Node) -> float:
 
 
 def explore(
-    expressions: Expression | Iterable[Expression],
+    expression: Any,
     path: str | os.PathLike[str] | None = None,
     *,
     limit: int = 3000,
@@ -275,8 +305,9 @@ def explore(
     Nothing is computed: values and gradients are shown where they are there already.
 
     Args:
-        expressions: One expression, or several.
-        path: File to write; None to write none, as in a notebook, which shows the page by itself.
+        expression: An expression or parameter, or a list of them (such as several losses).
+        path: An .html file to write; None to write none, as in a notebook, which shows the page by
+            itself.
         limit: Most nodes to show one by one. Beyond it, the nodes of one kind and batch are one.
         height: Of the frame in a notebook, in pixels.
 
@@ -284,9 +315,9 @@ def explore(
         The page; its `html` is what was written.
 
     Raises:
-        ArgumentError: If something is no expression.
-        SettingError: If the limit is no positive number.
-        OSError: If the file cannot be written.
+        ArgumentError: If something is no expression, or the path is none.
+        SettingError: If limit or height is no positive whole number.
+        FileError: If the path cannot be written, or does not end in .html.
 
     >>> import lazynet as ln
     >>> xs = [ln.constant([1.0, 2.0]) for _ in range(3)]
@@ -297,7 +328,9 @@ def explore(
     for name, number in (("limit", limit), ("height", height)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise SettingError(f"explore: got {name} {number!r}; it must be a whole number from 1")
-    whole = view_of(expressions)
+    if path is not None:
+        _target(path, "explore")  # before the work
+    whole = view_of(expressions_of(expression, "explore"))
     view = whole.fold(limit)
     page = Page(render(whole, view), height)
     if path is not None:

@@ -62,7 +62,8 @@ def words(view: View) -> list[tuple[str, str]]:
             *_relatives(view, batch.kind, of_op[view.kinds[batch.kind].op]),
             _recorded(view, batch),
         ]
-        said.append((f"Batch {batch.number + 1} of {len(view.batches)}", " ".join(sentences)))
+        title = f"Batch {batch.number}, step {batch.number + 1} of {len(view.batches)}"
+        said.append((title, " ".join(sentences)))
     return said
 
 
@@ -169,18 +170,18 @@ def _neighbours(view: View, batch: BatchView, same: list[int], needs: int) -> li
         before = same[at - 1]
         late = (needs >> (before + 1)).bit_length() + before  # the last batch needed; or `before`
         if needs >> before & 1:
-            through = f", through batch {late + 1}" if late > before else ""
+            through = f", through batch {late}" if late > before else ""
             sentences.append(
-                f"Batch {before + 1} is of the same kind, but its results are needed here{through}."
+                f"Batch {before} is of the same kind, but its results are needed here{through}."
             )
         elif late > before:
             sentences.append(
-                f"Batch {before + 1} is of the same kind, but when it ran, batch {late + 1}, which "
+                f"Batch {before} is of the same kind, but when it ran, batch {late}, which "
                 "is needed here, had not run."
             )
     if after := same[at + 1 :]:
         count = sum(view.batches[k].size for k in after)
-        some = ", ".join(str(k + 1) for k in after[:_AT_MOST])
+        some = ", ".join(str(k) for k in after[:_AT_MOST])
         if (left := len(after) - _AT_MOST) > 0:
             some += f" and {left:,} more"
         word = "batch" if len(after) == 1 else "batches"
