@@ -259,16 +259,18 @@ def everything_to_press_has_a_name(document: Document) -> None:
 def test_the_address_tells_step_search_and_node(tmp_path: Path) -> None:
     loss = recurrent()
     view = view_of(loss)
-    document = opened(tmp_path, ln.explore(loss), "step=3&search=TANH&select=5&theme=dark")
+    chosen = view.batches[2].nodes[0]
+    fragment = f"step=3&search=TANH&select={chosen}&theme=dark"
+    document = opened(tmp_path, ln.explore(loss), fragment)
     assert {name: document.nodes(name) for name in ("done", "now", "waiting")} == states(view, 2)
     tanh = {n.number for n in view.nodes if n.op == "tanh"}
     assert document.nodes("found") == tanh and document["matches"].text == f"{len(tanh)} matches"
     assert document.nodes("missed") == set(range(len(view.nodes))) - tanh
-    assert document.nodes("selected") == {5}
+    assert document.nodes("selected") == {chosen}
     (root,) = [e for e in document.elements if e.tag == "html"]
     assert root.attributes["data-theme"] == "dark"
     everything_to_press_has_a_name(document)
-    node = view.nodes[5]
+    node = view.nodes[chosen]
     details = document["details"].text
     for part in (node.op, node.formula, node.place, "float32", "not computed yet", "batch 2: "):
         assert part in details

@@ -1,8 +1,8 @@
 """`ln.explore`: a graph and its schedule as one page that reacts, in one file.
 
-The page is explore.html with explore.css, explore.js and the graph as JSON put in. It holds all it
-needs and asks the network for nothing. Places of nodes, colours and words are found here; the
-script of the page only shows them.
+The page is explore.html with explore.css, the two scripts and the graph as JSON put in. It holds
+all it needs and asks the network for nothing. Places of nodes, colours and words are found here; the
+scripts only show them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ Box = tuple[float, float, float, float]
 _HEIGHT = 36.0
 _GAP = 18.0
 _ROUTED = 24
-"""Most nodes whose arrows are led around other nodes; larger graphs have bands."""
+"""Most nodes whose arrows are led around other nodes; larger graphs have bands, """
+_DEEP = 1000
+"""unless these would make a tower: then this is the most."""
 _FEW = 3
 """Most uses of a parameter that has arrows to all of them."""
 
@@ -50,8 +52,9 @@ _FOLDED = {
 
 _BACKWARD = (
     "Backward",
-    "The batches run in reverse, last first. Nodes now show ∂, the gradient: how fast the result "
-    "of backward changes with each of their numbers. A parameter adds up what all its uses give.",
+    "The batches run in reverse, last first. Nodes of a few numbers now show ∂, the gradient: how "
+    "fast the result of backward changes with each number. A parameter adds up what all its uses "
+    "give.",
 )
 
 
@@ -130,7 +133,7 @@ def render(whole: View, view: View) -> str:
     parts = {
         "title": html.escape(f"lazynet: {title}"),
         "style": _resource("explore.css"),
-        "script": _resource("explore.js"),
+        "script": _resource("explore.js") + "\n\n" + _resource("explore_input.js"),
         "data": _embedded(_data(whole, view, title)),
     }
     text = _resource("explore.html")
@@ -241,7 +244,9 @@ def _arrange(view: View) -> tuple[list[Box], dict[tuple[int, int], list[float]]]
     edges = [(a, b) for a, b in edges if a != b]
     middles: dict[int, tuple[float, float]] = {}
     routes: dict[tuple[int, int], list[float]] = {}
-    if len(rest) <= _ROUTED:
+    widest = max([sizes[n][0] for n in rest], default=0.0)
+    bands = place_in_bands(view, rest, (widest, _HEIGHT))
+    if len(rest) <= _ROUTED or (len(rest) <= _DEEP and _is_thin(bands)):
         placement = place([sizes[n] for n in rest], [(at[a], at[b]) for a, b in edges])
         for n, (x, y) in zip(rest, placement.corners):
             middles[n] = (x + sizes[n][0] / 2, y + _HEIGHT / 2)
@@ -249,12 +254,17 @@ def _arrange(view: View) -> tuple[list[Box], dict[tuple[int, int], list[float]]]
             if not back:
                 routes[edge] = [round(c, 1) for point in route for c in point]
     else:
-        widest = max(sizes[n][0] for n in rest)
-        middles = dict(zip(rest, place_in_bands(view, rest, (widest, _HEIGHT))))
+        middles = dict(zip(rest, bands))
         routes = {edge: [] for edge in edges}
     middles |= _on_top(apart, sizes, middles)
     boxes = [(*middles[n], *sizes[n]) for n in range(len(view.nodes))]
     return boxes, routes
+
+
+def _is_thin(places: list[tuple[float, float]]) -> bool:
+    """Whether bands make a tower, as those of a long chain do; the other layout has columns."""
+    xs, ys = zip(*places)
+    return max(ys) - min(ys) > 900 and max(xs) - min(xs) < 0.3 * (max(ys) - min(ys))
 
 
 def _on_top(
@@ -286,7 +296,8 @@ def _width(node: Node) -> float:
     if node.count > 1:
         title += 2 + len(f"{node.count:,}")
     second = len(shape_text(node.shape)) + (0 if node.batch is None else 10)
-    return min(max(64.0, 16 + 7.2 * title, 16 + 6.4 * second), 180.0)
+    number = 6.0 * len(f"v{node.number} ")
+    return min(max(70.0, 14 + number + 7.2 * title, 16 + 6.4 * second), 190.0)
 
 
 def explore(
