@@ -1,8 +1,8 @@
 """`ln.explore`: a graph and its schedule as one page that reacts, in one file.
 
 The page is explore.html with explore.css, the two scripts and the graph as JSON put in. It holds
-all it needs and asks the network for nothing. Places of nodes, colours and words are found here; the
-scripts only show them.
+all it needs and asks the network for nothing. Places of nodes, colours and words are found here;
+the scripts only show them.
 """
 
 from __future__ import annotations
@@ -263,8 +263,10 @@ def _arrange(view: View) -> tuple[list[Box], dict[tuple[int, int], list[float]]]
 
 def _is_thin(places: list[tuple[float, float]]) -> bool:
     """Whether bands make a tower, as those of a long chain do; the other layout has columns."""
-    xs, ys = zip(*places)
-    return max(ys) - min(ys) > 900 and max(xs) - min(xs) < 0.3 * (max(ys) - min(ys))
+    xs = [x for x, _ in places]
+    ys = [y for _, y in places]
+    height = max(ys) - min(ys)
+    return height > 900 and max(xs) - min(xs) < 0.3 * height
 
 
 def _on_top(
