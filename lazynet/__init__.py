@@ -32,6 +32,7 @@ from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, take_rows, unbatch
 from lazynet.inspect.draw import draw
 from lazynet.inspect.explore import explore
+from lazynet.inspect.export import to_dot, to_networkx
 from lazynet.inspect.picture import Picture
 from lazynet.kinds import (
     Call,
@@ -346,6 +347,8 @@ __all__ = [
     "take_rows",
     "tan",
     "tanh",
+    "to_dot",
+    "to_networkx",
     "trace",
     "training",
     "transpose",

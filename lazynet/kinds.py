@@ -345,9 +345,9 @@ _ops: dict[Op, Op] = {}
 
 
 class Hooks:
-    """The one indirection: what `Expression` calls in modules to its right.
+    """The one indirection: what `Expression` and `Plan` call in modules to their right.
 
-    `ops` and `execute` fill it when they are imported, so that recording knows neither.
+    `ops`, `execute` and `inspect` fill it when they are imported, so that recording knows none.
     """
 
     record: Callable[..., Any]
@@ -387,6 +387,7 @@ class Hooks:
     power_of_number: Op
     negative: Op
     absolute: Op
+    draw_plan: Callable[..., Any]
 
 
 HOOKS: Final = Hooks()

@@ -65,7 +65,7 @@ def draw(
     >>> loss = ln.square(w * 3 - 1)
     >>> loss.backward()
     >>> ln.draw(loss)
-    <Picture: 4 nodes, 3 batches, the fewest possible; ... pixels; ...>
+    <Picture: 4 nodes, 3 batches (lower bound 3); ... pixels; ...>
     """
     roots = expressions_of(expression, "draw")
     if path is not None:
@@ -254,6 +254,7 @@ class _Drawing:
         if alone:
             text = "a batch of one node" if alone == 1 else f"{alone} batches of one node each"
             legend.batches.append(Entry("alone", text, ""))
+        legend.bound = "(lower" in self.scene.title
         legend.repeats = len(together) > len(PALETTE)
         legend.pointers = any(
             n.role == "op" and n.batch_number < 0 and n.batches < 2 for n in view.nodes
@@ -284,12 +285,10 @@ def _title(view: View) -> str:
     if not batches:
         return nodes
     shown = len(view.batches)
-    text = f"{nodes}, {shown} batch{'' if shown == 1 else 'es'}"
+    text = f"{nodes}, {shown:,} batch{'' if shown == 1 else 'es'}"
     if shown < batches:
-        return f"{text} of {batches}"
-    if batches == view.lower_bound:
-        return f"{text}, the fewest possible"
-    return f"{text} (lower bound {view.lower_bound})"
+        return f"{text} of {batches:,}"
+    return f"{text} (lower bound {view.lower_bound:,})"
 
 
 def _notes(view: View) -> list[str]:
@@ -305,7 +304,7 @@ def _notes(view: View) -> list[str]:
             "kind": "all nodes of one kind",
             "op": "all nodes of one operation",
         }[view.folded]
-        notes.append(f"Too many nodes to show each: a box stands for {what}, without values.")
+        notes.append(f"Too many nodes to show each: a box stands for {what}.")
     elif len(view.nodes) > 110:
         notes.append("Values and gradients are shown where the pointer is over a node.")
     return notes

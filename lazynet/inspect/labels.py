@@ -62,27 +62,49 @@ def lines_of(node: Node, style: Style, named: list[str]) -> list[Line]:
     """
     title = title_of(node)
     if node.count > 1:
-        title += f" {TIMES} {node.count}"
+        title += f" {TIMES} {node.count:,}"
     found = [Line(title, style.title, True, "ink")]
 
     def add(text: str, role: str = "ink") -> None:
         found.append(Line(text, style.text, False, role))
 
-    if node.count > 1 and node.batches:
-        add("1 batch" if node.batches == 1 else f"{node.batches} batches", "dim")
+    if node.batches > 1:
+        add(f"{node.batches:,} batches", "dim")
     add(shape_of(node), "dim")
     if node.payload and (style.numbers or node.count == 1):
         add(node.payload, "dim")
-    if named:
-        add("with " + ", ".join(named), "dim")
+    for text in _listed("with", named, style):
+        add(text, "dim")
     if style.numbers:
         if node.value is not None:
-            add("value " + summary(node.value, style.numbers))
+            add(_numbers("value", node.value, style))
         if node.gradient is not None:
-            add("gradient " + summary(node.gradient, style.numbers))
+            add(_numbers("gradient", node.gradient, style))
     return [
         line._replace(text=shortened(line.text, line.size, style.room, line.bold)) for line in found
     ]
+
+
+def _listed(word: str, names: list[str], style: Style) -> list[str]:
+    """Names after a word, in as many lines as they need."""
+    lines: list[str] = []
+    line = word
+    for k, name in enumerate(names):
+        part = name + ("," if k < len(names) - 1 else "")
+        if line != word and text_width(f"{line} {part}", style.text) > style.room:
+            lines.append(line)
+            line = part
+        else:
+            line = f"{line} {part}"
+    return [*lines, line] if names else []
+
+
+def _numbers(word: str, values: Array, style: Style) -> str:
+    """Values after a word: all of them if they are few and fit, else their range."""
+    text = f"{word} {summary(values, style.numbers)}"
+    if text_width(text, style.text) > style.room:
+        text = f"{word} {summary(values, 1)}"
+    return text
 
 
 def title_of(node: Node) -> str:
@@ -113,7 +135,8 @@ def summary(values: Array, most: int) -> str:
     wrong = flat.size - finite.size
     if not finite.size:
         return f"{wrong} not finite"
-    text = f"{_number(finite.min())} to {_number(finite.max())}"
+    low, high = _number(finite.min()), _number(finite.max())
+    text = f"all {low}" if low == high else f"{low} to {high}"
     return f"{text}, {wrong} not finite" if wrong else text
 
 
@@ -125,6 +148,11 @@ def _nested(values: Array) -> str:
 
 def _number(x: object) -> str:
     return f"{np.asarray(x).item():.3g}".replace("-", MINUS)
+
+
+def many(count: int, one: str, several: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {one if count == 1 else several}"
 
 
 def details_of(node: Node, view: View) -> str:
@@ -143,7 +171,7 @@ def details_of(node: Node, view: View) -> str:
             lines.append(f"{name} {text}")
     if node.batch_number >= 0 and node.batches == 1:
         batch = view.batches[node.batch_number]
-        members = f"{batch.size} node{'' if batch.size == 1 else 's'}, {batch.rows} rows"
+        members = f"{many(batch.size, 'node', 'nodes')}, {many(batch.rows, 'row', 'rows')}"
         lines.append(f"batch {batch.number}: {members}, {batch.state}")
     if node.line and node.line != "unknown line":
         lines.append(node.place if node.line_is_exact else f"{node.place} (first of its kind)")

@@ -497,7 +497,7 @@ def _columns(layers: _Layers, heights: list[float], drops: list[float]) -> list[
     whole = sum(heights) + sum(drops)
     width = max(layers.x) - min(layers.x) + max(layers.width)
     pieces = max(1, round(math.sqrt(whole * ASPECT / max(width, 1.0))))
-    if whole < 1100 or pieces < 2:
+    if whole < 800 or pieces < 2:
         return [(0, count)]
     passing = [0] * (count + 1)
     for row in range(1, count):

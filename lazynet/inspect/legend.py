@@ -42,6 +42,7 @@ class Legend:
         batches: Samples of colours.
         repeats: Whether colours stand for several batches each.
         pointers: Whether some nodes are in no batch.
+        bound: Whether the lower bound is mentioned.
     """
 
     def __init__(self) -> None:
@@ -49,18 +50,21 @@ class Legend:
         self.batches: list[Entry] = []
         self.repeats = False
         self.pointers = False
+        self.bound = False
 
     def draw(self, scene: Scene, x: float, y: float, width: float) -> float:
         """Add it to a scene below y, no wider than this; returns where it ends."""
         group = scene.group()
         group.parts.append(Shape([("M", x, y), ("L", x + width, y)], "", "grid", 1))
-        y = _flow(group, self.forms, x, y + 8, width)
+        y = _run(group, self.forms, x, y + 8, width)
         if self.batches:
             notes = ["The number of a box is that of its batch: what ran together, in this order."]
             if self.repeats:
                 notes.append("There are more batches than colours: mind the numbers.")
             if self.pointers:
                 notes.append("A box without a number only points at rows of another.")
+            if self.bound:
+                notes.append("Lower bound: no schedule of these nodes has fewer batches.")
             for note in notes:
                 y += 16
                 group.parts.append(Text(x, y, note, 11, "dim"))
@@ -71,6 +75,19 @@ class Legend:
                 shown = [*shown[: MOST - 1], shown[-1], Entry("", f"and {rest} more batches")]
             y = _flow(group, shown, x, y, width)
         return y
+
+
+def _run(group: Group, entries: list[Entry], x: float, y: float, width: float) -> float:
+    """Entries side by side, one after the other."""
+    left, top = x, y
+    for entry in entries:
+        room = 40 + text_width(entry.text, 11)
+        if left > x and left + room > x + width:
+            left, top = x, top + _ROW
+        _sample(group, entry, left, top + 3)
+        group.parts.append(Text(left + 40, top + 15, entry.text, 11))
+        left += room + 22
+    return top + _ROW
 
 
 def _flow(group: Group, entries: list[Entry], x: float, y: float, width: float) -> float:

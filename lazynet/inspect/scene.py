@@ -51,10 +51,11 @@ THEMES = {
 }
 """Colours by role, on light and on dark."""
 
-PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#3d8bd4", "#e0703a", "#cc79a7")
+PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#dccb1a", "#3d8bd4", "#e0703a", "#cc79a7")
 """Colours that remain distinct for the colour-blind.
 
-Source: Okabe, Ito (2008), Color Universal Design; blue and vermilion lighter, for black text."""
+Source: Okabe, Ito (2008), Color Universal Design; blue and vermilion lighter, for black text, and
+yellow darker, for white paper."""
 
 THEMES.update({f"batch{k}": (c, c) for k, c in enumerate(PALETTE)})
 THEMES["batch-ink"] = ("#111418", "#111418")
