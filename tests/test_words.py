@@ -116,6 +116,18 @@ def test_a_part_of_what_was_computed_together() -> None:
     assert "1 of them is in this graph." in batch_about(said, "5 nodes of tanh(3)")
 
 
+def test_without_batching_that_is_the_reason() -> None:
+    with ln.no_autobatch():
+        loss = ln.sum([ln.tanh(x) for x in vectors(3)])
+        planned = said_of(loss)
+        loss.value()
+    for said in (planned, said_of(loss)):
+        assert "batching is off (`ln.no_autobatch`): each node runs by itself" in said[0]
+        assert all("Batching is off here" in text for text in said[1:])
+    chain = ln.tanh(ln.tanh(vectors(1)[0]))  # single nodes, but with batching
+    assert not any("atching is off" in text for text in said_of(chain))
+
+
 def test_parameters_alone() -> None:
     assert "nothing to compute" in said_of(ln.Model(seed=0).parameter((2,)))[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from lazynet.inspect.view import BatchView, Node, View
 from lazynet.kinds import Shape
@@ -11,6 +12,7 @@ from lazynet.kinds import Shape
 _FOLDERS = r"[/\\]"
 _AT_MOST = 6
 """Batches, or parameters, named one by one in a sentence."""
+_NEXT = "Press Play, or → for the next batch."
 _MANY = 8
 """So many batches of one operation with hardly a node each are worth a word."""
 
@@ -54,14 +56,16 @@ def words(view: View) -> list[tuple[str, str]]:
     for kind in of_kind:
         of_op.setdefault(view.kinds[kind].op, []).append(kind)
     needs = [0] * len(view.batches) if view.folded else _needs(view)
-    said = [("Overview", _overview(view, of_kind, of_op))]
+    off = set() if view.folded else _off(view, of_kind, needs)
+    said = [("Overview", _overview(view, of_kind, of_op, bool(off)))]
     for batch in view.batches:
-        sentences = [
-            _what(view, batch),
-            *_neighbours(view, batch, of_kind[batch.kind], needs[batch.number]),
-            *_relatives(view, batch.kind, of_op[view.kinds[batch.kind].op]),
-            _recorded(view, batch),
-        ]
+        sentences = [_what(view, batch)]
+        if batch.evaluation in off:
+            sentences.append("Batching is off here (`ln.no_autobatch`).")
+        else:
+            sentences += _neighbours(view, batch, of_kind[batch.kind], needs[batch.number])
+            sentences += _relatives(view, batch.kind, of_op[view.kinds[batch.kind].op])
+        sentences.append(_recorded(view, batch))
         title = f"Batch {batch.number}, step {batch.number + 1} of {len(view.batches)}"
         said.append((title, " ".join(sentences)))
     return said
@@ -83,7 +87,31 @@ def _needs(view: View) -> list[int]:
     return needs
 
 
-def _overview(view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[int]]) -> str:
+def _off(view: View, of_kind: dict[int, list[int]], needs: list[int]) -> set[int]:
+    """Evaluations without batching.
+
+    Their schedule says that fewer batches are impossible, although a kind has two batches of one
+    node of which the later does not rest on the earlier. With batching it would not say that: its
+    bound counts nodes of a kind that rest on one another.
+    """
+    found = set()
+    for same in of_kind.values():
+        for a, b in pairwise(same):
+            first, second = view.batches[a], view.batches[b]
+            run = view.runs[second.evaluation]
+            if (
+                first.evaluation == second.evaluation
+                and first.size == second.size == 1
+                and not needs[b] >> a & 1
+                and run.lower_bound == run.batches
+            ):
+                found.add(second.evaluation)
+    return found
+
+
+def _overview(
+    view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[int]], off: bool
+) -> str:
     total, batches = sum(batch.size for batch in view.batches), len(view.batches)
     if not batches:
         return "There is nothing to compute here: parameters only."
@@ -94,6 +122,9 @@ def _overview(view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[i
         "the same shared parameters become one call on one array."
     ]
     bound, ran = view.lower_bound, sum(run.batches for run in view.runs)
+    if off:
+        sentences.append("Here batching is off (`ln.no_autobatch`): each node runs by itself.")
+        return " ".join([*sentences, _NEXT])
     if bound == ran:
         sentences.append("No order of work needs fewer batches.")
     else:
@@ -113,8 +144,7 @@ def _overview(view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[i
         sentences.append(
             f"Batching gains little for {op}: {members:,} nodes in {number:,} batches, {why}."
         )
-    sentences.append("Press Play, or → for the next batch.")
-    return " ".join(sentences)
+    return " ".join([*sentences, _NEXT])
 
 
 def _what(view: View, batch: BatchView) -> str:
