@@ -25,6 +25,8 @@ LANE = 9.0
 """Width of the lane of an arrow."""
 DROP = 34.0
 """Least height between layers."""
+MANY = 8
+"""Arrows to a box from which on they share their lanes."""
 ASPECT = 1.5
 """Width by height that pictures are to have."""
 
@@ -60,6 +62,8 @@ class _Layers:
         above, below: Neighbours of each member.
         width: Of each member.
         chains: For each edge, the members that it goes through.
+        x: The middle of each member.
+        merged: Lanes of arrows to one box.
     """
 
     rows: list[list[int]]
@@ -69,6 +73,7 @@ class _Layers:
     width: list[float]
     chains: list[list[int]]
     x: list[float] = field(default_factory=list)
+    merged: set[int] = field(default_factory=set)
 
 
 def place(sizes: Sequence[Point], edges: Sequence[tuple[int, int]]) -> Placement:
@@ -210,29 +215,34 @@ def _with_lanes(
         rows[level].append(v)
     layers = _Layers(rows, list(levels), [[] for _ in sizes], [[] for _ in sizes],
                      [w for w, _ in sizes], [])  # fmt: skip
-    lanes: dict[tuple[int, int], int] = {}  # arrows from one box share their lanes
+    entering = [0] * n
+    for _, b in edges:
+        entering[b] += 1
+    lanes: dict[tuple[int, int], int] = {}  # arrows from one box share their lanes,
     for a, b in edges:
+        owner = a if entering[b] <= MANY else n + b  # or those to one box that has many
         chain = [a]
         for level in range(levels[a] + 1, levels[b]):
-            lane = lanes.get((a, level))
+            lane = lanes.get((owner, level))
             if lane is None:
-                lane = lanes[(a, level)] = len(layers.layer)
+                lane = lanes[(owner, level)] = len(layers.layer)
                 layers.layer.append(level)
                 layers.width.append(LANE)
                 layers.above.append([])
                 layers.below.append([])
                 rows[level].append(lane)
-                _join(layers, chain[-1], lane)
+            _join(layers, chain[-1], lane)
             chain.append(lane)
         _join(layers, chain[-1], b)
         layers.chains.append([*chain, b])
-    assert len(layers.layer) >= n
+    layers.merged = {lane for (owner, _), lane in lanes.items() if owner >= n}
     return layers
 
 
 def _join(layers: _Layers, a: int, b: int) -> None:
-    layers.below[a].append(b)
-    layers.above[b].append(a)
+    if a not in layers.above[b]:
+        layers.below[a].append(b)
+        layers.above[b].append(a)
 
 
 # Order
@@ -253,6 +263,10 @@ def _sort(layers: _Layers, n: int) -> None:
     place = {v: k for k, v in enumerate(start)}
     for row in layers.rows:
         row.sort(key=lambda v: place[v])
+        for lane in [v for v in row if v in layers.merged]:  # amid what it takes in below
+            fellows = [k for k, v in enumerate(row) if layers.below[v] == layers.below[lane]]
+            row.remove(lane)
+            row.insert(fellows[len(fellows) // 2], lane)
     best = [list(row) for row in layers.rows]
     fewest = _crossings(layers)
     rounds = 24 if len(layers.layer) < 3000 else 6
@@ -445,7 +459,7 @@ def _draw(
             before, after = column_of[layers.layer[u]], column_of[layers.layer[v]]
             if before != after:
                 first = columns[after][0]
-                track = tracks[first][(a, u)]
+                track = tracks[first][u]
                 x = channel[after - 1] + LANE * track
                 end = layers.layer[u]
                 under = top[end] + heights[end] + DROP * 0.4 + LANE * 0.5 * track
@@ -469,25 +483,18 @@ def _drops(layers: _Layers) -> list[float]:
     return found
 
 
-def _crossing(layers: _Layers, row: int) -> list[tuple[int, int]]:
-    """Arrows into this layer: (box they come from, member of the layer before), left to right."""
-    found: dict[tuple[int, int], None] = {}
-    for chain in layers.chains:
-        for u, v in itertools.pairwise(chain):
-            if layers.layer[v] == row:
-                found[(chain[0], u)] = None
-    return sorted(found, key=lambda key: layers.x[key[1]])
+def _crossing(layers: _Layers, row: int) -> list[int]:
+    """Members of the layer before that arrows come from into this one, left to right."""
+    return sorted({u for v in layers.rows[row] for u in layers.above[v]}, key=lambda u: layers.x[u])
 
 
-def _tracks(
-    layers: _Layers, columns: list[tuple[int, int]]
-) -> dict[int, dict[tuple[int, int], int]]:
-    """For the first layer of every further column, the track of each arrow that comes to it."""
+def _tracks(layers: _Layers, columns: list[tuple[int, int]]) -> dict[int, dict[int, int]]:
+    """For the first layer of every further column, the track of what comes to it."""
     found = {}
     for first, _ in columns[1:]:
         crossing = _crossing(layers, first)
         # what leaves furthest to the right turns first
-        found[first] = {key: len(crossing) - 1 - k for k, key in enumerate(crossing)}
+        found[first] = {u: len(crossing) - 1 - k for k, u in enumerate(crossing)}
     return found
 
 
@@ -501,7 +508,7 @@ def _columns(layers: _Layers, heights: list[float], drops: list[float]) -> list[
         return [(0, count)]
     passing = [0] * (count + 1)
     for row in range(1, count):
-        passing[row] = len({u for v in layers.rows[row] for u in layers.above[v]})
+        passing[row] = len(_crossing(layers, row))
     cuts = [0]
     target = whole / pieces
     reach = 0.0
@@ -529,9 +536,14 @@ def _ports(
     enter = [0.0] * len(edges)
     for b, members in entering.items():
         members.sort(key=lambda k: (points[layers.chains[k][-2]][0], k))
-        span = min(sizes[b][0] * 0.7, 24.0 * (len(members) - 1))
+        ports: list[int] = []  # of each arrow; those of a lane of arrows to one box share theirs
         for place, k in enumerate(members):
-            part = place / (len(members) - 1) - 0.5 if len(members) > 1 else 0.0
+            last = layers.chains[k][-2]
+            same = place and last in layers.merged and last == layers.chains[members[place - 1]][-2]
+            ports.append(ports[-1] if same else ports[-1] + 1 if ports else 0)
+        span = min(sizes[b][0] * 0.7, 24.0 * ports[-1])
+        for port, k in zip(ports, members):
+            part = port / ports[-1] - 0.5 if ports[-1] else 0.0
             enter[k] = points[b][0] + span * part
     leave = [points[a][0] for a, _ in edges]
     return enter, leave

@@ -329,6 +329,7 @@ class _View:
         self.kinds: dict[Any, int] = {}
         self.members: list[Kind | None] = []
         self.counts: list[int] = []
+        self.dtypes: dict[Any, str] = {}
         self.users = {
             a: node.kind
             for node in found.nodes
@@ -394,7 +395,7 @@ class _View:
             arguments=arguments,
             shape=kind.type.shape,
             batch=batch,
-            dtype=str(kind.type.dtype),
+            dtype=self._dtype(kind.type.dtype),
             payload="" if self.light else payload_text(kind.op, payload),
             line=line,
             line_is_exact=exact,
@@ -407,6 +408,12 @@ class _View:
             batch_number=node.batch,
             depth=depth,
         )
+
+    def _dtype(self, dtype: Any) -> str:
+        found = self.dtypes.get(dtype)
+        if found is None:  # NumPy takes its time
+            found = self.dtypes[dtype] = str(dtype)
+        return found
 
     def _stretch(self, node: Found) -> tuple[Shape, str, str]:
         """Shape, dtype and line of rows whose history was let go."""
@@ -563,10 +570,23 @@ def _folded(view: View, by: str) -> View:
                 batches=len(numbers - {-1}) if not view.folded else sum(n.batches for n in group),
             )
         )
-    batches = [
-        replace(b, nodes=tuple(dict.fromkeys([place[group_of[i]] for i in b.nodes])))
-        for b in view.batches
-    ]
+    batches = []
+    for b in view.batches:
+        shown = tuple(dict.fromkeys([place[group_of[i]] for i in b.nodes]))
+        batches.append(
+            BatchView(
+                b.number,
+                b.op,
+                b.kind,
+                shown,
+                b.rows,
+                b.size,
+                b.depth,
+                b.line,
+                b.state,
+                b.evaluation,
+            )
+        )
     roots = tuple(dict.fromkeys([place[group_of[i]] for i in view.roots]))
     return View(tuple(nodes), tuple(batches), view.kinds, roots, view.runs, view.total, by)
 
