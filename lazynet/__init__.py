@@ -29,6 +29,7 @@ from lazynet.gradcheck import (
 )
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, take_rows, unbatch
+from lazynet.inspect.explain import explain
 from lazynet.kinds import (
     Call,
     Op,
@@ -245,6 +246,7 @@ __all__ = [
     "erf",
     "exp",
     "expand_dims",
+    "explain",
     "expm1",
     "flip",
     "flip_gradient",

@@ -7,7 +7,6 @@ slice of an arena, one `take`, a single row that all share, or a shared value.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -116,7 +115,7 @@ class Layout:
         stages: Its staged kinds (see `stages`); None: likewise.
         gathers: For ops with shared arguments, the rows of their other arguments in all batches
             of a kind: by the numbers of the batches and the position; None: not looked for yet.
-        lower_bound: Function that computes the least possible number of batches.
+        plan: The schedule it was made from.
     """
 
     __slots__ = (
@@ -126,7 +125,7 @@ class Layout:
         "first",
         "gathers",
         "kinds",
-        "lower_bound",
+        "plan",
         "rebatched",
         "rows",
         "runs",
@@ -138,7 +137,7 @@ class Layout:
     code: Array
     first: Array
     kinds: list[Kind]
-    lower_bound: Callable[[], int]
+    plan: Schedule
     rows: Array
 
     def __init__(self) -> None:
@@ -171,7 +170,7 @@ def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
     layout.kinds = graph.kinds
     layout.code = code
     layout.rows = rows
-    layout.lower_bound = plan.lower_bound
+    layout.plan = plan
     for i in plan.shared:
         layout.shared.append((i, graph.kinds[code[i]], args[starts[i] : starts[i + 1]].tolist()))
     bounds = split_by_shared(graph, plan, code, starts, args)

@@ -1,0 +1,1 @@
+"""What a user looks at to understand a graph: nothing here is needed to compute anything."""
