@@ -38,8 +38,8 @@ def differences(run: Run) -> list[Finding]:
             tried.append((most, reason, groups))
 
     add("parameters", _private(run, _grouped(run, codes, _but_parameters)))
-    add("dtypes", _grouped(run, codes, _but_dtype))
-    add("shapes", [g for g in _by_shape(run, codes) if len({_shapes(run, c) for c in g}) > 2])
+    add("dtypes", [g for g in _grouped(run, codes, _but_dtype) if _dtypes_of(run, g)])
+    add("shapes", by_shape(run, codes))
     for group in _grouped(run, codes, _but_attributes):
         add("attributes", [group])
     tried.sort(key=lambda t: -t[0])
@@ -91,6 +91,10 @@ def _but_dtype(kind: Kind) -> Any:
     return (_operation(kind), tuple([(t.shape, t.shared != 0) for t in types]))
 
 
+def _dtypes_of(run: Run, group: list[int]) -> bool:
+    return len({run.kinds[c].type.dtype for c in group}) > 1
+
+
 def _private(run: Run, groups: Groups) -> Groups:
     """Parameters of single examples: more of them than each has nodes. Layers have many nodes."""
     return [g for g in groups if len(g) > 2 and len(g) ** 2 >= int(run.kind_nodes[g].sum())]
@@ -101,8 +105,8 @@ def _shapes(run: Run, code: int) -> tuple[Any, ...]:
     return tuple([t.shape for t in kind.args or kind.outputs])
 
 
-def _by_shape(run: Run, codes: list[int]) -> Groups:
-    """Kinds of one operation on other shapes, where its attributes follow from these."""
+def by_shape(run: Run, codes: list[int]) -> Groups:
+    """Kinds of one operation on three shapes or more, where its attributes follow from these."""
     families: dict[Any, list[int]] = {}
     for c in codes:
         kind = run.kinds[c]
@@ -116,16 +120,14 @@ def _by_shape(run: Run, codes: list[int]) -> Groups:
         families.setdefault((type(kind.op), tuple(pattern)), []).append(c)
     groups: Groups = []
     for family in families.values():
-        if len(family) < 2:
-            continue
         if len({_shapes(run, c) for c in family}) == len(family):
             groups.append(family)
             continue
         parts: dict[Any, list[int]] = {}
         for c in family:
             parts.setdefault(_numbers(run.kinds[c]), []).append(c)
-        groups += [g for g in parts.values() if len(g) > 1]
-    return groups
+        groups += parts.values()
+    return [g for g in groups if len({_shapes(run, c) for c in g}) > 2]
 
 
 def _numbers(kind: Kind) -> tuple[Any, ...]:
@@ -142,7 +144,7 @@ def _likewise(run: Run, groups: Groups) -> str:
     for group in groups:
         kind = run.kinds[group[0]]
         if not is_given(kind):
-            seen.setdefault(f"{kind.op.name} ({short(run.line_of(group[0]))})")
+            seen.setdefault(f"{kind.op.name} (`{short(run.line_of(group[0]))}`)")
     if not seen:
         return ""
     names = list(seen)
@@ -203,20 +205,22 @@ def _attributes(run: Run, groups: Groups, saved: int) -> Finding:
     kinds = [run.kinds[c] for c in group]
     op: Any = kinds[0].op
     name = next(f.name for f in fields(op) if len({repr(getattr(k.op, f.name)) for k in kinds}) > 1)
-    values = [f"{name}={getattr(k.op, name)!r}" for k in kinds]
+    given = [getattr(k.op, name) for k in kinds]
+    values = [f"{v:g}" if isinstance(v, float) else repr(v) for v in given]
     shapes = ", ".join(str(t.shape) for t in kinds[0].args)
     text = (
         f"`{short(run.line_of(group[0]))}`: {int(run.kind_nodes[group].sum()):,} {op.name} of "
-        f"{shapes} with {some(values, 4)}: each value of {name!r} is a kind of its own."
+        f"{shapes} with {name} = {some(values, 4)}: {len(set(values))} values, a batch for each."
     )
     lines = _lines(run, [group])
     if len(lines) > 1:
         text += f" Recorded at {span(lines)}."
     remedy = (
-        f"Use one {name!r} for all: it decides what code runs, so it cannot differ within a batch "
-        "(indices, classes, factors and inputs can). Where it stands for an axis, bring the "
-        "arguments into one order when they are made."
+        f"Use one {name} for all: it is static, so it cannot differ within a batch (indices, "
+        "classes, factors and inputs can)."
     )
+    if name.startswith("ax"):
+        remedy += " Lay the arguments out alike when they are made, so that one axis is meant."
     return Finding("attributes", text, remedy, lines, saved, saved * BATCH_SECONDS)
 
 

@@ -55,7 +55,8 @@ class Explanation:
         rows: Number of rows in all batches.
         evaluations: Number of evaluations that computed, or will compute, the expressions.
         planned: Number of nodes that are not computed yet.
-        seconds: Estimate of the time that it takes, forward.
+        seconds: Estimate of the time that batches take, forward: 7 us each, plus arithmetic.
+            Shares of the time are shares of this.
         findings: What makes it slow (`Finding`), worst first.
         kinds: All nodes by operation and line (`KindReport`), costliest first.
         note: What to know if there is nothing to explain, else "".
@@ -140,17 +141,19 @@ class Explanation:
 
     def _head(self) -> str:
         bound = (
-            "the fewest there can be"
+            "as few as these kinds allow"
             if self.batches == self.lower_bound
             else f"lower bound {self.lower_bound:,}"
         )
         text = (
             f"{plural(self.batches, 'batch')} for {plural(self.nodes, 'node')} ({bound}), "
-            f"{self.rows_per_batch:.1f} rows a batch; forward takes about {_time(self.seconds)}."
+            f"{self.rows_per_batch:.1f} rows a batch."
         )
         if self.evaluations > 1:
             text += f" In {self.evaluations} evaluations"
-            text += f", {self.planned:,} nodes not computed yet." if self.planned else "."
+            if self.planned:
+                text += f", of which the last, of {plural(self.planned, 'node')}, is to come"
+            text += "."
         return text
 
     def _costliest(self) -> str:
@@ -160,7 +163,7 @@ class Explanation:
         share = k.seconds / self.seconds if self.seconds else 0.0
         return (
             f"Costliest: {k.op} (`{short(k.line)}`), {plural(k.batches, 'batch')} of "
-            f"{k.rows / k.batches:.1f} rows, {share:.0%} of the time."
+            f"{k.rows / k.batches:.1f} rows, about {share:.0%} of the time."
         )
 
     def _verdict(self) -> str:
@@ -171,15 +174,7 @@ class Explanation:
                 "Nothing to merge: each operation is recorded once. Batches grow with the number "
                 "of examples that are evaluated together."
             )
-        return "Nothing to mend: no change that is known here would save a notable part of it."
-
-
-def _time(seconds: float) -> str:
-    """Seconds as text, two digits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.2g} {unit}" if seconds < 100 * size else f"{seconds:.0f} s"
-    return f"{seconds * 1e6:.2g} us" if seconds < 99.5e-6 else f"{seconds * 1e6:.0f} us"
+        return "Nothing to mend: nothing was found that would save a notable part of the batches."
 
 
 def _saving(finding: Finding, total: float) -> str:
@@ -209,7 +204,7 @@ def _kinds(history: History) -> list[KindReport]:
 
 
 def _table(kinds: list[KindReport]) -> tuple[list[str], list[list[str]]]:
-    columns = ["op", "line", "kinds", "batches", "nodes", "rows/batch", "time"]
+    columns = ["op", "line", "kinds", "batches", "nodes", "rows/batch", "share"]
     total = sum(k.seconds for k in kinds) or 1.0
     rows = [
         [
@@ -228,7 +223,7 @@ def _table(kinds: list[KindReport]) -> tuple[list[str], list[list[str]]]:
         batches = sum(k.batches for k in rest)
         rows.append(
             [
-                f"{len(rest)} others",
+                plural(len(rest), "other"),
                 "",
                 f"{sum(k.kinds for k in rest):,}",
                 f"{batches:,}",
@@ -266,7 +261,7 @@ def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     >>> report.batches, report.lower_bound, report.findings[0].reason
     (67, 67, 'running sum')
     >>> print(report.findings[0].remedy)
-    Collect the terms in a list and add them at once: ln.sum(terms), or ln.mean(terms), is one node.
+    Collect the terms in a list: ln.sum(terms) is one node.
     """
     if isinstance(expressions, Expression):
         roots = [expressions]

@@ -61,42 +61,45 @@ def _evaluations(history: History) -> list[Finding]:
     if len(runs) < 3:
         return []
     most: dict[int, int] = {}
-    for depth, run in zip(history.depths, runs):
-        most[depth] = max(most.get(depth, 0), run.batches)
-    saved = sum(run.batches for run in runs) - sum(most.values())
-    seconds = saved * BATCH_SECONDS
     done = runs[:-1] if history.planned else runs
+    for depth, run in zip(history.depths, done):
+        most[depth] = max(most.get(depth, 0), run.batches)
+    saved = sum(run.batches for run in done) - sum(most.values())
+    seconds = saved * BATCH_SECONDS
     nodes = sum(run.nodes for run in done) / len(done)
     typical = sorted(done, key=lambda run: run.nodes)[len(done) // 2]
     asked = sorted({run.line for run in done if run.line})
     if asked:
-        where = f"at {', '.join(f'`{short(a)}`' for a in asked[:3])}"
+        where = f"at {', '.join(f'`{short(a)}`' for a in asked[:3])} a value is asked for"
         lines = tuple(asked)
     else:
         code = int(typical.part.code[typical.last()]) if len(typical.part.code) else -1
         line = typical.line_of(code) if code >= 0 else "unknown line"
         name = typical.kinds[code].op.name if code >= 0 else "a parameter"
-        where = f"of {name} (`{short(line)}`; under ln.debug() this says who asks)"
+        where = (
+            f"the value of {name} (`{short(line)}`; under ln.debug() this names the line that "
+            "asks) is asked for"
+        )
         lines = (line,)
     text = (
-        f"{len(done)} evaluations of {nodes:,.0f} nodes each: a value is asked for {where} again "
-        "and again, and nodes recorded later cannot join those batches."
+        f"{len(done)} evaluations of {plural(round(nodes), 'node')} each: {where} again and again, "
+        "and nodes recorded later cannot join those batches."
     )
     rounds = len(most)
     if rounds == 1:
-        seconds += (len(runs) - 1) * EVALUATION_SECONDS
+        seconds += (len(done) - 1) * EVALUATION_SECONDS
         remedy = (
             "None needs another: record all first, then ask once, ln.values([...]) or the "
             ".value() of their sum."
         )
     elif saved > 0:
-        seconds += (len(runs) - rounds) * EVALUATION_SECONDS
+        seconds += (len(done) - rounds) * EVALUATION_SECONDS
         remedy = (
             f"Each needs others before it, {rounds} deep: let all examples take a step, then ask "
             "for the values of all in one ln.values([...])."
         )
     else:
-        seconds += (len(runs) - 1) * EVALUATION_SECONDS
+        seconds += (len(done) - 1) * EVALUATION_SECONDS
         remedy = (
             "Each needs the one before it. Where a value is only printed or stored, ask for all "
             "at the end, ln.values([...]); where it decides what comes next, take several "

@@ -8,15 +8,23 @@ from typing import Final
 import numpy as np
 
 from lazynet.fuse.fused import Fused
+from lazynet.inspect.differences import by_shape
 from lazynet.inspect.finding import FEWEST, Finding, plural, some, worth
 from lazynet.inspect.runs import BATCH_SECONDS, Run, is_given
 from lazynet.inspect.source import function_at, short, span
-from lazynet.kinds import HOOKS, Array
+from lazynet.kinds import Array
 from lazynet.ops.linalg import Affine, Einsum, Matmul
 from lazynet.schedule import Cycle
 
 _STEP_SECONDS: Final = 3e-6
 """What a step of a scan costs besides its arithmetic."""
+_FEWEST_STEPS: Final = 4
+_REGULAR: Final = 1.1
+"""A recurrence has at most so many times the batches of its lower bound."""
+_FEWEST_MERGED: Final = 5
+"""Batches that a fused function has to save."""
+_LISTS: Final = {"add": "ln.sum", "maximum": "ln.max", "minimum": "ln.min"}
+"""What takes a list of any length, by what takes two."""
 
 
 # One after another
@@ -37,27 +45,30 @@ def cycles(run: Run) -> list[Finding]:
 def _cycle(run: Run, cycle: Cycle, batches: int) -> Finding | None:
     codes, counts = np.unique(run.part.code[cycle.nodes], return_counts=True)
     ordered = [int(c) for c in codes[np.argsort(-run.kind_seconds[codes], kind="stable")]]
-    steps = int(cycle.level.max())
-    lines = tuple(dict.fromkeys(run.line_of(c) for c in ordered))
+    lines = place_of(run, ordered)
     rows = float(run.rows[cycle.nodes].sum()) / batches
-    if len(codes) == 1 and run.kinds[ordered[0]].op is HOOKS.add:
+    name = run.kinds[ordered[0]].op.name
+    if len(codes) == 1 and name in _LISTS:
         saved = batches - 1
         return Finding(
             "running sum",
-            f"`{short(lines[0])}`: {int(counts[0]):,} additions, each of which waits for the one "
-            f"before: {plural(batches, 'batch')}.",
-            "Collect the terms in a list and add them at once: ln.sum(terms), or ln.mean(terms), "
-            "is one node.",
+            f"`{short(lines[0])}`: {int(counts[0]):,} {name} one after another, each on the result "
+            f"of the one before: {plural(batches, 'batch')}.",
+            f"Collect the terms in a list: {_LISTS[name]}(terms) is one node.",
             lines,
             saved,
             saved * BATCH_SECONDS,
         )
-    tree = _branches(run, cycle)
+    tree, steps = _branches(run, cycle)
+    if steps < _FEWEST_STEPS:
+        return None
     where = f"`{span(lines)}`"
     if len(codes) == 1:
-        what = f"{run.kinds[ordered[0]].op.name} runs"
+        what = f"{name} runs"
     else:
         what = f"{len(codes)} kinds ({_names(run, ordered)}) run"
+    if not tree and batches > _REGULAR * cycle.bound:
+        return None  # paths differ: no plain recurrence
     if not tree:
         saved = batches - 1
         text = (
@@ -86,12 +97,32 @@ def _cycle(run: Run, cycle: Cycle, batches: int) -> Finding | None:
     return Finding("tree", text, remedy, lines, saved, saved * BATCH_SECONDS)
 
 
+def has_parameters(run: Run, code: int) -> bool:
+    """Whether a kind reads parameters: then it belongs to one model, and its line is sure."""
+    return any(t.shared for t in run.kinds[code].args)
+
+
+def place_of(run: Run, codes: list[int]) -> tuple[str, ...]:
+    """The lines of kinds that belong together: in the functions of those that read parameters.
+
+    A kind such as tanh of 50 may have been recorded first by another program.
+    """
+    sure = [c for c in codes if has_parameters(run, c)] or codes
+    functions = {function_at(run.line_of(c)) for c in sure}
+    lines = [run.line_of(c) for c in codes]
+    return tuple(dict.fromkeys(line for line in lines if function_at(line) in functions))
+
+
 def _names(run: Run, codes: list[int]) -> str:
     return some(run.kinds[c].op.name for c in codes)
 
 
-def _branches(run: Run, cycle: Cycle) -> bool:
-    """Whether a node rests on two others of its kind that are equally far up: a tree has such."""
+def _branches(run: Run, cycle: Cycle) -> tuple[bool, int]:
+    """Whether it is a tree, and how many steps or levels there are.
+
+    Steps are counted by one kind, rather one with parameters. In a tree some node rests on two of
+    that kind that are equally far up.
+    """
     inner = run.part.pick(_mask(len(run.part.nodes), cycle.nodes))
     sizes = Counter[int]()
     highest: dict[int, int] = {}
@@ -99,8 +130,8 @@ def _branches(run: Run, cycle: Cycle) -> bool:
         sizes[c] += 1
         highest[c] = max(highest.get(c, 0), level)
 
-    def rank(c: int) -> tuple[int, bool, int]:
-        return highest[c], any(t.shared for t in run.kinds[c].args), -c
+    def rank(c: int) -> tuple[bool, int, int]:
+        return has_parameters(run, c), highest[c], -c
 
     key = max(highest, key=rank)
     n = len(inner.nodes)
@@ -116,11 +147,11 @@ def _branches(run: Run, cycle: Cycle) -> bool:
             if level_at[a] > level_at[i]:
                 level_at[i], nearest[i] = level_at[a], nearest[a]
             elif level_at[a] == level_at[i] and nearest[a] != nearest[i]:
-                return True
+                return True, highest[key]
         begin = ends[i]
         if codes[i] == key:
             level_at[i], nearest[i] = own[i], i
-    return False
+    return False, highest[key]
 
 
 def _mask(n: int, chosen: Array) -> Array:
@@ -135,6 +166,8 @@ def _mask(n: int, chosen: Array) -> Array:
 def functions(run: Run) -> list[Finding]:
     """Operations of one function of the user's, each as often as the others: one fused node."""
     inside = np.zeros(len(run.kinds), bool)
+    for group in by_shape(run, np.flatnonzero(run.kind_nodes).tolist()):
+        inside[group] = True
     for cycle in run.cycles:
         inside[run.part.code[cycle.nodes]] = True
     groups: dict[tuple[tuple[str, int, str], int], list[int]] = {}
@@ -148,7 +181,7 @@ def functions(run: Run) -> list[Finding]:
     found = []
     for ((_, _, name), calls), codes in groups.items():
         saved = int(run.kind_batches[codes].sum()) - 1
-        if worth(run, saved) and _closed(run, codes):
+        if saved >= _FEWEST_MERGED and worth(run, saved) and _closed(run, codes):
             found.append(_function(run, name, calls, codes, saved))
     return found
 
@@ -209,7 +242,7 @@ def constants(run: Run) -> list[Finding]:
         code = int(part.code[nodes[0]])
         line = run.line_of(code)
         shape = run.kinds[code].type.shape
-        seconds = len(nodes) * first.size * 2e-9
+        seconds = run.kind_seconds[code] + run.kind_seconds[c] / 2 - 2 * BATCH_SECONDS
         found.append(
             Finding(
                 "constants",
@@ -219,7 +252,7 @@ def constants(run: Run) -> list[Finding]:
                 "Make the constant once, before the loop: then all rows are one product.",
                 (run.line_of(c), line),
                 0,
-                seconds,
+                float(seconds),
             )
         )
     return found
