@@ -149,6 +149,10 @@ class Layout:
         self.stages: dict[Any, Any] | None = None
         self.gathers: dict[Any, Array] | None = None
 
+    def lower_bound(self) -> int:
+        """No plan has fewer batches."""
+        return self.plan.lower_bound()
+
     def node_rows(self, i: int) -> Array:
         """Rows of node i in its arena."""
         found = self.rebatched.get(i)

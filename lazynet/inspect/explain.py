@@ -59,6 +59,8 @@ class Explanation:
             Shares of the time are shares of this.
         findings: What makes it slow (`Finding`), worst first.
         kinds: All nodes by operation and line (`KindReport`), costliest first.
+        exact_lines: Whether lines are those of the very nodes (recorded under `ln.debug`), or
+            those that first recorded their kinds.
         note: What to know if there is nothing to explain, else "".
     """
 
@@ -71,6 +73,7 @@ class Explanation:
         self.evaluations: int = len(runs)
         self.planned: int = runs[-1].nodes if history.planned else 0
         self.seconds: float = sum(run.seconds for run in runs)
+        self.exact_lines: bool = any(run.lines for run in runs)
         self.note = note
         self.findings: list[Finding] = [] if note else findings_of(history)
         self.kinds: list[KindReport] = _kinds(history)
@@ -98,6 +101,7 @@ class Explanation:
             [(_saving(f, self.seconds), f.text, f.remedy) for f in self.findings[:_SHOWN]],
             f"{rest} more in .findings" if rest > 0 else "",
             _table(self.kinds),
+            self._footnote(),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,6 +115,7 @@ class Explanation:
             "evaluations": self.evaluations,
             "planned": self.planned,
             "seconds": self.seconds,
+            "exact_lines": self.exact_lines,
             "note": self.note,
             "findings": [
                 {
@@ -137,7 +142,13 @@ class Explanation:
             lines += [*wrapped(f.text, "   "), *wrapped("-> " + f.remedy, "   ", "      ")]
         if len(self.findings) > _SHOWN:
             lines += ["", f"{len(self.findings) - _SHOWN} more in .findings"]
-        return [*lines, "", align(*_table(self.kinds))]
+        return [*lines, "", align(*_table(self.kinds)), *wrapped(self._footnote())]
+
+    def _footnote(self) -> str:
+        """What the lines of the table are."""
+        if self.exact_lines:
+            return ""
+        return "(Lines: where a kind was first recorded. Under ln.debug() they are exact.)"
 
     def _head(self) -> str:
         bound = (
@@ -180,6 +191,8 @@ class Explanation:
 def _saving(finding: Finding, total: float) -> str:
     share = min(0.99, finding.seconds / total) if total else 0.0
     batches = f"{plural(finding.batches, 'batch')}, " if finding.batches else ""
+    if finding.reason == "order":
+        return f"Above the lower bound: {batches}about {share:.0%} of the time"
     return f"Could save {batches}about {share:.0%} of the time"
 
 
@@ -235,6 +248,31 @@ def _table(kinds: list[KindReport]) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
+def _roots(expressions: Any) -> list[Expression]:
+    """The expressions, those of `lazynet.dynet` as the engine knows them."""
+    if isinstance(expressions, Expression) or isinstance(
+        getattr(expressions, "node", None), Expression
+    ):
+        expressions = [expressions]
+    try:
+        given = list(expressions)
+    except TypeError:
+        raise _no_expression(expressions) from None
+    roots: list[Expression] = []
+    for x in given:
+        root = x if isinstance(x, Expression) else getattr(x, "node", None)
+        if not isinstance(root, Expression):
+            raise _no_expression(x)
+        if root.tape.trace is not None:
+            raise root.tape.trace.refuse_value(root)
+        roots.append(root)
+    return roots
+
+
+def _no_expression(x: Any) -> ArgumentError:
+    return ArgumentError(f"explain: got {x!r}; it takes an expression, or a list of them")
+
+
 def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     """How expressions are computed, and why not in fewer batches, with the remedies.
 
@@ -242,7 +280,8 @@ def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     nothing; what was computed, as it was.
 
     Args:
-        expressions: One expression, or several that are evaluated together.
+        expressions: One expression, or several that are evaluated together; also those of
+            `lazynet.dynet`.
 
     Returns:
         A report: `print` it, or let Jupyter show it.
@@ -263,20 +302,7 @@ def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     >>> print(report.findings[0].remedy)
     Collect the terms in a list: ln.sum(terms) is one node.
     """
-    if isinstance(expressions, Expression):
-        roots = [expressions]
-    else:
-        try:
-            roots = list(expressions)
-        except TypeError:
-            raise ArgumentError(
-                f"explain: got {expressions!r}; it takes an expression, or a list of them"
-            ) from None
-    for x in roots:
-        if not isinstance(x, Expression):
-            raise ArgumentError(f"explain: got {x!r}; it takes an expression, or a list of them")
-        if x.tape.trace is not None:
-            raise x.tape.trace.refuse_value(x)
+    roots = _roots(expressions)
     history = History(roots)
     note = ""
     if not roots:

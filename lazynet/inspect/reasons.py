@@ -10,6 +10,7 @@ from lazynet.inspect.structure import constants, cycles, functions, order
 
 _LOOKED_INTO = 3
 """Runs that are looked into, those of most batches."""
+_FEWEST_EVALUATIONS = 4
 
 
 def findings_of(history: History) -> list[Finding]:
@@ -47,7 +48,7 @@ def _no_autobatch(run: Run) -> Finding:
     saved = run.batches - after
     return Finding(
         "no_autobatch",
-        f"ln.no_autobatch() is in force: {plural(run.batches, 'node')}, one at a time.",
+        f"Under ln.no_autobatch(): {plural(run.batches, 'node')}, one at a time.",
         f"Leave it out except to check results: the same graph takes {plural(after, 'batch')}.",
         (),
         saved,
@@ -58,7 +59,7 @@ def _no_autobatch(run: Run) -> Finding:
 def _evaluations(history: History) -> list[Finding]:
     """Values asked for again and again."""
     runs = history.runs
-    if len(runs) < 3:
+    if len(runs) < _FEWEST_EVALUATIONS:
         return []
     most: dict[int, int] = {}
     done = runs[:-1] if history.planned else runs

@@ -62,6 +62,7 @@ def as_html(
     findings: Sequence[tuple[str, str, str]],
     more: str,
     table: tuple[Sequence[str], Sequence[Sequence[str]]],
+    footnote: str,
 ) -> str:
     """The report for a notebook: (saving, text, remedy) for each finding, then the table."""
     parts = [f"<div class='ln-explain'><style>{_STYLE}</style><p><b>{_marked(head)}</b></p>"]
@@ -83,6 +84,7 @@ def as_html(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
         ]
         parts.append("</table>")
+    parts += [f"<p class='quiet'>{_marked(footnote)}</p>"] if footnote and rows else []
     return "\n".join([*parts, "</div>"])
 
 

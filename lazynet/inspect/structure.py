@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 import numpy as np
 
+from lazynet.agenda import Part
+from lazynet.components import ranked
 from lazynet.fuse.fused import Fused
 from lazynet.inspect.differences import by_shape
 from lazynet.inspect.finding import FEWEST, Finding, plural, some, worth
@@ -59,21 +60,22 @@ def _cycle(run: Run, cycle: Cycle, batches: int) -> Finding | None:
             saved,
             saved * BATCH_SECONDS,
         )
-    tree, steps = _branches(run, cycle)
-    if steps < _FEWEST_STEPS:
+    inner = run.part.pick(_mask(len(run.part.nodes), cycle.nodes))
+    strands = _strands(run, inner, cycle)
+    longest, steps = max(strands), sum(strands)
+    if longest < _FEWEST_STEPS:
         return None
+    tree = _branches(run, inner, cycle)
     where = f"`{span(lines)}`"
-    if len(codes) == 1:
-        what = f"{name} runs"
-    else:
-        what = f"{len(codes)} kinds ({_names(run, ordered)}) run"
+    what = f"{len(codes)} kinds ({_names(run, ordered)}) run" if len(codes) > 1 else f"{name} runs"
     if not tree and batches > _REGULAR * cycle.bound:
         return None  # paths differ: no plain recurrence
     if not tree:
-        saved = batches - 1
+        saved = batches - len(strands)
+        several = f" in {len(strands)} recurrences" if len(strands) > 1 else ""
         text = (
-            f"{where}: {what} step after step, since each step needs the one before: {steps} "
-            f"steps, {plural(batches, 'batch')} of {rows:.1f} rows."
+            f"{where}: {what} step after step{several}, since each step needs the one before: up "
+            f"to {longest} steps, {plural(batches, 'batch')} of {rows:.1f} rows."
         )
         remedy = (
             "If it is a recurrence, ln.scan(cell, xs, init), or a layer such as ln.nn.LSTM or "
@@ -87,7 +89,7 @@ def _cycle(run: Run, cycle: Cycle, batches: int) -> Finding | None:
     if len(codes) == 1 or saved < FEWEST:
         return None
     text = (
-        f"{where}: {what} at each level of a tree, {steps} levels: {plural(batches, 'batch')} of "
+        f"{where}: {what} at each level of a tree, {longest} levels: {plural(batches, 'batch')} of "
         f"{rows:.1f} rows."
     )
     remedy = (
@@ -117,17 +119,48 @@ def _names(run: Run, codes: list[int]) -> str:
     return some(run.kinds[c].op.name for c in codes)
 
 
-def _branches(run: Run, cycle: Cycle) -> tuple[bool, int]:
-    """Whether it is a tree, and how many steps or levels there are.
+def _strands(run: Run, inner: Part, cycle: Cycle) -> list[int]:
+    """Steps of each recurrence: kinds with parameters that lead back to themselves by themselves.
 
-    Steps are counted by one kind, rather one with parameters. In a tree some node rests on two of
-    that kind that are equally far up.
+    What has no parameters, such as tanh, welds recurrences together that have nothing in common.
     """
-    inner = run.part.pick(_mask(len(run.part.nodes), cycle.nodes))
-    sizes = Counter[int]()
+    codes: list[int] = inner.code.tolist()
+    highest: dict[int, int] = {}
+    for c, level in zip(codes, cycle.level.tolist()):
+        highest[c] = max(highest.get(c, 0), level)
+    own = sorted(c for c in highest if has_parameters(run, c))
+    if not own:
+        return [max(highest.values())]
+    place = {c: k for k, c in enumerate(own)}
+    below = [0] * len(own)  # by kind, as bits: kinds that are the next ones with parameters below
+    seen = [0] * len(codes)
+    sources: list[int] = inner.src.tolist()
+    ends: list[int] = np.cumsum(np.bincount(inner.dst, minlength=len(codes))).tolist()
+    begin = 0
+    for i, c in enumerate(codes):
+        bits = 0
+        for a in sources[begin : ends[i]]:
+            bits |= seen[a]
+        begin = ends[i]
+        k = place.get(c)
+        if k is None:
+            seen[i] = bits
+        else:
+            below[k] |= bits
+            seen[i] = 1 << k
+    size = len(own)
+    edges = [a * size + b for a in range(size) for b in range(size) if below[b] >> a & 1]
+    rank, cyclic = ranked(size, np.array(edges, np.int64))
+    steps = np.zeros(len(cyclic), np.int64)
+    np.maximum.at(steps, rank, [highest[c] for c in own])
+    found: list[int] = steps[cyclic].tolist()
+    return found or [1]
+
+
+def _branches(run: Run, inner: Part, cycle: Cycle) -> bool:
+    """Whether it is a tree: some node rests on two of one kind that are equally far up."""
     highest: dict[int, int] = {}
     for c, level in zip(inner.code.tolist(), cycle.level.tolist()):
-        sizes[c] += 1
         highest[c] = max(highest.get(c, 0), level)
 
     def rank(c: int) -> tuple[bool, int, int]:
@@ -147,11 +180,11 @@ def _branches(run: Run, cycle: Cycle) -> tuple[bool, int]:
             if level_at[a] > level_at[i]:
                 level_at[i], nearest[i] = level_at[a], nearest[a]
             elif level_at[a] == level_at[i] and nearest[a] != nearest[i]:
-                return True, highest[key]
+                return True
         begin = ends[i]
         if codes[i] == key:
             level_at[i], nearest[i] = own[i], i
-    return False, highest[key]
+    return False
 
 
 def _mask(n: int, chosen: Array) -> Array:
