@@ -10,6 +10,7 @@ from lazynet.errors import (
     DeviceError,
     DtypeError,
     EvaluationError,
+    ExampleError,
     FileError,
     FuseError,
     GradientError,
@@ -179,6 +180,8 @@ from lazynet.plan import (
 from lazynet.randomness import (
     seed,
 )
+from lazynet.search import Hypothesis, Search, beam_search, sample
+from lazynet.together import run_together, run_together_async, values_async
 
 __version__ = "0.1.0.dev0"
 
@@ -189,11 +192,13 @@ __all__ = [
     "DeviceError",
     "DtypeError",
     "EvaluationError",
+    "ExampleError",
     "Expression",
     "FileError",
     "FuseError",
     "GradientError",
     "GraphError",
+    "Hypothesis",
     "LazynetError",
     "Lookup",
     "Model",
@@ -202,6 +207,7 @@ __all__ = [
     "Parameter",
     "Plan",
     "RangeError",
+    "Search",
     "SettingError",
     "ShapeError",
     "__version__",
@@ -217,6 +223,7 @@ __all__ = [
     "atan",
     "atanh",
     "backward",
+    "beam_search",
     "bernoulli",
     "binary_cross_entropy",
     "block_dropout",
@@ -307,6 +314,9 @@ __all__ = [
     "reshape_columns",
     "restricted_log_softmax",
     "round",
+    "run_together",
+    "run_together_async",
+    "sample",
     "scale_gradient",
     "scan",
     "seed",
@@ -345,6 +355,7 @@ __all__ = [
     "uniform",
     "use_device",
     "values",
+    "values_async",
     "var",
     "var_batch",
     "weight_norm",
