@@ -10,6 +10,7 @@ from lazynet.errors import (
     DeviceError,
     DtypeError,
     EvaluationError,
+    ExampleError,
     FileError,
     FuseError,
     GradientError,
@@ -180,6 +181,8 @@ from lazynet.plan import (
 from lazynet.randomness import (
     seed,
 )
+from lazynet.search import Hypothesis, Search, beam_search, sample
+from lazynet.together import run_together, run_together_async, values_async
 
 __version__ = "0.1.0.dev0"
 
@@ -190,11 +193,13 @@ __all__ = [
     "DeviceError",
     "DtypeError",
     "EvaluationError",
+    "ExampleError",
     "Expression",
     "FileError",
     "FuseError",
     "GradientError",
     "GraphError",
+    "Hypothesis",
     "LazynetError",
     "Lookup",
     "Model",
@@ -203,6 +208,7 @@ __all__ = [
     "Parameter",
     "Plan",
     "RangeError",
+    "Search",
     "SettingError",
     "ShapeError",
     "__version__",
@@ -218,6 +224,7 @@ __all__ = [
     "atan",
     "atanh",
     "backward",
+    "beam_search",
     "bernoulli",
     "binary_cross_entropy",
     "block_dropout",
@@ -309,6 +316,9 @@ __all__ = [
     "reshape_columns",
     "restricted_log_softmax",
     "round",
+    "run_together",
+    "run_together_async",
+    "sample",
     "scale_gradient",
     "scan",
     "seed",
@@ -347,6 +357,7 @@ __all__ = [
     "uniform",
     "use_device",
     "values",
+    "values_async",
     "var",
     "var_batch",
     "weight_norm",
