@@ -7,15 +7,18 @@ from lazynet.inspect.finding import SHARE, Finding, plural
 from lazynet.inspect.runs import BATCH_SECONDS, EVALUATION_SECONDS, History, Run
 from lazynet.inspect.source import short
 from lazynet.inspect.structure import constants, cycles, functions, order
+from lazynet.together.record import LAST
 
 _LOOKED_INTO = 3
 """Runs that are looked into, those of most batches."""
 _FEWEST_EVALUATIONS = 4
+_FEW_ROWS = 2
+"""Rows of a batch up to which evaluations in a row are told of: with more, examples share them."""
 
 
 def findings_of(history: History) -> list[Finding]:
     """All reasons found, those that cost most first."""
-    total = sum(run.seconds for run in history.runs)
+    total = history.seconds
     largest = sorted(history.runs, key=lambda run: -run.batches)[:_LOOKED_INTO]
     found = _evaluations(history)
     known: dict[tuple[str, tuple[str, ...]], Finding] = {}
@@ -83,8 +86,8 @@ def _evaluations(history: History) -> list[Finding]:
         )
         lines = (line,)
     text = (
-        f"{len(done)} evaluations of {plural(round(nodes), 'node')} each: {where} again and again, "
-        "and nodes recorded later cannot join those batches."
+        f"{len(done):,} evaluations of {plural(round(nodes), 'node')} each: {where} again and "
+        "again, and nodes recorded later cannot join those batches."
     )
     rounds = len(most)
     if rounds == 1:
@@ -96,14 +99,21 @@ def _evaluations(history: History) -> list[Finding]:
     elif saved > 0:
         seconds += (len(done) - rounds) * EVALUATION_SECONDS
         remedy = (
-            f"Each needs others before it, {rounds} deep: let all examples take a step, then ask "
-            "for the values of all in one ln.values([...])."
+            f"Each needs others before it, {rounds} deep: make each example a coroutine that says "
+            "`await x`, and ln.run_together computes a step of all of them at once; or ask for the "
+            "values of all in one ln.values([...])."
         )
+        record = LAST.record
+        alone = 0 if record is None else sum(record.alone.values())
+        if len(done) <= 2 * alone <= 4 * len(done):
+            remedy += f" In the last ln.run_together, {alone:,} evaluations were by .value()."
+    elif sum(int(run.rows.sum()) for run in done) > _FEW_ROWS * sum(run.batches for run in done):
+        return []
     else:
         seconds += (len(done) - 1) * EVALUATION_SECONDS
         remedy = (
             "Each needs the one before it. Where a value is only printed or stored, ask for all "
             "at the end, ln.values([...]); where it decides what comes next, take several "
-            "examples at a time."
+            "examples at a time, ln.run_together."
         )
     return [Finding("evaluations", text, remedy, lines, saved, seconds)]

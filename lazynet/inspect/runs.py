@@ -257,6 +257,13 @@ class History:
         if last is not None:
             self.runs.append(last)
 
+    @property
+    def seconds(self) -> float:
+        """Estimate of the time that all take, forward; of the first evaluation its batches."""
+        return sum(run.seconds for run in self.runs) + EVALUATION_SECONDS * max(
+            0, len(self.runs) - 1
+        )
+
 
 def is_given(kind: Kind) -> bool:
     """Whether nodes of the kind are given by the user, not computed."""

@@ -259,13 +259,14 @@ def constants(run: Run) -> list[Finding]:
     """Products with a constant matrix that every example makes anew."""
     part = run.part
     given = np.array([is_given(k) and len(k.type.shape) > 1 for k in run.kinds], bool)[part.code]
+    edges = np.flatnonzero(given[part.src])
+    sources, users = part.src[edges], part.code[part.dst[edges]]
     found = []
-    for c in np.flatnonzero(run.kind_nodes).tolist():
+    for c in np.unique(users).tolist():
         kind = run.kinds[c]
         if not isinstance(kind.op, (Matmul, Affine, Einsum)):
             continue
-        chosen = given[part.src] & (part.code[part.dst] == c)
-        nodes = np.unique(part.src[chosen])
+        nodes = np.unique(sources[users == c])
         if len(nodes) < FEWEST or 2 * len(nodes) < run.kind_nodes[c]:
             continue
         some_of_them = nodes[:: max(1, len(nodes) // 16)].tolist()
