@@ -204,22 +204,25 @@ def _attributes(run: Run, groups: Groups, saved: int) -> Finding:
     group = groups[0]
     kinds = [run.kinds[c] for c in group]
     op: Any = kinds[0].op
-    name = next(f.name for f in fields(op) if len({repr(getattr(k.op, f.name)) for k in kinds}) > 1)
-    given = [getattr(k.op, name) for k in kinds]
-    values = [f"{v:g}" if isinstance(v, float) else repr(v) for v in given]
+    names = [f.name for f in fields(op) if len({repr(getattr(k.op, f.name)) for k in kinds}) > 1]
+    told = []
+    for name in names:
+        values = [getattr(k.op, name) for k in kinds]
+        texts = [f"{v:g}" if isinstance(v, float) else repr(v) for v in values]
+        told.append(f"{name} = {some(texts, 4)}")
     shapes = ", ".join(str(t.shape) for t in kinds[0].args)
     text = (
         f"`{short(run.line_of(group[0]))}`: {int(run.kind_nodes[group].sum()):,} {op.name} of "
-        f"{shapes} with {name} = {some(values, 4)}: {len(set(values))} values, a batch for each."
+        f"{shapes} with {' and '.join(told)}: {len(kinds)} kinds, a batch for each."
     )
     lines = _lines(run, [group])
     if len(lines) > 1:
         text += f" Recorded at {span(lines)}."
     remedy = (
-        f"Use one {name} for all: it is static, so it cannot differ within a batch (indices, "
+        f"Use one {' and one '.join(names)} for all: what is static cannot differ within a batch (indices, "
         "classes, factors and inputs can)."
     )
-    if name.startswith("ax"):
+    if any(name.startswith("ax") for name in names):
         remedy += " Lay the arguments out alike when they are made, so that one axis is meant."
     return Finding("attributes", text, remedy, lines, saved, saved * BATCH_SECONDS)
 
@@ -240,8 +243,8 @@ def _other_shapes(run: Run, groups: Groups, saved: int) -> Finding:
     remedy = (
         "If it is a length, make it the batch: ln.rebatch(vectors), emb[words] or "
         "ln.constant(array, batched=True) have a row for each position, and ln.softmax_batch, "
-        "ln.sum_batch, ln.max_batch, ... and the attentions of ln.nn take rows of any number in "
-        "one batch; so do ln.sum, ln.mean and ln.max of a list."
+        "ln.sum_batch, ln.max_batch and ln.nn.DotAttention take any number of rows in one batch; "
+        "so do ln.sum, ln.mean and ln.max of a list."
     )
     return Finding("shapes", text, remedy, _lines(run, groups), saved, saved * BATCH_SECONDS)
 

@@ -151,14 +151,9 @@ class Explanation:
         return "(Lines: where a kind was first recorded. Under ln.debug() they are exact.)"
 
     def _head(self) -> str:
-        bound = (
-            "as few as these kinds allow"
-            if self.batches == self.lower_bound
-            else f"lower bound {self.lower_bound:,}"
-        )
         text = (
-            f"{plural(self.batches, 'batch')} for {plural(self.nodes, 'node')} ({bound}), "
-            f"{self.rows_per_batch:.1f} rows a batch."
+            f"{plural(self.batches, 'batch')} for {plural(self.nodes, 'node')} (lower bound for "
+            f"these kinds: {self.lower_bound:,}), {self.rows_per_batch:.1f} rows a batch."
         )
         if self.evaluations > 1:
             text += f" In {self.evaluations:,} evaluations"

@@ -38,20 +38,18 @@ def align(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 _STYLE = """
-.ln-explain{font:14px/1.45 system-ui,sans-serif;max-width:60em;color:#1f2328}
+.ln-explain{font:14px/1.45 system-ui,sans-serif;max-width:60em;color:inherit}
 .ln-explain code{font:12.5px ui-monospace,monospace;background:#8882;padding:0 .25em;
 border-radius:3px}
 .ln-explain p{margin:.4em 0}
 .ln-explain ol{margin:.6em 0;padding-left:1.6em}
 .ln-explain li{margin:.7em 0}
-.ln-explain .remedy{border-left:3px solid #1a7f37;padding-left:.6em}
+.ln-explain .remedy{border-left:3px solid #2da44e;padding-left:.6em}
 .ln-explain .quiet{opacity:.75}
 .ln-explain table{border-collapse:collapse;margin-top:.8em;font-size:13px;color:inherit}
 .ln-explain td,.ln-explain th{padding:.15em .8em;text-align:right;border:0;
 border-bottom:1px solid #8884;background:none;color:inherit}
 .ln-explain td:nth-child(-n+2),.ln-explain th:nth-child(-n+2){text-align:left}
-@media (prefers-color-scheme:dark){.ln-explain{color:#e6edf3}
-.ln-explain .remedy{border-color:#3fb950}}
 """
 
 

@@ -44,59 +44,81 @@ def cycles(run: Run) -> list[Finding]:
 
 
 def _cycle(run: Run, cycle: Cycle, batches: int) -> Finding | None:
-    codes, counts = np.unique(run.part.code[cycle.nodes], return_counts=True)
+    codes = np.unique(run.part.code[cycle.nodes])
     ordered = [int(c) for c in codes[np.argsort(-run.kind_seconds[codes], kind="stable")]]
-    lines = place_of(run, ordered)
-    rows = float(run.rows[cycle.nodes].sum()) / batches
     name = run.kinds[ordered[0]].op.name
-    if len(codes) == 1 and name in _LISTS:
-        saved = batches - 1
-        return Finding(
-            "running sum",
-            f"`{short(lines[0])}`: {int(counts[0]):,} {name} one after another, each on the result "
-            f"of the one before: {plural(batches, 'batch')}.",
-            f"Collect the terms in a list: {_LISTS[name]}(terms) is one node.",
-            lines,
-            saved,
-            saved * BATCH_SECONDS,
-        )
+    if len(ordered) == 1 and name in _LISTS:
+        return _running_sum(run, ordered[0], batches)
     inner = run.part.pick(_mask(len(run.part.nodes), cycle.nodes))
     strands = _strands(run, inner, cycle)
-    longest, steps = max(strands), sum(strands)
-    if longest < _FEWEST_STEPS:
+    if max(strands) < _FEWEST_STEPS:
         return None
-    tree = _branches(run, inner, cycle)
-    where = f"`{span(lines)}`"
-    what = f"{len(codes)} kinds ({_names(run, ordered)}) run" if len(codes) > 1 else f"{name} runs"
-    if not tree and batches > _REGULAR * cycle.bound:
+    rows = float(run.rows[cycle.nodes].sum()) / batches
+    if _branches(run, inner, cycle):
+        return _tree(run, ordered, strands, batches, rows)
+    if batches > _REGULAR * cycle.bound:
         return None  # paths differ: no plain recurrence
-    if not tree:
-        saved = batches - len(strands)
-        several = f" in {len(strands)} recurrences" if len(strands) > 1 else ""
-        text = (
-            f"{where}: {what} step after step{several}, since each step needs the one before: up "
-            f"to {longest} steps, {plural(batches, 'batch')} of {rows:.1f} rows."
-        )
-        remedy = (
-            "If it is a recurrence, ln.scan(cell, xs, init), or a layer such as ln.nn.LSTM or "
-            "ln.nn.GRU called with the whole sequence, makes it one node."
-        )
-        if len(codes) > 1 and steps < batches:
-            remedy += f" A step under @ln.fuse alone leaves {plural(steps, 'batch')}."
-        seconds = saved * BATCH_SECONDS - steps * _STEP_SECONDS
-        return Finding("recurrence", text, remedy, lines, saved, seconds)
+    return _recurrence(run, ordered, strands, batches, rows)
+
+
+def _running_sum(run: Run, code: int, batches: int) -> Finding:
+    name, line = run.kinds[code].op.name, run.line_of(code)
+    return Finding(
+        "running sum",
+        f"`{short(line)}`: {int(run.kind_nodes[code]):,} {name} one after another, each on the "
+        f"result of the one before: {plural(batches, 'batch')}.",
+        f"Collect the terms in a list: {_LISTS[name]}(terms) is one node.",
+        (line,),
+        batches - 1,
+        (batches - 1) * BATCH_SECONDS,
+    )
+
+
+def _recurrence(
+    run: Run, codes: list[int], strands: list[int], batches: int, rows: float
+) -> Finding:
+    lines = place_of(run, codes)
+    steps = sum(strands)
+    shapes = by_shape(run, codes)
+    split = run.batches - run.batches_if(shapes) if shapes else 0
+    saved = batches - split - len(strands)  # what other shapes cost is told of them
+    several = f" in {len(strands)} recurrences" if len(strands) > 1 else ""
+    text = (
+        f"`{span(lines)}`: {_what(run, codes)} step after step{several}, since each step needs the "
+        f"one before: up to {max(strands)} steps, {plural(batches, 'batch')} of {rows:.1f} rows."
+    )
+    remedy = (
+        "If it is a recurrence, ln.scan(cell, xs, init), or a layer such as ln.nn.LSTM or "
+        "ln.nn.GRU called with the whole sequence, makes it one node."
+    )
+    if len(codes) > 1 and steps < batches and not shapes:
+        remedy += f" A step under @ln.fuse alone leaves {plural(steps, 'batch')}."
+    seconds = saved * BATCH_SECONDS - steps * _STEP_SECONDS
+    return Finding("recurrence", text, remedy, lines, saved, seconds)
+
+
+def _tree(
+    run: Run, codes: list[int], strands: list[int], batches: int, rows: float
+) -> Finding | None:
+    lines = place_of(run, codes)
+    steps = sum(strands)
     saved = batches - steps
     if len(codes) == 1 or saved < FEWEST:
         return None
     text = (
-        f"{where}: {what} at each level of a tree, {longest} levels: {plural(batches, 'batch')} of "
-        f"{rows:.1f} rows."
+        f"`{span(lines)}`: {_what(run, codes)} at each level of a tree, {max(strands)} levels: "
+        f"{plural(batches, 'batch')} of {rows:.1f} rows."
     )
     remedy = (
         "Put what is recorded for one node of the tree into a function under @ln.fuse, or use "
         f"ln.nn.NaryTreeLSTM or ln.nn.ChildSumTreeLSTM: one batch a level, {steps} in all."
     )
     return Finding("tree", text, remedy, lines, saved, saved * BATCH_SECONDS)
+
+
+def _what(run: Run, codes: list[int]) -> str:
+    names = _names(run, codes)
+    return f"{len(codes)} kinds ({names}) run" if len(codes) > 1 else f"{names} runs"
 
 
 def has_parameters(run: Run, code: int) -> bool:
