@@ -535,6 +535,21 @@ def test_order() -> None:
     assert "order" not in reasons(mixed_order(1))
 
 
+def test_trees_whose_nodes_are_of_several_kinds_are_no_cells() -> None:
+    rng = random.Random(0)
+
+    def tree(size: int) -> Any:
+        if size == 1:
+            return vector()
+        left = rng.randint(1, size - 1)
+        two = rng.choice([operator.add, operator.sub, operator.mul, ln.maximum])
+        return two(tree(left), tree(size - left))
+
+    found = reasons([tree(rng.randint(4, 30)) for _ in range(32)])
+    assert "order" in found
+    assert "tree" not in found
+
+
 def test_a_function_that_could_be_one_node() -> None:
     with ln.debug():
         x = head_of()
@@ -703,6 +718,9 @@ def test_file_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     assert short("unknown line") == "unknown line"
     assert span(["<stdin>:3", "<stdin>:9", "<stdin>:5"]) == "<stdin>:3-9"
     assert span(["a.py:3", "b.py:4"]) == "a.py:3, b.py:4"
+    assert span(["a.py:40", "a.py:3", "a.py:5"]) == "a.py:3-5, 40"
+    assert span([f"a.py:{n}" for n in range(0, 100, 20)]) == "a.py:0, 20, 40, ..."
+    assert span(["unknown line"]) == "unknown line"
 
 
 def test_the_function_around_a_line() -> None:

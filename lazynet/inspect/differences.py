@@ -219,8 +219,8 @@ def _attributes(run: Run, groups: Groups, saved: int) -> Finding:
     if len(lines) > 1:
         text += f" Recorded at {span(lines)}."
     remedy = (
-        f"Use one {' and one '.join(names)} for all: what is static cannot differ within a batch (indices, "
-        "classes, factors and inputs can)."
+        f"Use one {' and one '.join(names)} for all: what is static cannot differ within a "
+        "batch (indices, classes, factors and inputs can)."
     )
     if any(name.startswith("ax") for name in names):
         remedy += " Lay the arguments out alike when they are made, so that one axis is meant."

@@ -293,7 +293,7 @@ def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     ...     total = total + ln.sum(x * k)
     >>> report = ln.explain(total)
     >>> report.batches, report.lower_bound, report.findings[0].reason
-    (67, 67, 'running sum')
+    (68, 68, 'running sum')
     >>> print(report.findings[0].remedy)
     Collect the terms in a list: ln.sum(terms) is one node.
     """

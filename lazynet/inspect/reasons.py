@@ -93,8 +93,9 @@ def _evaluations(history: History) -> list[Finding]:
     if rounds == 1:
         seconds += (len(done) - 1) * EVALUATION_SECONDS
         remedy = (
-            "None needs another: record all first, then ask once, ln.values([...]) or the "
-            ".value() of their sum."
+            "None reads what another computed: record all first, then ask once, ln.values([...]) "
+            "or the .value() of their sum. Where a value decides what comes next, make each "
+            "example a coroutine that says `await x`, for ln.run_together."
         )
     elif saved > 0:
         seconds += (len(done) - rounds) * EVALUATION_SECONDS

@@ -7,6 +7,11 @@ import linecache
 import os
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Final
+
+_GAP: Final = 10
+"""Lines further apart are told apart."""
+_STRETCHES: Final = 3
 
 
 def split_line(line: str) -> tuple[str, int]:
@@ -37,19 +42,25 @@ def short_file(file: str) -> str:
 
 
 def span(lines: Iterable[str]) -> str:
-    """Several lines as text: ``file:3-9``, files behind one another."""
+    """Several lines as text: ``file:3-9, 40``; of many stretches, the first three."""
     files: dict[str, list[int]] = {}
     for line in lines:
         file, number = split_line(line)
         files.setdefault(file, []).append(number)
     parts = []
     for file, numbers in files.items():
-        first, last = min(numbers), max(numbers)
-        if not last:
+        stretches: list[list[int]] = []
+        for number in sorted(numbers):
+            if stretches and number - stretches[-1][1] <= _GAP:
+                stretches[-1][1] = number
+            else:
+                stretches.append([number, number])
+        texts = [f"{a}-{b}" if b > a else f"{a}" for a, b in stretches]
+        if stretches == [[0, 0]]:
             parts.append(file)
-        else:
-            end = f"-{last}" if last > first else ""
-            parts.append(f"{short_file(file)}:{first}{end}")
+            continue
+        more = ", ..." if len(texts) > _STRETCHES else ""
+        parts.append(f"{short_file(file)}:{', '.join(texts[:_STRETCHES])}{more}")
     return ", ".join(parts)
 
 

@@ -21,7 +21,7 @@ _STEP_SECONDS: Final = 3e-6
 """What a step of a scan costs besides its arithmetic."""
 _FEWEST_STEPS: Final = 4
 _REGULAR: Final = 1.1
-"""A recurrence has at most so many times the batches of its lower bound."""
+"""Steps that are all alike take at most so many times the batches of the lower bound."""
 _FEWEST_MERGED: Final = 5
 """Batches that a fused function has to save."""
 _LISTS: Final = {"add": "ln.sum", "maximum": "ln.max", "minimum": "ln.min"}
@@ -53,11 +53,11 @@ def _cycle(run: Run, cycle: Cycle, batches: int) -> Finding | None:
     strands = _strands(run, inner, cycle)
     if max(strands) < _FEWEST_STEPS:
         return None
+    if batches > _REGULAR * cycle.bound:
+        return None  # paths differ: `order` tells of it
     rows = float(run.rows[cycle.nodes].sum()) / batches
     if _branches(run, inner, cycle):
         return _tree(run, ordered, strands, batches, rows)
-    if batches > _REGULAR * cycle.bound:
-        return None  # paths differ: no plain recurrence
     return _recurrence(run, ordered, strands, batches, rows)
 
 
