@@ -1,1 +1,3 @@
-"""What a user looks at to understand a graph: nothing here is needed to compute anything."""
+"""What the user looks at: pictures of graphs and schedules, and the model they are made from."""
+
+from lazynet.inspect import timeline as timeline  # what `Plan.draw` calls
