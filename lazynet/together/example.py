@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import Context, copy_context
@@ -88,8 +89,15 @@ class Example:
         outer = swap_stream(self.stream)
         state = STATE.now
         STATE.now = CLOSING
+        reason = sys.exc_info()[1]
         try:
             self.context.run(self.coroutine.close)
+        except BaseException as error:  # its context: not that it was closed, but why
+            last = error
+            while last.__context__ and not isinstance(last.__context__, GeneratorExit):
+                last = last.__context__
+            last.__context__ = reason
+            raise
         finally:
             STATE.now = state
             swap_stream(outer)
