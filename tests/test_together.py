@@ -70,7 +70,7 @@ def test_results_come_in_the_order_of_the_input(run: Runner, limit: int | None) 
 
 @pytest.mark.parametrize(("limit", "rounds"), [(None, 8), (2, 11), (1, 19)])
 def test_batches_stay_full(run: Runner, limit: int | None, rounds: int) -> None:
-    """19 waits, 8 of them of one example; with two alive the others take 1 + 3 + 1 + 6 beside it."""
+    """19 waits, 8 of them of one example; of two alive, the others take 1 + 3 + 1 + 6 beside it."""
     run([halvings([x]) for x in NUMBERS], limit=limit)
     assert (record().rounds, record().waiting, record().examples) == (rounds, 19, 5)
 
@@ -583,7 +583,7 @@ def test_an_exception_while_closing_is_raised_with_the_first_as_context() -> Non
     while error is not None:
         chain.append(type(error).__name__)
         error = error.__context__
-    assert "ExampleError" in chain
+    assert chain == ["OwnError", "ExampleError", "ValueError"]
 
 
 def test_while_closing_values_are_computed_at_once() -> None:
