@@ -22,6 +22,8 @@ Every message names the operation, the arguments as they were, the rule they bre
 
 from __future__ import annotations
 
+from contextlib import suppress
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 
@@ -104,6 +106,9 @@ class ExampleError(LazynetError):
         return example_error, (self.message, self.index, self.__cause__)
 
 
+_MEMBERS = (GetSetDescriptorType, MemberDescriptorType)
+
+
 def example_error(message: str, index: int, cause: Exception) -> ExampleError:
     """An `ExampleError` that is of its cause's class too."""
     kind: Any = type(cause)
@@ -116,6 +121,11 @@ def example_error(message: str, index: int, cause: Exception) -> ExampleError:
         error: ExampleError = kind.__new__(kind, *cause.args)
     except TypeError:  # one that cannot be made of its `args`
         error = ExampleError()
+    for base in type(cause).__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, _MEMBERS) and not name.startswith("__"):  # `OSError.filename`
+                with suppress(AttributeError, TypeError):
+                    setattr(error, name, getattr(cause, name))
     error.message = message
     error.index = index
     error.__cause__ = cause

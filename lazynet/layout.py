@@ -162,6 +162,14 @@ class Layout:
         rows = int(self.rows[i])
         return np.arange(first, first + (1 if rows == -1 else rows))
 
+    def rows_of(self, numbers: Array) -> Array:
+        """Rows of several nodes, one after the other."""
+        if not self.rebatched:
+            first = self.first[numbers]
+            rows = self.rows[numbers]
+            return first if (rows == -1).all() else ranges(first, np.where(rows == -1, 1, rows))
+        return np.concatenate([self.node_rows(i) for i in numbers.tolist()])
+
     def type(self, i: int) -> Type:
         """Type of node i."""
         return self.kinds[int(self.code[i])].type
@@ -197,11 +205,12 @@ def _assign_rows(
     sizes = [0] * len(arenas)
     arena_of_code = np.array([p[0] for p in places], np.int64)
     layout.arena = arena_of_code[code] if n else np.zeros(0, np.int64)
-    for i in range(len(graph.externals)):
-        a = int(layout.arena[i])
-        if a >= 0:
-            first[i] = sizes[a]
-            sizes[a] += int(count[i])
+    arena_of_externals = layout.arena[: len(graph.externals)]
+    for a in range(len(arenas)) if graph.externals else ():
+        chosen = np.flatnonzero(arena_of_externals == a)
+        ends = np.cumsum(count[chosen])
+        first[chosen] = ends - count[chosen]
+        sizes[a] = int(ends[-1]) if len(ends) else 0
 
     order = plan.order
     before = np.concatenate([[0], np.cumsum(count[order])])

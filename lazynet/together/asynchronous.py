@@ -136,7 +136,7 @@ class _Run:
         self.ready -= 1
         if not self.ready and self.waiting and not self.called:
             self.called = True  # later: what is ready elsewhere comes first, and may join
-            self.loop.call_soon(self._round)
+            self.loop.call_soon(self._round, context=self.intake.context)
 
     def _round(self) -> None:
         """Compute what is waited for."""

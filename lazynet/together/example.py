@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable, Iterator
-from contextlib import ExitStack
 from contextvars import Context, copy_context
+from functools import partial
 from itertools import islice
 from operator import index as as_index
 from operator import length_hint
@@ -181,13 +182,27 @@ class Intake:
 
     def close(self) -> None:
         """End what has begun, and leave nothing of the rest un-awaited, whatever fails."""
-        with ExitStack() as stack:
-            if not self.taken_all:
-                self.taken_all = True
-                stack.callback(_discard, self.iterator)
-            for example in self.alive.values():
-                stack.callback(example.close)
+        reason = failure = sys.exc_info()[1]
+        closings: list[Callable[[], None]] = [example.close for example in self.alive.values()]
         self.alive = {}
+        if not self.taken_all:
+            self.taken_all = True
+            closings.append(partial(_discard, self.iterator))
+        for close in closings:
+            try:
+                close()
+            except BaseException as error:
+                last = error
+                while last.__context__ and not isinstance(last.__context__, GeneratorExit):
+                    last = last.__context__
+                last.__context__ = failure  # not that it was closed, but what went before
+                failure = error
+        if failure is not None and failure is not reason:
+            context = failure.__context__
+            try:
+                raise failure
+            finally:
+                failure.__context__ = context
 
 
 def _limit(role: str, limit: Any) -> float:
