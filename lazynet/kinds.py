@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
@@ -358,6 +358,7 @@ class Hooks:
     gradient: Callable[..., Array]
     backward: Callable[..., None]
     evaluated: Callable[..., bool]
+    awaited: Callable[..., Generator[Any, Any, Any]]
     detach: Callable[..., Expression]
     index: Callable[..., Expression]
     part: Callable[..., Expression]

@@ -20,7 +20,7 @@ ORDER = (
     " shortcuts inputs collect components agenda schedule layout gathers chains payloads pieces"
     " stages timing evaluation placement recall routine execute sheet whole rewind accumulate walk"
     " retrace differentiate revise plan init files device parameters ops fuse nn optim gradcheck"
-    " together dynet inspect"
+    " together search dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
 
