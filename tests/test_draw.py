@@ -191,7 +191,9 @@ def test_parameters_that_many_use_are_named_in_boxes() -> None:
 
 
 def test_details_are_where_the_pointer_is() -> None:
-    titles = [t.text or "" for t in ET.fromstring(ln.draw(two_neurons()).svg).iter(f"{SVG}title")]
+    with ln.debug():  # the line of this node, whoever recorded the first of its kind
+        error = two_neurons()
+    titles = [t.text or "" for t in ET.fromstring(ln.draw(error).svg).iter(f"{SVG}title")]
     sigmoid = next(t for t in titles if ": sigmoid" in t)
     assert "1 / (1 + e^-v" in sigmoid and "test_draw.py:" in sigmoid
     assert "value 0.66" in sigmoid and "batch 3: 1 node, 1 row, computed" in sigmoid
