@@ -2,45 +2,36 @@
 
 from lazynet import init, nn, optim
 from lazynet.device import use_device
-from lazynet.differentiate import (
-    backward,
-)
+from lazynet.differentiate import backward
 from lazynet.errors import (
     ArgumentError,
     DeviceError,
     DtypeError,
     EvaluationError,
+    ExampleError,
     FileError,
     FuseError,
     GradientError,
     GraphError,
     LazynetError,
+    MissingPackageError,
     OutOfMemoryError,
     RangeError,
     SettingError,
     ShapeError,
 )
-from lazynet.execute import (
-    values,
-)
+from lazynet.execute import values
 from lazynet.fuse import fuse, scan
-from lazynet.gradcheck import (
-    gradcheck,
-)
+from lazynet.gradcheck import gradcheck
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, take_rows, unbatch
-from lazynet.kinds import (
-    Call,
-    Op,
-)
-from lazynet.modes import (
-    debug,
-    is_training,
-    no_autobatch,
-    no_fuse,
-    no_grad,
-    training,
-)
+from lazynet.inspect.draw import draw
+from lazynet.inspect.explain import explain
+from lazynet.inspect.explore import explore
+from lazynet.inspect.export import to_dot, to_networkx
+from lazynet.inspect.picture import Picture
+from lazynet.kinds import Call, Op
+from lazynet.modes import debug, is_training, no_autobatch, no_fuse, no_grad, training
 from lazynet.ops import (
     abs,
     acos,
@@ -166,22 +157,13 @@ from lazynet.ops import (
     weight_norm,
     where,
 )
-from lazynet.parameters import (
-    Lookup,
-    Model,
-    Parameter,
-)
-from lazynet.plan import (
-    Batch,
-    Plan,
-    plan,
-)
-from lazynet.randomness import (
-    seed,
-)
+from lazynet.parameters import Lookup, Model, Parameter
+from lazynet.plan import Batch, Plan, plan
+from lazynet.randomness import seed
+from lazynet.search import Hypothesis, Search, beam_search, sample
+from lazynet.together import run_together, run_together_async, values_async
 
 __version__ = "0.1.0.dev0"
-
 __all__ = [
     "ArgumentError",
     "Batch",
@@ -189,19 +171,24 @@ __all__ = [
     "DeviceError",
     "DtypeError",
     "EvaluationError",
+    "ExampleError",
     "Expression",
     "FileError",
     "FuseError",
     "GradientError",
     "GraphError",
+    "Hypothesis",
     "LazynetError",
     "Lookup",
+    "MissingPackageError",
     "Model",
     "Op",
     "OutOfMemoryError",
     "Parameter",
+    "Picture",
     "Plan",
     "RangeError",
+    "Search",
     "SettingError",
     "ShapeError",
     "__version__",
@@ -217,6 +204,7 @@ __all__ = [
     "atan",
     "atanh",
     "backward",
+    "beam_search",
     "bernoulli",
     "binary_cross_entropy",
     "block_dropout",
@@ -237,6 +225,7 @@ __all__ = [
     "cumsum_batch",
     "debug",
     "dot",
+    "draw",
     "dropout",
     "dropout_dim",
     "einsum",
@@ -245,6 +234,8 @@ __all__ = [
     "erf",
     "exp",
     "expand_dims",
+    "explain",
+    "explore",
     "expm1",
     "flip",
     "flip_gradient",
@@ -307,6 +298,9 @@ __all__ = [
     "reshape_columns",
     "restricted_log_softmax",
     "round",
+    "run_together",
+    "run_together_async",
+    "sample",
     "scale_gradient",
     "scan",
     "seed",
@@ -338,6 +332,8 @@ __all__ = [
     "take_rows",
     "tan",
     "tanh",
+    "to_dot",
+    "to_networkx",
     "trace",
     "training",
     "transpose",
@@ -345,6 +341,7 @@ __all__ = [
     "uniform",
     "use_device",
     "values",
+    "values_async",
     "var",
     "var_batch",
     "weight_norm",

@@ -159,9 +159,14 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
         for i in boundary:
             externals[(tape, i)] = None
         if tape.imports:
-            chosen = set(needed) if isinstance(needed, list) else None
-            for (source, i), here in tape.imports.items():
-                if (here in chosen) if chosen is not None else _contains(needed, here):
+            imports = list(tape.imports.values())
+            if isinstance(needed, list):
+                chosen = set(needed)
+                inside = [i in chosen for i in imports]
+            else:
+                inside = [place >= 0 for place in _positions(needed, imports)]
+            for (source, i), used in zip(tape.imports, inside):
+                if used:
                     asked.setdefault(source, set()).add(i)
     found.reverse()
     return _number(found, list(externals), sources, numbers)
@@ -174,6 +179,17 @@ def _sealed(tape: Tape) -> int:
 def _contains(ordered: Array, i: int) -> bool:
     k = int(np.searchsorted(ordered, i))
     return k < len(ordered) and bool(ordered[k] == i)
+
+
+def _positions(ordered: Array, indices: list[int]) -> list[int]:
+    """Where each of these stands in an ascending array; -1 for those that it does not hold."""
+    if not len(ordered) or not indices:
+        return [-1] * len(indices)
+    wanted = np.array(indices, np.int64)
+    places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    places[ordered[places] != wanted] = -1
+    found: list[int] = places.tolist()
+    return found
 
 
 def _needed(tape: Tape, asked: list[int]) -> tuple[Any, list[int]]:
@@ -370,11 +386,17 @@ def _number_many(
         own = np.ones(len(needed), bool)
         for i, number in place.items():
             numbers_of[i] = number
-        for i in tape.imports.values():
-            if _contains(needed, i):
-                x = tape.payloads[i]
-                numbers_of[i] = places[x.tape][x.index]
-                own[np.searchsorted(needed, i)] = False
+        imports = list(tape.imports.values())
+        there: list[int] = []
+        theirs: list[int] = []
+        for k, position in enumerate(_positions(needed, imports)):
+            if position >= 0:
+                x = tape.payloads[imports[k]]
+                there.append(position)
+                theirs.append(places[x.tape][x.index])
+        if there:
+            numbers_of[needed[there]] = theirs
+            own[there] = False
         repeated: list[int] = []
         for i in tape.shared.values():
             if tape.kinds[i].shared and _contains(needed, i):
@@ -425,9 +447,9 @@ def _number_many(
                     graph.leaves[number] = tape.payloads[i]
                 if tape.kinds[i].shared:
                     shared.setdefault((tape.kinds[i], i in tape.unrecorded), number)
-        for i in tape.unrecorded:
-            if numbers_of[i] >= 0:
-                graph.frozen.add(int(numbers_of[i]))
+        if tape.unrecorded:
+            frozen = numbers_of[list(tape.unrecorded)]
+            graph.frozen.update(frozen[frozen >= 0].tolist())
         asked = list(wanted)
         place.update(zip(asked, numbers_of[asked].tolist()))
         if repeated:

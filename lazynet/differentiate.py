@@ -120,10 +120,10 @@ def gradient(x: Expression) -> Array:
         )
     with LOCK, np.errstate(all="ignore"):
         evaluation, number = x.tape.location(x.index)
-        found = _published(evaluation, number)
+        found = published_gradient(evaluation, number)
         if found is None and evaluation.asked is not None and x.dtype in FLOATS:
             _differentiate_also(x, evaluation, number)
-            found = _published(evaluation, number)
+            found = published_gradient(evaluation, number)
         if found is None and x.batch == 0 and evaluation.asked is not None:
             found = np.zeros((0, *x.shape), x.dtype)  # no row that a backward could reach
     if found is None:
@@ -135,7 +135,7 @@ def gradient(x: Expression) -> Array:
     return found
 
 
-def _published(evaluation: Evaluation, number: int) -> Array | None:
+def published_gradient(evaluation: Evaluation, number: int) -> Array | None:
     """What the last backward left for a node, as an array of the caller's own."""
     layout = evaluation.layout
     t = layout.type(number)

@@ -14,12 +14,18 @@
     ├── GradientError    (RuntimeError)  a derivative that was not or cannot be computed
     ├── EvaluationError  (RuntimeError)  an operation failed while it was computed
     ├── OutOfMemoryError (MemoryError)   an evaluation does not fit into memory
-    └── FileError        (ValueError)    a file that does not hold what it should
+    ├── FileError        (ValueError)    a file that does not hold what it should
+    ├── MissingPackageError (ImportError)  a package that is needed and not installed
+    └── ExampleError     (its cause's)   one of the coroutines that ran together failed
 
 Every message names the operation, the arguments as they were, the rule they break and the remedy.
 """
 
 from __future__ import annotations
+
+from contextlib import suppress
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
 
 
 class LazynetError(Exception):
@@ -72,3 +78,60 @@ class OutOfMemoryError(LazynetError, MemoryError):
 
 class FileError(LazynetError, ValueError):
     """A file that does not hold what it should: truncated, foreign, or of another model."""
+
+
+class MissingPackageError(LazynetError, ImportError):
+    """A package that a function needs, and that is not installed."""
+
+
+class ExampleError(LazynetError):
+    """One of the coroutines of `ln.run_together` failed.
+
+    What is raised is an instance of the class of its cause as well, so that ``except ValueError``
+    catches it as it would the cause, and it has the cause's attributes.
+
+    Attributes:
+        index: Position of the example among the coroutines.
+        __cause__: The exception as the coroutine raised it, with its traceback.
+    """
+
+    index: int
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __getattr__(self, name: str) -> Any:
+        cause = self.__cause__
+        if cause is None or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(cause, name)
+
+    def __reduce__(self) -> Any:
+        return example_error, (self.message, self.index, self.__cause__)
+
+
+_MEMBERS = (GetSetDescriptorType, MemberDescriptorType)
+
+
+def example_error(message: str, index: int, cause: Exception) -> ExampleError:
+    """An `ExampleError` that is of its cause's class too."""
+    kind: Any = type(cause)
+    if not isinstance(cause, ExampleError):
+        try:
+            kind = type("ExampleError", (ExampleError, kind), {"__doc__": ExampleError.__doc__})
+        except TypeError:  # a class that refuses to be subclassed
+            kind = ExampleError
+    try:
+        error: ExampleError = kind.__new__(kind, *cause.args)
+    except TypeError:  # one that cannot be made of its `args`
+        error = ExampleError()
+    for base in type(cause).__mro__:
+        for name, member in vars(base).items():
+            if isinstance(member, _MEMBERS) and not name.startswith("__"):  # `OSError.filename`
+                with suppress(AttributeError, TypeError):
+                    setattr(error, name, getattr(cause, name))
+    error.message = message
+    error.index = index
+    error.__cause__ = cause
+    return error

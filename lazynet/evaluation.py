@@ -15,8 +15,9 @@ from lazynet.backend import CPU, on_device, take_rows, to_host, uninitialised
 from lazynet.collect import Graph
 from lazynet.errors import OutOfMemoryError
 from lazynet.graph import Leaf
-from lazynet.kinds import Array, Call
+from lazynet.kinds import Array, Call, user_line
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step
+from lazynet.modes import MODES
 from lazynet.stages import Stage, stages_of
 
 _serials = count(1)
@@ -79,6 +80,8 @@ class Evaluation:
         asked: How the last backward started, to be repeated for rows it left out.
         device: Where the values are.
         mirror: On a GPU, copies of host arrays there; else None.
+        lines: Source lines by number, for nodes recorded under `debug`.
+        line: Source line that asked for it, under `debug`; else "".
         routine: What forward ran as, where graphs of this structure have been met often
             (`lazynet.routine`); else None.
     """
@@ -97,6 +100,7 @@ class Evaluation:
         "kept",
         "layout",
         "leaves",
+        "line",
         "lines",
         "links",
         "mirror",
@@ -120,6 +124,7 @@ class Evaluation:
         self.links: list[Link] = []
         self.borrowed: list[tuple[int, Evaluation, int]] = []
         self.frozen = graph.frozen
+        self.line = user_line() if MODES.get().debug else ""
         self.lines: dict[int, str] = {}
         self.shared: dict[int, Array] = {}
         self.kept: dict[int, Any] = {}

@@ -326,20 +326,28 @@ def _find_externals(evaluation: Evaluation, graph: Graph) -> list[Array | None]:
     """
     layout = evaluation.layout
     device = evaluation.device
-    groups: dict[tuple[Any, int, int], tuple[list[Array], list[Array]]] = {}
+    arenas = layout.arena[: len(graph.externals)].tolist()
+    groups: dict[tuple[Any, int], tuple[list[int], list[int]]] = {}
     for number, (source, there) in enumerate(graph.externals):
-        arena = int(layout.arena[number])
+        arena = arenas[number]
         if arena < 0:
             evaluation.shared[number] = to_device(source.shared[there], device)
             evaluation.borrowed.append((number, source, there))
             continue
-        key = (source, int(source.layout.arena[there]), arena)
-        theirs, ours = groups.setdefault(key, ([], []))
-        theirs.append(source.layout.node_rows(there))
-        ours.append(layout.node_rows(number))
+        theirs, ours = groups.setdefault((source, arena), ([], []))
+        theirs.append(there)
+        ours.append(number)
     found: list[Array | None] = []
-    for (source, their_arena, our_arena), (theirs, ours) in groups.items():
-        link = Link(source, their_arena, np.concatenate(theirs), our_arena, np.concatenate(ours))
+    for (source, our_arena), (theirs, ours) in groups.items():
+        there_, here = np.array(theirs, np.int64), np.array(ours, np.int64)
+        their_arena = int(source.layout.arena[theirs[0]])  # of one width and dtype: one arena
+        link = Link(
+            source,
+            their_arena,
+            source.layout.rows_of(there_),
+            our_arena,
+            layout.rows_of(here),
+        )
         evaluation.links.append(link)
         if source.device == device:
             found.append(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -190,6 +190,10 @@ class Expression:
                 of a scalar, and nothing waits for it.
         """
         return HOOKS.device_value(self) if device else HOOKS.value(self)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """What `value()` gives, in a coroutine that `ln.run_together` runs with others."""
+        return HOOKS.awaited(self)
 
     def item(self) -> float:
         """The value as a Python number; only for a single element."""
@@ -434,8 +438,7 @@ def adopt(tape: Tape, x: Expression) -> int:
     key = (source, x.index)
     found = tape.imports.get(key)
     if found is None:
-        t = x.type
-        found = tape.append(import_kind(t), [], source.rows[x.index], x)
+        found = tape.append(import_kind(x.type), [], source.rows[x.index], x)
         tape.imports[key] = found
     return found
 

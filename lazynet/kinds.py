@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
@@ -345,9 +345,9 @@ _ops: dict[Op, Op] = {}
 
 
 class Hooks:
-    """The one indirection: what `Expression` calls in modules to its right.
+    """The one indirection: what `Expression` and `Plan` call in modules to their right.
 
-    `ops` and `execute` fill it when they are imported, so that recording knows neither.
+    `ops`, `execute` and `inspect` fill it when they are imported, so that recording knows none.
     """
 
     record: Callable[..., Any]
@@ -358,6 +358,7 @@ class Hooks:
     gradient: Callable[..., Array]
     backward: Callable[..., None]
     evaluated: Callable[..., bool]
+    awaited: Callable[..., Generator[Any, Any, Any]]
     detach: Callable[..., Expression]
     index: Callable[..., Expression]
     part: Callable[..., Expression]
@@ -387,6 +388,7 @@ class Hooks:
     power_of_number: Op
     negative: Op
     absolute: Op
+    draw_plan: Callable[..., Any]
 
 
 HOOKS: Final = Hooks()

@@ -7,7 +7,6 @@ slice of an arena, one `take`, a single row that all share, or a shared value.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -116,7 +115,7 @@ class Layout:
         stages: Its staged kinds (see `stages`); None: likewise.
         gathers: For ops with shared arguments, the rows of their other arguments in all batches
             of a kind: by the numbers of the batches and the position; None: not looked for yet.
-        lower_bound: Function that computes the least possible number of batches.
+        plan: The schedule it was made from.
     """
 
     __slots__ = (
@@ -126,7 +125,7 @@ class Layout:
         "first",
         "gathers",
         "kinds",
-        "lower_bound",
+        "plan",
         "rebatched",
         "rows",
         "runs",
@@ -138,7 +137,7 @@ class Layout:
     code: Array
     first: Array
     kinds: list[Kind]
-    lower_bound: Callable[[], int]
+    plan: Schedule
     rows: Array
 
     def __init__(self) -> None:
@@ -150,6 +149,10 @@ class Layout:
         self.stages: dict[Any, Any] | None = None
         self.gathers: dict[Any, Array] | None = None
 
+    def lower_bound(self) -> int:
+        """No plan has fewer batches."""
+        return self.plan.lower_bound()
+
     def node_rows(self, i: int) -> Array:
         """Rows of node i in its arena."""
         found = self.rebatched.get(i)
@@ -158,6 +161,14 @@ class Layout:
         first = int(self.first[i])
         rows = int(self.rows[i])
         return np.arange(first, first + (1 if rows == -1 else rows))
+
+    def rows_of(self, numbers: Array) -> Array:
+        """Rows of several nodes, one after the other."""
+        if not self.rebatched:
+            first = self.first[numbers]
+            rows = self.rows[numbers]
+            return first if (rows == -1).all() else ranges(first, np.where(rows == -1, 1, rows))
+        return np.concatenate([self.node_rows(i) for i in numbers.tolist()])
 
     def type(self, i: int) -> Type:
         """Type of node i."""
@@ -171,7 +182,7 @@ def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
     layout.kinds = graph.kinds
     layout.code = code
     layout.rows = rows
-    layout.lower_bound = plan.lower_bound
+    layout.plan = plan
     for i in plan.shared:
         layout.shared.append((i, graph.kinds[code[i]], args[starts[i] : starts[i + 1]].tolist()))
     bounds = split_by_shared(graph, plan, code, starts, args)
@@ -194,11 +205,12 @@ def _assign_rows(
     sizes = [0] * len(arenas)
     arena_of_code = np.array([p[0] for p in places], np.int64)
     layout.arena = arena_of_code[code] if n else np.zeros(0, np.int64)
-    for i in range(len(graph.externals)):
-        a = int(layout.arena[i])
-        if a >= 0:
-            first[i] = sizes[a]
-            sizes[a] += int(count[i])
+    arena_of_externals = layout.arena[: len(graph.externals)]
+    for a in range(len(arenas)) if graph.externals else ():
+        chosen = np.flatnonzero(arena_of_externals == a)
+        ends = np.cumsum(count[chosen])
+        first[chosen] = ends - count[chosen]
+        sizes[a] = int(ends[-1]) if len(ends) else 0
 
     order = plan.order
     before = np.concatenate([[0], np.cumsum(count[order])])

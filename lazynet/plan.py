@@ -11,6 +11,7 @@ from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError
 from lazynet.execute import evaluated
 from lazynet.graph import Expression, Leaf
+from lazynet.kinds import HOOKS
 from lazynet.modes import MODES
 from lazynet.schedule import Schedule, schedule
 
@@ -77,11 +78,6 @@ class Plan:
         Args:
             limit: Most lines; beyond it the batches are added up by operation, largest first.
         """
-        mean = self.nodes / max(1, len(self.batches))
-        head = (
-            f"{len(self.batches)} batches for {self.nodes} nodes "
-            f"(lower bound {self.lower_bound}, {mean:.1f} nodes a batch)"
-        )
         if len(self.batches) <= limit:
             columns = ["batch", "op", "shapes", "nodes", "rows", "depth"]
             lines = [
@@ -105,7 +101,38 @@ class Plan:
                 ]
                 for (op, shapes), group in ordered[:limit]
             ]
-        return head + "\n" + _align(columns, lines)
+        return self.head() + "\n" + _align(columns, lines)
+
+    def draw(self, path: Any = None) -> Any:
+        """The schedule as a picture: the batches from left to right in the order they run.
+
+        Each operation has a line of its own and a colour, and each batch a bar as high as it has
+        rows; below is drawn how deep in the graph each batch lies.
+
+        Args:
+            path: A file to write to as well: .svg, .html, or .png (by matplotlib).
+
+        Returns:
+            The picture (`ln.Picture`): Jupyter shows it, ``.save(path)`` writes it.
+
+        Raises:
+            ArgumentError: If the path is none.
+            FileError: If the path cannot be written, or has another suffix.
+            MissingPackageError: For a .png, without matplotlib.
+
+        >>> import lazynet as ln
+        >>> ln.plan(ln.exp(ln.constant([1.0, 2.0]))).draw()
+        <Picture: 2 batches for 2 nodes (lower bound 2, 1.0 nodes a batch); ...>
+        """
+        return HOOKS.draw_plan(self, path)
+
+    def head(self) -> str:
+        """The first line of the table."""
+        mean = self.nodes / max(1, len(self.batches))
+        return (
+            f"{len(self.batches)} batches for {self.nodes} nodes "
+            f"(lower bound {self.lower_bound}, {mean:.1f} nodes a batch)"
+        )
 
 
 def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str:

@@ -52,7 +52,8 @@ class Stream:
 
     Attributes:
         seed: What `ln.seed` was given (any non-negative integer below 2^64).
-        number: 0 for the thread that called `ln.seed`; other threads count from 1.
+        number: 0 for the thread that called `ln.seed`; other threads count from 1. The coroutines
+            of one run have a seed of their own (`spawn`), and count from 0.
         count: Keys taken so far.
     """
 
@@ -71,8 +72,12 @@ class Stream:
         return (self._base + n * KEY_STEP) & _MASK
 
     def spawn(self) -> Stream:
-        """A stream of its own for a coroutine, which depends on this one's state alone."""
+        """Another stream, which depends on this one's state alone."""
         return Stream(mix(self.next_key()))
+
+    def branch(self, number: int) -> Stream:
+        """The stream of one of several coroutines: same seed, its own number, from the start."""
+        return Stream(self.seed, number)
 
 
 class _Threads:
@@ -150,13 +155,20 @@ def current_stream() -> Stream:
 
 @contextmanager
 def using_stream(stream: Stream) -> Iterator[None]:
-    """Draw from this stream inside the block: how each of several coroutines keeps its own."""
+    """Draw from this stream inside the block."""
     outer = _LOCAL.stream
     _LOCAL.stream = stream
     try:
         yield
     finally:
         _LOCAL.stream = outer
+
+
+def swap_stream(stream: Stream) -> Stream:
+    """Draw from this stream from now on; returns the one until now."""
+    before = _LOCAL.stream
+    _LOCAL.stream = stream
+    return before
 
 
 def next_key(count: int = 1) -> int:

@@ -41,14 +41,17 @@ class Schedule:
         alias: Per node, whether it is only a pointer to rows of others.
         pointer: Per node, the node it points at (itself unless it is such an alias of one node).
         rebatched: For aliases of several nodes, these.
+        edges: From and to, between computed nodes; aliases are looked through.
+        autobatch: Whether nodes may share a batch.
     """
 
     __slots__ = (
-        "_edges",
         "_graph",
         "_lower_bound",
         "alias",
+        "autobatch",
         "bounds",
+        "edges",
         "order",
         "pointer",
         "rebatched",
@@ -56,11 +59,12 @@ class Schedule:
     )
 
     alias: Array
+    autobatch: bool
     bounds: Array
+    edges: tuple[Array, Array]
     order: Array
     pointer: Array
     shared: list[int]
-    _edges: tuple[Array, Array]
     _graph: Graph
 
     def __init__(self) -> None:
@@ -70,7 +74,7 @@ class Schedule:
     def lower_bound(self) -> int:
         """No plan has fewer batches: the sum over kinds of the longest path of that kind."""
         if self._lower_bound < 0:
-            graph, (src, dst) = self._graph, self._edges
+            graph, (src, dst) = self._graph, self.edges
             code = np.asarray(graph.code, np.int64)
             nodes = np.sort(self.order)
             part = Part(nodes, code[nodes], *within(nodes, src, dst, len(code)))
@@ -84,9 +88,11 @@ def schedule(graph: Graph, autobatch: bool = True) -> Schedule:
     n = len(code)
     kinds = graph.kinds
     result = Schedule()
+    result.autobatch = autobatch
     result.alias = np.array([_is_alias(k) for k in kinds], bool)[code] if n else np.zeros(0, bool)
     shared = np.array([k.shared for k in kinds], bool)[code] if n else np.zeros(0, bool)
     result.pointer, src, dst = _edges(result, kinds, code, starts, args)
+    result.edges = (src, dst)
     leaf = np.zeros(n, bool)
     leaf[list(graph.leaves)] = True
     outside = np.arange(n) < len(graph.externals)
@@ -99,12 +105,11 @@ def schedule(graph: Graph, autobatch: bool = True) -> Schedule:
         result.bounds = np.arange(len(nodes) + 1)
         result._lower_bound = len(nodes) + len(result.shared)
         return result
-    batches = _layout(part)
+    batches = batches_of(part)
     result.order = np.concatenate([np.zeros(0, np.int64), *batches])
     result.bounds = np.concatenate([[0], np.cumsum([len(b) for b in batches])]).astype(np.int64)
     result._graph = graph_codes = Graph()
     graph_codes.code = code
-    result._edges = (src, dst)
     return result
 
 
@@ -202,8 +207,8 @@ def _pairs(code: Array, part: Part, size: int) -> Array:
     return np.unique(pairs)
 
 
-def _layout(part: Part) -> list[Array]:
-    """Batches of a part, in order."""
+def batches_of(part: Part) -> list[Array]:
+    """Batches of a part, in order: its nodes by their codes, which stand for kinds."""
     if not len(part.nodes):
         return []
     code, size = compact(part.code)
@@ -359,20 +364,47 @@ def _certain(part: Part, depth: Array, size: int) -> int:
     return same_kind_levels(part.pick(marked), depth[marked], size)[1]
 
 
-def _bound(part: Part) -> int:
+class Cycle:
+    """Nodes of kinds that depend on one another in a cycle: batches one after another.
+
+    Attributes:
+        nodes: Positions in the part.
+        depth: Per node, nodes before it on the longest path within the cycle.
+        level: Per node, how many nodes of its kind the richest path up to it holds.
+        bound: No plan has fewer batches for them.
+    """
+
+    __slots__ = ("bound", "depth", "level", "nodes")
+
+    def __init__(self, nodes: Array, depth: Array, level: Array, bound: int) -> None:
+        self.nodes = nodes
+        self.depth = depth
+        self.level = level
+        self.bound = bound
+
+
+def cycles_of(part: Part) -> tuple[list[Cycle], int]:
+    """The cycles of a part, in order; and the number of kinds outside them, one batch each."""
     code, size = compact(part.code)
     own = Part(part.nodes, code, part.src, part.dst)
     rank, cyclic = _ranks(size, _pairs(code, own, size))
-    total = 0
-    for r in range(len(cyclic)):
-        if not cyclic[r]:
-            total += 1
-            continue
-        inner = own.pick(rank[code] == r)
+    ranks = rank[code]
+    cycles = []
+    for r in np.flatnonzero(cyclic).tolist():
+        mask = ranks == r
+        inner = own.pick(mask)
         inner.code, count = compact(inner.code)
         depth = _depths(len(inner.nodes), inner.src, inner.dst)
-        total += same_kind_levels(inner, depth, count)[1]
-    return total
+        level, bound = same_kind_levels(inner, depth, count)
+        cycles.append(Cycle(np.flatnonzero(mask), depth, level, bound))
+    return cycles, len(cyclic) - len(cycles)
+
+
+def _bound(part: Part) -> int:
+    if not len(part.nodes):
+        return 0
+    cycles, others = cycles_of(part)
+    return others + sum([c.bound for c in cycles])
 
 
 def split_by_shared(graph: Graph, plan: Schedule, code: Array, starts: Array, args: Array) -> Array:

@@ -187,7 +187,7 @@ class Tape:
         copy.kinds, copy.starts, copy.args = self.kinds, self.starts, self.args
         copy.rows, copy.payloads = self.rows, self.payloads
         copy.shared, copy.imports, copy.unrecorded = self.shared, self.imports, self.unrecorded
-        copy.several = self.several
+        copy.several, copy.lines = self.several, self.lines
         copy.seal()
         return copy
 

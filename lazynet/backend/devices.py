@@ -59,6 +59,18 @@ def _gpu_count() -> int:
         ) from error
 
 
+def gpu_description() -> str:
+    """Name of the first GPU, and the version of CuPy.
+
+    Raises:
+        DeviceError: If CuPy or the GPU is missing.
+    """
+    device_name("cuda")
+    cupy = _cupy()
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return f"{name}, CuPy {cupy.__version__}"
+
+
 def _cupy() -> Any:
     try:
         import cupy

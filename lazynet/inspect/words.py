@@ -1,0 +1,241 @@
+"""What each batch of a view does and why it is one batch, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from lazynet.inspect.view import BatchView, Node, View
+from lazynet.kinds import Shape
+
+_FOLDERS = r"[/\\]"
+_AT_MOST = 6
+"""Batches, or parameters, named one by one in a sentence."""
+_NEXT = "Press Play, or → for the next batch."
+_MANY = 8
+"""So many batches of one operation with hardly a node each are worth a word."""
+
+
+def plural(count: int, word: str) -> str:
+    """A number with its noun: "1 node", "1,345 nodes", "2 batches"."""
+    ending = "" if count == 1 else "es" if word.endswith("ch") else "s"
+    return f"{count:,} {word}{ending}"
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape as it is said: 4 times 128, or "scalar"."""
+    return "\N{MULTIPLICATION SIGN}".join(map(str, shape)) or "scalar"
+
+
+def shapes_text(shapes: Sequence[Shape]) -> str:
+    """Shapes of arguments, in brackets; of many equal ones in a row, how many."""
+    parts: list[tuple[str, int]] = []
+    for text in map(shape_text, shapes):
+        if parts and parts[-1][0] == text:
+            parts[-1] = (text, parts[-1][1] + 1)
+        else:
+            parts.append((text, 1))
+    said = [t if n == 1 else f"{t}, {t}" if n == 2 else f"{n} of {t}" for t, n in parts]
+    return f"({', '.join(said)})"
+
+
+def words(view: View) -> list[tuple[str, str]]:
+    """A title and some sentences for the graph as a whole, and for each of its batches.
+
+    Args:
+        view: Folded or not; what batches need of one another is only said where it is not.
+
+    Returns:
+        As many pairs as there are batches, and one more at the front.
+    """
+    of_kind: dict[int, list[int]] = {}
+    for batch in view.batches:
+        of_kind.setdefault(batch.kind, []).append(batch.number)
+    of_op: dict[str, list[int]] = {}
+    for kind in of_kind:
+        of_op.setdefault(view.kinds[kind].op, []).append(kind)
+    needs = [0] * len(view.batches) if view.folded else _needs(view)
+    off = set() if view.folded else _off(view, of_kind, needs)
+    said = [("Overview", _overview(view, of_kind, of_op, bool(off)))]
+    for batch in view.batches:
+        sentences = [_what(view, batch)]
+        if batch.evaluation in off:
+            sentences.append("Batching is off here (`ln.no_autobatch`).")
+        else:
+            sentences += _neighbours(view, batch, of_kind[batch.kind], needs[batch.number])
+            sentences += _relatives(view, batch.kind, of_op[view.kinds[batch.kind].op])
+        sentences.append(_recorded(view, batch))
+        title = f"Batch {batch.number}, step {batch.number + 1} of {len(view.batches)}"
+        said.append((title, " ".join(sentences)))
+    return said
+
+
+def _needs(view: View) -> list[int]:
+    """For each batch the set of batches that its nodes rest on, as the bits of a number."""
+    above: list[int] = []
+    needs = [0] * len(view.batches)
+    for node in view.nodes:
+        bits = 0
+        for a in node.arguments:
+            bits |= above[a]
+            if (number := view.nodes[a].batch_number) >= 0:
+                bits |= 1 << number
+        above.append(bits)
+        if node.batch_number >= 0:
+            needs[node.batch_number] |= bits
+    return needs
+
+
+def _off(view: View, of_kind: dict[int, list[int]], needs: list[int]) -> set[int]:
+    """Evaluations without batching.
+
+    Their schedule says that fewer batches are impossible, although a kind has two batches of one
+    node of which the later does not rest on the earlier. With batching it would not say that: its
+    bound counts nodes of a kind that rest on one another.
+    """
+    found = set()
+    for same in of_kind.values():
+        for a, b in pairwise(same):
+            first, second = view.batches[a], view.batches[b]
+            run = view.runs[second.evaluation]
+            if (
+                first.evaluation == second.evaluation
+                and first.size == second.size == 1
+                and not needs[b] >> a & 1
+                and run.lower_bound == run.batches
+            ):
+                found.add(second.evaluation)
+    return found
+
+
+def _overview(
+    view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[int]], off: bool
+) -> str:
+    total, batches = sum(batch.size for batch in view.batches), len(view.batches)
+    if not batches:
+        return "There is nothing to compute here: parameters only."
+    verb = "runs" if total == 1 else "run"
+    sentences = [
+        f"{plural(total, 'node')} {verb} as {plural(batches, 'batch')}, {total / batches:,.1f} "
+        "nodes to a batch on average. Nodes with the same operation, the same argument shapes and "
+        "the same shared parameters become one call on one array."
+    ]
+    bound, ran = view.lower_bound, sum(run.batches for run in view.runs)
+    if off:
+        sentences.append("Here batching is off (`ln.no_autobatch`): each node runs by itself.")
+        return " ".join([*sentences, _NEXT])
+    if bound == ran:
+        sentences.append("No order of work needs fewer batches.")
+    else:
+        sentences.append(f"No order of work needs fewer than {bound:,} batches.")
+    op, number = max(
+        ((op, sum(len(of_kind[kind]) for kind in kinds)) for op, kinds in of_op.items()),
+        key=lambda pair: pair[1],
+    )
+    members = sum(batch.size for batch in view.batches if batch.op == op)
+    if number >= _MANY and members < 2 * number:
+        kinds = of_op[op]
+        why = (
+            "of one kind, each after the other"
+            if len(kinds) == 1
+            else f"of {len(kinds):,} kinds, which differ in {_difference(view, kinds[0], kinds)}"
+        )
+        sentences.append(
+            f"Batching gains little for {op}: {members:,} nodes in {number:,} batches, {why}."
+        )
+    return " ".join([*sentences, _NEXT])
+
+
+def _what(view: View, batch: BatchView) -> str:
+    kind, size = view.kinds[batch.kind], batch.size
+    nodes = [view.nodes[n] for n in batch.nodes]
+    if nodes[0].role == "input":
+        where = f"of shape {shape_text(nodes[0].shape)}"
+        if size == 1:
+            return f"1 input {where} is copied in."
+        text = f"{size:,} inputs {where} are copied into one array: they have one shape and dtype."
+    else:
+        name = f"{batch.op}{shapes_text(kind.shapes)}"
+        rows = f" on {plural(batch.rows, 'row')}" if batch.rows != size else ""
+        if size == 1:
+            return f"1 node of {name}{rows}, by itself."
+        because = "because they have the same op and argument shapes"
+        if shared := _shared(view, nodes):
+            because += f", and share {shared}"
+        text = f"{size:,} nodes of {name} as one call{rows}, {because}."
+    here = sum(node.count for node in nodes)
+    if here < size and not view.folded:
+        text += f" {here:,} of them {'is' if here == 1 else 'are'} in this graph."
+    return text
+
+
+def _recorded(view: View, batch: BatchView) -> str:
+    """The lines of these nodes where they were kept, else the first one of their kind."""
+    nodes = [view.nodes[n] for n in batch.nodes]
+    if not all(node.line_is_exact for node in nodes):
+        return f"First recorded at {re.split(_FOLDERS, batch.line)[-1]}."
+    places = list(dict.fromkeys(node.place for node in nodes))
+    more = f" and {plural(len(places) - 3, 'more line')}" if len(places) > 3 else ""
+    return f"Recorded at {', '.join(places[:3])}{more}."
+
+
+def _shared(view: View, nodes: list[Node]) -> str:
+    """Names of the parameters that all these nodes take at the same place."""
+    names: list[str] = []
+    for column in zip(*(node.arguments for node in nodes)):
+        first = view.nodes[column[0]]
+        if first.role == "parameter" and set(column) == {column[0]}:
+            names.append(first.name.removeprefix("/") or "a parameter")
+    if len(names) > _AT_MOST:
+        return f"{len(names)} parameters"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _neighbours(view: View, batch: BatchView, same: list[int], needs: int) -> list[str]:
+    """Why other batches of this kind are not part of this one."""
+    sentences = []
+    at = same.index(batch.number)
+    if at:
+        before = same[at - 1]
+        late = (needs >> (before + 1)).bit_length() + before  # the last batch needed; or `before`
+        if needs >> before & 1:
+            through = f", through batch {late}" if late > before else ""
+            sentences.append(
+                f"Batch {before} is of the same kind, but its results are needed here{through}."
+            )
+        elif late > before:
+            sentences.append(
+                f"Batch {before} is of the same kind, but when it ran, batch {late}, which "
+                "is needed here, had not run."
+            )
+    if after := same[at + 1 :]:
+        count = sum(view.batches[k].size for k in after)
+        some = ", ".join(str(k) for k in after[:_AT_MOST])
+        if (left := len(after) - _AT_MOST) > 0:
+            some += f" and {left:,} more"
+        word = "batch" if len(after) == 1 else "batches"
+        sentences.append(f"{plural(count, 'more node')} of this kind in {word} {some}.")
+    return sentences
+
+
+def _relatives(view: View, kind: int, same_op: list[int]) -> list[str]:
+    """What tells this kind from the other kinds of its operation."""
+    if len(same_op) == 1:
+        return []
+    others = len(same_op) - 1
+    number = "1 other kind" if others == 1 else f"{others:,} other kinds"
+    verb = "differs" if others == 1 else "differ"
+    op, what = view.kinds[kind].op, _difference(view, kind, same_op)
+    return [f"{number} of {op} {verb} from this one in {what}: no batch mixes kinds."]
+
+
+def _difference(view: View, kind: int, same_op: list[int]) -> str:
+    own = view.kinds[kind]
+    others = [view.kinds[k] for k in same_op if k != kind]
+    alike = [k.shapes == own.shapes and k.shape == own.shape for k in others]
+    if not any(alike):
+        return "shapes"
+    if not all(alike):
+        return "shapes, parameters or settings"
+    return "parameters" if any(own.shared) else "settings"
