@@ -45,7 +45,7 @@ class Swing(NamedTuple):
 
 
 def swings(n: int, ticks: range, seed: int) -> list[Swing]:
-    """Pendulums of 1 m with some friction, that do not go over the top, seen again after some ticks."""
+    """Pendulums of 1 m with some friction, let go within 2 radians, seen again some ticks later."""
     rng = np.random.default_rng(seed)
     starts = rng.uniform(-2, 2, (n, 2))
     angle, velocity = starts.T.copy()
