@@ -25,7 +25,7 @@ from lazynet.convert import as_array, as_dtype, on_gpu
 from lazynet.errors import ArgumentError, GradientError, SettingError, ShapeError
 from lazynet.graph import Leaf
 from lazynet.init import resolve
-from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of
+from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of, working
 from lazynet.modes import MODES
 from lazynet.tape import NO_TAPE
 
@@ -183,7 +183,7 @@ class Parameter(Leaf):
         """The gradient, dense and where the values are; zero if there is none."""
         dense = self.pending
         with on_device(device_of(self.values)):
-            result = np.zeros_like(self.values) if dense is None else dense.copy()
+            result = np.zeros_like(self.values, self.type.work) if dense is None else dense.copy()
             for rows, values in self.pending_rows:
                 result += SparseRows(rows, values).dense(self.values.shape)
         return result
@@ -253,7 +253,7 @@ class Lookup(Parameter):
         shape = self.values.shape
         width = int(np.prod(shape[1:]))
         if not self.pending_rows:
-            return np.zeros(0, np.int64), np.zeros_like(self.values[:0])
+            return np.zeros(0, np.int64), np.zeros_like(self.values[:0], self.type.work)
         if len(self.pending_rows) == 1:
             rows, values = self.pending_rows[0]
             values = values.reshape(len(rows), width)
@@ -271,7 +271,8 @@ class Model:
 
     Args:
         seed: Seeds the initialisers.
-        dtype: "float32" or "float64", of all parameters.
+        dtype: Of all parameters: "float32" or "float64"; "float16" or "bfloat16", in which values
+            are stored only (see docs/gpu.md).
         device: "cpu", "cuda" (the first GPU) or "cuda:1" and so on: where the parameters are, and
             so what is computed from them. Default: what `ln.use_device` says, "cpu" outside.
 
@@ -427,7 +428,7 @@ class Model:
 
     def _initial(self, init: Any, shape: Shape, lookup: bool, name: str) -> Array:
         try:
-            values = resolve(init)(self.rng, shape, self.dtype, lookup)
+            values = resolve(init)(self.rng, shape, working(self.dtype), lookup)
         except MemoryError as error:
             from lazynet.errors import OutOfMemoryError
 

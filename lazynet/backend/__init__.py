@@ -32,6 +32,7 @@ from lazynet.backend.rows import (
     segment_max,
     segment_sum,
     take_rows,
+    take_rows_as,
 )
 from lazynet.backend.sparse import SparseRows, coalesce
 from lazynet.backend.threads import product_workers, run_blocks, workers
@@ -64,6 +65,7 @@ __all__ = [
     "segment_max",
     "segment_sum",
     "take_rows",
+    "take_rows_as",
     "to_device",
     "to_host",
     "uninitialised",

@@ -186,7 +186,7 @@ def multiply(a: Array, b: Array, shared_a: bool, shared_b: bool, out: Array | No
     """The product, without a row axis (and not in `out`) where both operands are shared."""
     if shared_a and not shared_b and a.ndim == b.ndim == 2:
         # the usual W @ x, without the detour over a plan
-        if type(b) is not np.ndarray and out is not None and gemm(b, a, out, 0.0):
+        if type(b) is not np.ndarray and out is not None and gemm(b, a, out, False):
             return out
         if out is None or out.flags.c_contiguous:
             return np.dot(b, a.T, out)
@@ -201,7 +201,7 @@ def added_product(y: Array, a: Array, b: Array, shared: tuple[bool, ...]) -> boo
     """Add a product to y in one call of BLAS, where y lies on a GPU; False if that cannot be."""
     if type(y) is np.ndarray or shared != (True, False) or not a.ndim == b.ndim == 2:
         return False
-    return gemm(b, a, y, 1.0)
+    return gemm(b, a, y, True)
 
 
 def product_gradients(

@@ -21,7 +21,7 @@ from lazynet.convert import as_array, as_dtype
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
-from lazynet.kinds import INT64, Array, Call, Op, Shape
+from lazynet.kinds import INT64, Array, Call, Op, Shape, working
 from lazynet.modes import is_training
 from lazynet.ops.numeric import finite_number
 from lazynet.randomness import gumbel as gumbel_numbers
@@ -134,7 +134,7 @@ class NormalSample(_Sample):
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
             return cuda_random.normal(beside(call.out, call.payload), call.out)
-        z = normal_numbers(call.payload, width_of(self.example), self.precision)
+        z = normal_numbers(call.payload, width_of(self.example), working(self.precision))
         return z.reshape(call.rows, *self.example)
 
 
@@ -145,7 +145,7 @@ class UniformSample(_Sample):
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
             return cuda_random.uniform(beside(call.out, call.payload), call.out)
-        u = uniform_numbers(call.payload, width_of(self.example), self.precision)
+        u = uniform_numbers(call.payload, width_of(self.example), working(self.precision))
         return u.reshape(call.rows, *self.example)
 
 
@@ -156,7 +156,7 @@ class GumbelSample(_Sample):
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
             return cuda_random.gumbel(beside(call.out, call.payload), call.out)
-        g = gumbel_numbers(call.payload, width_of(self.example), self.precision)
+        g = gumbel_numbers(call.payload, width_of(self.example), working(self.precision))
         return g.reshape(call.rows, *self.example)
 
 
@@ -183,7 +183,7 @@ class BernoulliSample(_Sample):
         u = u.reshape(call.rows, *self.example)
         if p.ndim < u.ndim:
             p = p.reshape(p.shape + (1,) * (u.ndim - p.ndim))
-        return np.less(u, p).astype(self.precision)
+        return np.less(u, p).astype(working(self.precision))
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ class MaskSample(_Sample):
             return cuda_random.bernoulli(*given)
         u = uniform_numbers(call.payload, width_of(self.example), np.float64)
         mask = np.less(u, self.p).reshape(call.rows, *self.example)
-        y: Array = np.multiply(mask, self.precision.type(self.scale), dtype=self.precision)
+        precision = working(self.precision)
+        y: Array = np.multiply(mask, precision.type(self.scale), dtype=precision)
         return y
 
 
