@@ -13,6 +13,7 @@ import numpy as np
 
 from lazynet.backend import (
     CPU,
+    check_dtype,
     on_device,
     take_rows,
     take_rows_as,
@@ -133,6 +134,9 @@ class Evaluation:
         self.shared: dict[int, Array] = {}
         self.wide: dict[int, Array] = {}
         self.kept: dict[int, Any] = {}
+        if layout.half and device != CPU:
+            for dtype, _, _ in layout.arenas:
+                check_dtype(dtype, device)
         self.versions = {number: leaf.version() for number, leaf in graph.leaves.items()}
         try:
             self.arenas = [

@@ -25,11 +25,11 @@ from lazynet.backend import (
 from lazynet.chains import Run, factor, find_runs
 from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
-from lazynet.evaluation import Evaluation, Link, flows, points, widened
+from lazynet.evaluation import Evaluation, Link, flows, points
 from lazynet.evaluation import last_serial as last_serial
 from lazynet.graph import Expression, Leaf, handle
 from lazynet.inputs import as_expression, constant
-from lazynet.kinds import HALVES, HOOKS, Array, Call, Kind
+from lazynet.kinds import FLOAT16, HALVES, HOOKS, Array, Call, Kind
 from lazynet.layout import Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
@@ -205,7 +205,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     steps = len(layout.steps)
     history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, steps)
     if not history:
-        evaluation.links, evaluation.borrowed = [], []
+        evaluation.links, evaluation.borrowed, evaluation.wide = [], [], {}
 
 
 def _run_routine(evaluation: Evaluation, routine: Routine, graph: Graph) -> None:
@@ -333,16 +333,23 @@ def _run_wide(
         return _run(evaluation, step, locate, prepared, k)
     arenas = evaluation.arenas
     targets = [arenas[a][b:e].reshape((step.rows, *shape)) for a, b, e, shape in step.outputs]
-    outs = [
-        t if t.dtype not in HALVES else module_of(t).empty(t.shape, kind.work)
-        for t, kind in zip(targets, step.kind.outputs)
-    ]
     payload = None
     if prepared is not None:
         payload = prepared.get(k)
     elif op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
+    if prepared is not None and step.rows and FLOAT16 in [t.dtype for t in targets]:
+        halves = op.halves([t.shape for t in step.kind.args], step.shared)
+        if halves is not None:
+            call = Call(step.rows, payload, step.shared, (), targets[0], step.segments)
+            if halves(call, *[evaluation.fetch(a, op.shares, step.rows) for a in step.args]):
+                call.out = None
+                return call, []
     args = [evaluation.fetch_wide(a, op.shares, step.rows) for a in step.args]
+    outs = [
+        t if t.dtype not in HALVES else module_of(t).empty(t.shape, kind.work)
+        for t, kind in zip(targets, step.kind.outputs)
+    ]
     out: Any = outs[0] if len(outs) == 1 else tuple(outs)
     call = Call(step.rows, payload, step.shared, (), out, step.segments)
     y = op.forward(call, *args)

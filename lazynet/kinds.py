@@ -342,6 +342,19 @@ class Op:
         """
         return None
 
+    def halves(self, shapes: list[Shape], shared: tuple[bool, ...]) -> Callable[..., bool] | None:
+        """How the op computes on a GPU from values stored in float16, if not from float32 copies.
+
+        Args:
+            shapes: Of the arguments.
+            shared: Per argument, whether it comes without a row axis.
+
+        Returns:
+            ``f(call, *args)``, which writes to `call.out` in float16 what was computed in float32,
+            or returns False; None for an op that has none.
+        """
+        return None
+
     def piece(self, payload: Any) -> tuple[int, Array] | None:
         """For an op whose result is a piece of its one argument's row, as told by the payload.
 

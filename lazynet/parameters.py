@@ -13,6 +13,7 @@ import numpy as np
 from lazynet.backend import (
     CPU,
     SparseRows,
+    check_dtype,
     coalesce,
     device_name,
     device_of,
@@ -30,6 +31,13 @@ from lazynet.modes import MODES
 from lazynet.tape import NO_TAPE
 
 _HOST = nullcontext()
+
+
+def _checksum_of(values: Array) -> int:
+    if not values.size:
+        return 0
+    # bfloat16 has no buffer
+    return zlib.crc32(values.data if values.dtype.kind == "f" else values.view(np.uint16).data)
 
 
 class ParameterLeaf(Op):
@@ -101,7 +109,7 @@ class Parameter(Leaf):
         self._settle()
         if self.values.base is not None:  # of `share`: views of this one must be told from others
             self.values = self.values.copy()
-        self._checksum = zlib.crc32(self.values.data) if self.values.size else 0
+        self._checksum = _checksum_of(self.values)
         return self.values.view()
 
     @array.setter
@@ -128,7 +136,7 @@ class Parameter(Leaf):
         """Tell that `values` was written into."""
         self._version += 1
         if self._checksum is not None:
-            self._checksum = zlib.crc32(self.values.data) if self.values.size else 0
+            self._checksum = _checksum_of(self.values)
 
     def version(self) -> int:
         """A number that changes whenever the values do, through a view that was handed out too."""
@@ -139,7 +147,7 @@ class Parameter(Leaf):
     def _settle(self) -> None:
         """Notice writes through views of `values`: compare checksums while such views are about."""
         if self._checksum is not None:
-            checksum = zlib.crc32(self.values.data) if self.values.size else 0
+            checksum = _checksum_of(self.values)
             if checksum != self._checksum:
                 self._version += 1
                 self._checksum = checksum
@@ -293,6 +301,7 @@ class Model:
         self.seed = int(seed)
         self.dtype = as_dtype(dtype, floating=True)
         self.device = device_name(MODES.get().device if device is None else device)
+        check_dtype(self.dtype, self.device)
         self.path = ""
         self.rng = np.random.Generator(np.random.Philox(self.seed & (2**64 - 1)))
         self._root = self

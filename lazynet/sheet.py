@@ -392,8 +392,6 @@ def _gathered(sheet: Sheet, runs: list[Run], position: int) -> Array:
             index.append(rows if selected is None else rows[selected])
         flat = np.concatenate(index)
     arena = evaluation.arenas[argument.arena]
-    if arena.dtype in HALVES:
-        taken = take_rows_as(FLOAT32, arena, flat)
-    else:
-        taken = take_rows(arena, flat)
+    half = arena.dtype in HALVES
+    taken = take_rows_as(FLOAT32, arena, flat) if half else take_rows(arena, flat)
     return taken.reshape((len(flat), *argument.shape))

@@ -118,6 +118,7 @@ class Walk:
             evaluation.needed = sheet.needed
             evaluation.shared_gradients = sheet.shared_gradients
             evaluation.asked = asked
+            evaluation.wide = {}
             if sheet.opened:
                 evaluation.gradients = sheet.gradients
 

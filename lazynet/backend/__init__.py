@@ -6,6 +6,7 @@ This package is the only place that imports cupy.
 from lazynet.backend.devices import (
     CPU,
     as_device_array,
+    check_dtype,
     device_is_full,
     device_name,
     device_of,
@@ -43,6 +44,7 @@ __all__ = [
     "add_rows",
     "as_device_array",
     "beside",
+    "check_dtype",
     "coalesce",
     "device_is_full",
     "device_name",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazynet.errors import DeviceError, OutOfMemoryError, SettingError
+from lazynet.errors import DeviceError, DtypeError, OutOfMemoryError, SettingError
 
 CPU = "cpu"
 
@@ -57,6 +57,22 @@ def _gpu_count() -> int:
             f"device 'cuda': CuPy finds no GPU that it can use ({error}); check nvidia-smi and the "
             "driver, or use device='cpu'"
         ) from error
+
+
+def check_dtype(dtype: np.dtype[Any], device: str) -> None:
+    """Raise where CuPy has no such dtype.
+
+    Raises:
+        DtypeError: For bfloat16 before CuPy 14.
+    """
+    if device == CPU or dtype.kind != "V":
+        return
+    version = _cupy().__version__
+    if int(version.partition(".")[0]) < 14:
+        raise DtypeError(
+            f"dtype: got 'bfloat16' on {device!r}, which CuPy {version} lacks; it takes CuPy 14; "
+            "install that with pip install -U 'lazynet[cuda13]' (or [cuda12]), or use 'float16'"
+        )
 
 
 def _cupy() -> Any:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lazynet.backend.kernels import gemm
-from lazynet.kinds import Array, Shape
+from lazynet.kinds import Array, Call, Shape
 
 ROW = "0"
 """The letter of the row axis. An operand that the whole batch shares lacks it, so the gradient of
@@ -202,6 +202,17 @@ def added_product(y: Array, a: Array, b: Array, shared: tuple[bool, ...]) -> boo
     if type(y) is np.ndarray or shared != (True, False) or not a.ndim == b.ndim == 2:
         return False
     return gemm(b, a, y, True)
+
+
+def product_of_halves(call: Call, a: Array, b: Array) -> bool:
+    """The usual W @ x of float16 matrices on a GPU, summed in float32; see `Op.halves`."""
+    return gemm(b, a, call.out, False)
+
+
+def affine_map_of_halves(call: Call, bias: Array, a: Array, b: Array) -> bool:
+    """The same with a bias, to which the product is added before it is rounded."""
+    call.out[...] = bias
+    return gemm(b, a, call.out, True)
 
 
 def product_gradients(

@@ -454,7 +454,7 @@ def normal(
         mean: Number, array or expression; gradients flow into an expression.
         std: Standard deviation, likewise.
         batch: Number of rows, or None for a single row.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", "float16" or "bfloat16".
 
     Returns:
         An expression of that shape; `mean + std * z` with z standard normal.
@@ -462,7 +462,7 @@ def normal(
     Raises:
         ShapeError: If a length is negative.
         SettingError: If a number is not finite, or the number `std` negative.
-        DtypeError: If the dtype is none of the two.
+        DtypeError: If the dtype is none of these.
 
     >>> import lazynet as ln
     >>> ln.normal((2, 3), batch=4).value().shape
@@ -486,7 +486,7 @@ def uniform(
         low: Number, array or expression; gradients flow into an expression.
         high: Likewise.
         batch: Number of rows, or None for a single row.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", "float16" or "bfloat16".
 
     Returns:
         An expression of that shape.
@@ -494,7 +494,7 @@ def uniform(
     Raises:
         ShapeError: If a length is negative.
         SettingError: If a number is not finite.
-        DtypeError: If the dtype is none of the two.
+        DtypeError: If the dtype is none of these.
 
     >>> import lazynet as ln
     >>> u = ln.uniform(1000, -1, 1).value()
@@ -519,7 +519,7 @@ def gumbel(
         mu: Location: number, array or expression; gradients flow into an expression.
         beta: Scale, likewise.
         batch: Number of rows, or None for a single row.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", "float16" or "bfloat16".
 
     Returns:
         An expression of that shape.
@@ -527,7 +527,7 @@ def gumbel(
     Raises:
         ShapeError: If a length is negative.
         SettingError: If a number is not finite.
-        DtypeError: If the dtype is none of the two.
+        DtypeError: If the dtype is none of these.
 
     >>> import lazynet as ln
     >>> ln.gumbel(3).value().shape
@@ -548,7 +548,7 @@ def bernoulli(
         shape: Shape of one example, an int or a tuple.
         p: Probability in [0, 1]: a number, or an array or expression of the sample's shape.
         batch: Number of rows; None for that of p.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", "float16" or "bfloat16".
 
     Returns:
         An expression of that shape.
@@ -556,7 +556,7 @@ def bernoulli(
     Raises:
         RangeError: If a number or array p leaves [0, 1].
         ShapeError: If p has another shape, or a length is negative.
-        DtypeError: If the dtype is none of the two.
+        DtypeError: If the dtype is none of these.
 
     >>> import lazynet as ln
     >>> ln.bernoulli(4, 1.0).value().tolist()

@@ -28,7 +28,9 @@ class Masters:
         self._seen: dict[str, int] = {}
 
     @contextmanager
-    def standing_in(self, parameters: list[Parameter], some_rows: bool) -> Iterator[list[Parameter]]:
+    def standing_in(
+        self, parameters: list[Parameter], some_rows: bool
+    ) -> Iterator[list[Parameter]]:
         """The masters, with the gradients of the parameters, which are written afterwards.
 
         Those of which the gradient was used up are, also where the update was interrupted.

@@ -19,7 +19,6 @@ from lazynet.optim.schedules import Schedule
 from lazynet.optim.work import Table, Work, norms_of, share_out, table_of
 from lazynet.parameters import Model, Parameter
 
-
 _MASTER = "master"
 
 
