@@ -29,7 +29,7 @@ from lazynet.evaluation import Evaluation, Link, flows, points
 from lazynet.evaluation import last_serial as last_serial
 from lazynet.graph import Expression, Leaf, handle
 from lazynet.inputs import as_expression, constant
-from lazynet.kinds import FLOAT16, HALVES, HOOKS, Array, Call, Kind
+from lazynet.kinds import HOOKS, Array, Call, Kind
 from lazynet.layout import Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
@@ -41,6 +41,7 @@ from lazynet.routine import Routine, routine_of
 from lazynet.stages import stage_key
 from lazynet.tape import LOCAL, Tape
 from lazynet.timing import FORWARD, TIMING
+from lazynet.wide import run_wide
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -331,33 +332,12 @@ def _run_wide(
     op = step.op
     if op.staged or op.moves or isinstance(op, Input):
         return _run(evaluation, step, locate, prepared, k)
-    arenas = evaluation.arenas
-    targets = [arenas[a][b:e].reshape((step.rows, *shape)) for a, b, e, shape in step.outputs]
     payload = None
     if prepared is not None:
         payload = prepared.get(k)
     elif op.payload is not None:
         payload = assemble(op.payload, locate(step.nodes), step)
-    if prepared is not None and step.rows and FLOAT16 in [t.dtype for t in targets]:
-        halves = op.halves([t.shape for t in step.kind.args], step.shared)
-        if halves is not None:
-            call = Call(step.rows, payload, step.shared, (), targets[0], step.segments)
-            if halves(call, *[evaluation.fetch(a, op.shares, step.rows) for a in step.args]):
-                call.out = None
-                return call, []
-    args = [evaluation.fetch_wide(a, op.shares, step.rows) for a in step.args]
-    outs = [
-        t if t.dtype not in HALVES else module_of(t).empty(t.shape, kind.work)
-        for t, kind in zip(targets, step.kind.outputs)
-    ]
-    out: Any = outs[0] if len(outs) == 1 else tuple(outs)
-    call = Call(step.rows, payload, step.shared, (), out, step.segments)
-    y = op.forward(call, *args)
-    for target, result in zip(targets, (y,) if len(outs) == 1 else y):
-        if result is not target:
-            target[...] = result
-    call.out = None
-    return call, args
+    return run_wide(evaluation, step, payload)
 
 
 def _find_externals(evaluation: Evaluation, graph: Graph) -> list[Array | None]:
