@@ -51,6 +51,9 @@ def test_what_is_stored_and_what_is_not(device: str, dtype: str) -> None:
     assert type(loss.value()) is float
     for x in (table, W, h):
         assert x.gradient().dtype == np.float32
+    evaluation, _ = h.tape.location(h.index)
+    assert {a.itemsize for a in evaluation.arenas} == {2}
+    assert {g.itemsize for g in evaluation.gradients or ()} == {4}
 
 
 def test_initial_values_are_those_of_float32_rounded(device: str, dtype: str) -> None:
