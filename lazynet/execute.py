@@ -41,6 +41,7 @@ from lazynet.routine import Routine, routine_of
 from lazynet.stages import stage_key
 from lazynet.tape import LOCAL, Tape
 from lazynet.timing import FORWARD, TIMING
+from lazynet.wide import run_wide
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -114,7 +115,7 @@ def _run_graph(graph: Graph, layout: Layout, known: Known | None) -> Evaluation:
                 _forward(evaluation, graph)
             return evaluation
         evaluation = Evaluation(graph, layout)
-        if known is not None and TIMING.timer is None:
+        if known is not None and TIMING.timer is None and not layout.half:
             evaluation.routine = routine_of(known)
         _forward(evaluation, graph)
     return evaluation
@@ -167,9 +168,10 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
             _copy_few(evaluation, graph)
         else:
             _copy_externals(evaluation, _find_externals(evaluation, graph))
+    half = layout.half
     for number, kind, args in layout.shared:
-        rows = [evaluation.shared[a][None] for a in args]
-        out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.dtype)
+        rows = [(evaluation.operand(a) if half else evaluation.shared[a])[None] for a in args]
+        out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.work)
         call = Call(1, None, (False,) * len(rows), (True,) * len(rows), out)
         try:
             y = kind.op.forward(call, *rows)
@@ -177,7 +179,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
             raise _failure(error, kind, 1, graph, number) from error
         if y is not out:
             out[...] = y
-        evaluation.shared[number] = out[0]
+        evaluation.shared[number] = out[0] if not half else out[0].astype(kind.type.dtype)
         evaluation.kept[number] = call.keep
     if evaluation.routine is not None:
         _run_routine(evaluation, evaluation.routine, graph)
@@ -188,7 +190,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
         or points(graph, len(graph.externals))
         or any(number not in graph.frozen for number, _, _ in layout.shared)
     )
-    if layout.runs is None and evaluation.mirror is None:
+    if layout.runs is None and evaluation.mirror is None and not layout.half:
         layout.runs = find_runs(layout)
     done = 0
     chained = TIMING.timer is None and evaluation.mirror is None
@@ -204,7 +206,7 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
     steps = len(layout.steps)
     history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, steps)
     if not history:
-        evaluation.links, evaluation.borrowed = [], []
+        evaluation.links, evaluation.borrowed, evaluation.wide = [], [], {}
 
 
 def _run_routine(evaluation: Evaluation, routine: Routine, graph: Graph) -> None:
@@ -232,10 +234,12 @@ def _run_singly(
 ) -> bool:
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
+    half = evaluation.layout.half
+    run = _run_wide if half else _run
     for k, step in enumerate(evaluation.layout.steps[first:end], first):
         began = TIMING.now()
         try:
-            call, args = _run(evaluation, step, locate, prepared, k)
+            call, args = run(evaluation, step, locate, prepared, k)
         except Exception as error:
             node = int(step.nodes[0])
             raise _failure(error, step.kind, step.rows, graph, node) from error
@@ -243,7 +247,8 @@ def _run_singly(
         if flows(step, frozen):
             history = True
             evaluation.calls.append(call)
-            evaluation.arguments.append(args if step.op.reads_args else None)
+            kept = step.op.reads_args and (not half or step.op.staged)
+            evaluation.arguments.append(args if kept else None)
         else:
             evaluation.calls.append(None)
             evaluation.arguments.append(None)
@@ -315,6 +320,24 @@ def _run(
                     target[...] = result
     call.out = None
     return call, args
+
+
+def _run_wide(
+    evaluation: Evaluation, step: Step, locate: Any, prepared: dict[int, Any] | None, k: int
+) -> tuple[Call, list[Array]]:
+    """The same where something is stored in 16 bits: ops see float32, results are rounded.
+
+    What is widened for an op is let go of at once: backward widens it anew.
+    """
+    op = step.op
+    if op.staged or op.moves or isinstance(op, Input):
+        return _run(evaluation, step, locate, prepared, k)
+    payload = None
+    if prepared is not None:
+        payload = prepared.get(k)
+    elif op.payload is not None:
+        payload = assemble(op.payload, locate(step.nodes), step)
+    return run_wide(evaluation, step, payload)
 
 
 def _find_externals(evaluation: Evaluation, graph: Graph) -> list[Array | None]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lazynet.backend import add_rows
 from lazynet.collect import Graph, ranges, stable_order
-from lazynet.kinds import Array, Kind, Op, Shape, Type
+from lazynet.kinds import HALVES_MET, Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule, split_by_shared
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Layout:
         kinds, code, rows: As in the graph.
         runs: Batches that run together, in order (see `chains`); None: not looked for yet.
         stages: Its staged kinds (see `stages`); None: likewise.
+        half: Whether anything in it is stored in 16 bits.
         gathers: For ops with shared arguments, the rows of their other arguments in all batches
             of a kind: by the numbers of the batches and the position; None: not looked for yet.
         plan: The schedule it was made from.
@@ -124,6 +125,7 @@ class Layout:
         "code",
         "first",
         "gathers",
+        "half",
         "kinds",
         "plan",
         "rebatched",
@@ -142,6 +144,7 @@ class Layout:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.half = False
         self.shared: list[tuple[int, Kind, list[int]]] = []
         self.arenas: list[tuple[Any, int, int]] = []
         self.rebatched: dict[int, Array] = {}
@@ -183,6 +186,8 @@ def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
     layout.code = code
     layout.rows = rows
     layout.plan = plan
+    if HALVES_MET:
+        layout.half = any([t.work is not t.dtype for k in graph.kinds for t in k.outputs])
     for i in plan.shared:
         layout.shared.append((i, graph.kinds[code[i]], args[starts[i] : starts[i + 1]].tolist()))
     bounds = split_by_shared(graph, plan, code, starts, args)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import add_rows, on_device, pick_rows, take_rows, uninitialised
+from lazynet.backend import add_rows, on_device, pick_rows, take_rows, take_rows_as, uninitialised
 from lazynet.collect import ranges
-from lazynet.evaluation import Evaluation
+from lazynet.evaluation import Evaluation, widened
 from lazynet.gathers import gathered_rows
-from lazynet.kinds import FLOATS, Array, Call, Kind
+from lazynet.kinds import FLOAT32, FLOATS, HALVES, Array, Call, Kind, working
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step
 
 KEPT = 64
@@ -79,7 +79,7 @@ class Sheet:
         """
         self.opened = True
         self.gradients = [
-            uninitialised(len(a), a.shape[1], a.dtype, self.evaluation.device)
+            uninitialised(len(a), a.shape[1], working(a.dtype), self.evaluation.device)
             if a.dtype in FLOATS
             else a
             for a in self.evaluation.arenas
@@ -199,12 +199,12 @@ def view(
     if selected is None:
         rows = step.rows
         dy = _outputs(sheet.gradients, step, None)
-        y = _outputs(evaluation.arenas, step, None) if step.op.reads_y else None
+        y = _results(evaluation, step, None) if step.op.reads_y else None
         call = Call(rows, kept.payload, step.shared, (), None, step.segments)
         call.keep = kept.keep
         return call, dy, y, args, [None] * len(args)
     dy = _outputs(sheet.gradients, step, selected)
-    y = _outputs(evaluation.arenas, step, selected) if step.op.reads_y else None
+    y = _results(evaluation, step, selected) if step.op.reads_y else None
     arg_rows = selected
     segments = None
     if step.segments is not None:
@@ -238,6 +238,18 @@ def _pick(keep: Any, rows: Array) -> Any:
     if isinstance(keep, tuple):
         return tuple([_pick(part, rows) for part in keep])
     return pick_rows(keep, rows)
+
+
+def _results(evaluation: Evaluation, step: Step, selected: Array | None) -> Any:
+    """The results of a batch as its backward sees them."""
+    found = _outputs(evaluation.arenas, step, selected)
+    return _wide(found) if evaluation.layout.half else found
+
+
+def _wide(found: Any) -> Any:
+    if isinstance(found, tuple):
+        return tuple([widened(x) for x in found])
+    return None if found is None else widened(found)
 
 
 def _outputs(arenas: list[Array], step: Step, selected: Array | None) -> Any:
@@ -294,13 +306,15 @@ def together(
         return view(sheet, runs[0][0], first, runs[0][1], reads)[:4]
     dy = _joined(sheet.gradients, [(steps[k], s) for k, s in runs], whole)
     y = _joined(evaluation.arenas, [(steps[k], s) for k, s in runs], whole) if reads_y else None
+    if evaluation.layout.half:
+        y = _wide(y)
     rows = len(dy[0] if isinstance(dy, tuple) else dy)
     args: list[Any] = []
     for position, argument in enumerate(first.args):
         if not reads:
             args.append(None)
         elif argument.mode == SHARED:
-            value = evaluation.shared[argument.start]
+            value = evaluation.operand(argument.start)
             shape = (rows, *argument.shape)
             args.append(value if kind.op.shares else np.broadcast_to(value, shape))
         else:
@@ -377,5 +391,7 @@ def _gathered(sheet: Sheet, runs: list[Run], position: int) -> Array:
             rows = gathered_rows([layout.steps[k]], position)
             index.append(rows if selected is None else rows[selected])
         flat = np.concatenate(index)
-    taken = take_rows(evaluation.arenas[argument.arena], flat)
+    arena = evaluation.arenas[argument.arena]
+    half = arena.dtype in HALVES
+    taken = take_rows_as(FLOAT32, arena, flat) if half else take_rows(arena, flat)
     return taken.reshape((len(flat), *argument.shape))

@@ -94,7 +94,7 @@ class Walk:
             t = evaluation.layout.type(number)
             with sheet.on_device():
                 if t.shared:
-                    one = module_of(evaluation.shared[number]).ones(t.shape, t.dtype)
+                    one = module_of(evaluation.shared[number]).ones(t.shape, t.work)
                     _add(sheet.shared_gradients, number, one)
                 else:
                     layout = evaluation.layout
@@ -118,6 +118,7 @@ class Walk:
             evaluation.needed = sheet.needed
             evaluation.shared_gradients = sheet.shared_gradients
             evaluation.asked = asked
+            evaluation.wide = {}
             if sheet.opened:
                 evaluation.gradients = sheet.gradients
 
@@ -471,10 +472,10 @@ class Walk:
             leaf = evaluation.leaves.get(a)
             if kind.op.reads_args and leaf is not None and leaf.version() != evaluation.versions[a]:
                 raise _changed(leaf, kind)
-            args.append(evaluation.shared[a][None])
+            args.append(evaluation.operand(a)[None])
         call = Call(1, None, (False,) * len(args), needs, None)
         call.keep = evaluation.kept[number]
-        y = evaluation.shared[number][None]
+        y = evaluation.operand(number)[None]
         grads = kind.op.backward(call, dy[None], y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)

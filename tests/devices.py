@@ -53,8 +53,13 @@ def tolerance_of(case: Case, dtype: str) -> float:
     return TOLERANCE[dtype]
 
 
-def _runs(case: Case) -> dict[str, Callable[[str, str], Outcome]]:
+def _runs(case: Case, rounded: Any = None) -> dict[str, Callable[[str, str], Outcome]]:
     examples = [draw(case, row) for row in range(3)]
+    if rounded is not None:
+        examples = [
+            [a.astype(rounded).astype(a.dtype) if a.dtype.kind == "f" else a for a in arrays]
+            for arrays in examples
+        ]
     runs: dict[str, Callable[[str, str], Outcome]] = {}
 
     def together(rows: int, as_batch: bool) -> Callable[[str, str], Outcome]:
@@ -90,3 +95,24 @@ def _outcome(case: Case, inputs: Sequence[Sequence[Any]]) -> Outcome:
     values = [np.array(v) for v in ln.values(results)]
     weights = cotangents(case, 0, values)
     return Outcome(values, differentiate(results, weights, [x for xs in inputs for x in xs]))
+
+
+HALF = 2.0**-11
+"""Largest relative error of rounding to float16."""
+
+
+def check_half(case: Case, device: str) -> None:
+    """Values stored in float16, and gradients, are those that the CPU computes in float32.
+
+    What comes in, numbers of about 1, is rounded beforehand. A case is a few ops, whose results are
+    rounded once each: four roundings are allowed.
+    """
+    for name, run in _runs(case, np.float16).items():
+        full, half = run("cpu", "float32"), run(device, "float16")
+        for v, e in zip(half.values, full.values, strict=True):
+            assert v.dtype in (np.float16, e.dtype), name
+            np.testing.assert_allclose(
+                v.astype(e.dtype), e, 4 * HALF, 4 * HALF, err_msg=f"{name}, value"
+            )
+        for k, (g, e) in enumerate(zip(half.gradients, full.gradients, strict=True)):
+            np.testing.assert_allclose(g, e, 4 * HALF, 4 * HALF, err_msg=f"{name}, gradient {k}")

@@ -6,6 +6,7 @@ This package is the only place that imports cupy.
 from lazynet.backend.devices import (
     CPU,
     as_device_array,
+    check_dtype,
     device_is_full,
     device_name,
     device_of,
@@ -33,6 +34,7 @@ from lazynet.backend.rows import (
     segment_max,
     segment_sum,
     take_rows,
+    take_rows_as,
 )
 from lazynet.backend.sparse import SparseRows, coalesce
 from lazynet.backend.threads import product_workers, run_blocks, workers
@@ -43,6 +45,7 @@ __all__ = [
     "add_rows",
     "as_device_array",
     "beside",
+    "check_dtype",
     "coalesce",
     "device_is_full",
     "device_name",
@@ -66,6 +69,7 @@ __all__ = [
     "segment_max",
     "segment_sum",
     "take_rows",
+    "take_rows_as",
     "to_device",
     "to_host",
     "uninitialised",

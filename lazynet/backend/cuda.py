@@ -146,7 +146,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def take_rows(source: Array, index: Any, out: Array | None = None) -> Array:
-    """Rows of a 2-D array."""
+    """Rows of a 2-D array; in the dtype of `out`, if that is given."""
     index = on_device(index)
     if out is None:
         out = empty((len(index), source.shape[1]), source.dtype)
@@ -156,7 +156,7 @@ def take_rows(source: Array, index: Any, out: Array | None = None) -> Array:
 
 
 _take = cupy.ElementwiseKernel(
-    "raw T source, raw int64 index, int64 width", "T out",
+    "raw S source, raw int64 index, int64 width", "T out",
     "out = source[index[i / width] * width + i % width]", "lazynet_take_rows",
 )  # fmt: skip
 

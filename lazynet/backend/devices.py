@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazynet.errors import DeviceError, OutOfMemoryError, SettingError
+from lazynet.errors import DeviceError, DtypeError, OutOfMemoryError, SettingError
 
 CPU = "cpu"
 
@@ -69,6 +69,22 @@ def gpu_description() -> str:
     cupy = _cupy()
     name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     return f"{name}, CuPy {cupy.__version__}"
+
+
+def check_dtype(dtype: np.dtype[Any], device: str) -> None:
+    """Raise where CuPy has no such dtype.
+
+    Raises:
+        DtypeError: For bfloat16 before CuPy 14.
+    """
+    if device == CPU or dtype.kind != "V":
+        return
+    version = _cupy().__version__
+    if int(version.partition(".")[0]) < 14:
+        raise DtypeError(
+            f"dtype: got 'bfloat16' on {device!r}, which CuPy {version} lacks; it takes CuPy 14; "
+            "install that with pip install -U 'lazynet[cuda13]' (or [cuda12]), or use 'float16'"
+        )
 
 
 def _cupy() -> Any:

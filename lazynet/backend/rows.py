@@ -49,6 +49,22 @@ def take_rows(source: Array, index: Array, out: Array | None = None) -> Array:
     return found
 
 
+def take_rows_as(
+    dtype: np.dtype[Any], source: Array, index: Array, out: Array | None = None
+) -> Array:
+    """Rows `index` of a 2-D array in another dtype, as a new contiguous array, or in `out`."""
+    if type(source) is np.ndarray:
+        taken = source.take(index, 0, None, "clip")
+        if out is None:
+            return taken.astype(dtype)
+        out[...] = taken
+        return out
+    if out is None:
+        out = _cuda().empty((len(index), source.shape[1]), dtype)
+    found: Array = _cuda().take_rows(source, index, out)
+    return found
+
+
 def fill(target: Array, given: Any) -> None:
     """Write numbers into a flat array: those of one array, or of several behind one another."""
     if isinstance(given, list):
@@ -144,4 +160,5 @@ __all__ = [
     "segment_max",
     "segment_sum",
     "take_rows",
+    "take_rows_as",
 ]

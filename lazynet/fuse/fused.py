@@ -94,6 +94,17 @@ class Fused(Staged):
                 places[i] = at
                 at += 1
         object.__setattr__(self, "places", places)
+        self.find_constants()
+
+    def find_constants(self) -> None:
+        """Note the constants of the trace, in the dtypes that they are computed with."""
+        tape = self.trace.tape
+        found = {}
+        for i in self.lowered.forward.shared:
+            payload = tape.payloads[i]
+            if isinstance(payload, np.ndarray) and not tape.arguments(i):
+                found[i] = payload.astype(tape.kinds[i].type.work, copy=False)
+        object.__setattr__(self, "constants_of", found)
 
     def renewed(self, payload: Any) -> Any:
         # the numbers of a call follow one another from its key: one that is mixed starts elsewhere
@@ -103,6 +114,8 @@ class Fused(Staged):
     compiled: Any = field(init=False, repr=False)
     places: Any = field(init=False, repr=False)
     """Which argument a shared node of the trace is."""
+    constants_of: Any = field(init=False, repr=False)
+    """Constants by node of the trace."""
 
     def lower(self) -> Lowered:
         """The lowered program."""
@@ -149,11 +162,11 @@ class Fused(Staged):
                 value = given[self.places[i]]
                 assert value is not None
                 values[i] = value
-            elif isinstance(tape.payloads[i], np.ndarray) and not tape.arguments(i):
-                values[i] = self.constant(tape.payloads[i]).reshape(kind.type.shape)
+            elif i in self.constants_of:
+                values[i] = self.constant(self.constants_of[i]).reshape(kind.type.shape)
             else:
                 args = [values[a][None] for a in tape.arguments(i)]
-                out = self.allocate(1, 1, kind.type.width, kind.type.dtype)
+                out = self.allocate(1, 1, kind.type.width, kind.type.work)
                 out = out.reshape(1, *kind.type.shape)
                 call = Call(1, None, (False,) * len(args), (True,) * len(args), out)
                 y = kind.op.forward(call, *args)

@@ -87,7 +87,7 @@ class Backward:
         forward.code = code  # helpers of the forward half now append here
         try:
             for k, i in enumerate(trace.outputs):
-                seed = code.value(1, forward.size(i), forward.kinds[i].type.dtype)
+                seed = code.value(1, forward.size(i), forward.kinds[i].type.work)
                 seed.argument = k
                 self.seeds.append(seed)
                 if forward.kinds[i].type.dtype in FLOATS:
@@ -334,7 +334,7 @@ class Backward:
         for k, dy in enumerate(dys):
             if dy is None:
                 t = forward.kinds[i + k].type
-                dy = self.code.add("zero", self.code.value(1, t.width, t.dtype), [])
+                dy = self.code.add("zero", self.code.value(1, t.width, t.work), [])
             given.append(forward.flat(dy))
         rows = [k for k, a in enumerate(args) if needs[k] and not forward.is_shared(a)]
         kept = op.reads_args or op.reads_y or isinstance(op, Elementwise)

@@ -230,7 +230,7 @@ class FusedRows(Fused):
         kinds = self.trace.tape.kinds
         total = sum(sizes)
         results: list[Array | None] = [
-            uninitialised(total, kinds[i].type.width, kinds[i].type.dtype) if given else None
+            uninitialised(total, kinds[i].type.width, kinds[i].type.work) if given else None
             for i, given in zip(self.trace.inputs, code.inputs)
         ]
         ends = np.cumsum(sizes).tolist()

@@ -105,7 +105,7 @@ class FusedScan(Fused):
         prepared = self.prepared(code, values)
         kinds = self.trace.tape.kinds
         inputs = [
-            self.allocate(rows, 1, kinds[i].type.width, kinds[i].type.dtype)
+            self.allocate(rows, 1, kinds[i].type.width, kinds[i].type.work)
             for i in self.trace.inputs[: self.form.inputs]
         ]
         return ScanWork(rows, values, prepared, kept, outputs, keep, inputs)

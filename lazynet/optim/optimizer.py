@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lazynet.backend import device_of, to_device, workers
+from lazynet.backend import device_of, to_device, to_host, workers
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
-from lazynet.kinds import Array
+from lazynet.kinds import HALVES, Array
 from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, scratch
 from lazynet.optim.gradient import block_height, gradient_of
+from lazynet.optim.masters import Masters
 from lazynet.optim.schedules import Schedule
 from lazynet.optim.work import Table, Work, norms_of, share_out, table_of
 from lazynet.parameters import Model, Parameter
+
+_MASTER = "master"
 
 
 class Optimizer(ABC):
@@ -101,6 +104,7 @@ class Optimizer(ABC):
         """Euclidean norm of all gradients at the last step, before clipping."""
         self._base = float(lr)
         self._states: dict[str, State] = {}
+        self._masters = Masters()
         self._decays = _written_for(type(self), "decays")
         self._drifts = _written_for(type(self), "drift")
 
@@ -176,40 +180,48 @@ class Optimizer(ABC):
         """
         with LOCK, np.errstate(all="ignore"), self.model.place():
             parameters = self.model.parameters()
-            work = share_out(parameters, self._state, self._some_rows())
-            if not work:
-                raise GradientError(
-                    f"{type(self).__name__}.step: no trainable parameter of the model has a "
-                    "gradient; call loss.backward() first, on a loss that depends on them"
-                )
-            norm = self._norm(work)
-            scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
-            lr = self.lr
-            workers()  # where its setting is bad, nothing has been changed yet
-            for item in work:
-                try:
-                    for state in item.states:
-                        state.updates += 1
-                    if item.chunk is not None:
-                        self._apply_chunk(item, item.chunk, lr, scale)
-                    else:
-                        self._apply(item, lr, scale)
-                finally:  # interrupted, the step can be repeated: no gradient counts twice
-                    for p in item.parameters:
-                        p.changed()
-                        p.clear_gradient()
-            for p in parameters:
-                if p.has_gradient():  # of a frozen one, from before
+            if self.model.dtype not in HALVES:
+                self._step(parameters)
+                return
+            with self._masters.standing_in(parameters, self._some_rows()) as masters:
+                self._step(masters)
+
+    def _step(self, parameters: list[Parameter]) -> None:
+        work = share_out(parameters, self._state, self._some_rows())
+        if not work:
+            raise GradientError(
+                f"{type(self).__name__}.step: no trainable parameter of the model has a "
+                "gradient; call loss.backward() first, on a loss that depends on them"
+            )
+        norm = self._norm(work)
+        scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
+        lr = self.lr
+        workers()  # where its setting is bad, nothing has been changed yet
+        for item in work:
+            try:
+                for state in item.states:
+                    state.updates += 1
+                if item.chunk is not None:
+                    self._apply_chunk(item, item.chunk, lr, scale)
+                else:
+                    self._apply(item, lr, scale)
+            finally:  # interrupted, the step can be repeated: no gradient counts twice
+                for p in item.parameters:
+                    p.changed()
                     p.clear_gradient()
-            self.gradient_norm = norm
-            self.steps += 1
+        for p in parameters:
+            if p.has_gradient():  # of a frozen one, from before
+                p.clear_gradient()
+        self.gradient_norm = norm
+        self.steps += 1
 
     def state_dict(self) -> dict[str, Array]:
         """Everything that later steps depend on besides the settings, as copies.
 
         Returns:
             ``steps``, ``lr`` (before the schedule), and for each parameter, by its name within the
-            model, the number of ``:updates`` and, unless that is 0, each slot.
+            model, the number of ``:updates`` and, unless that is 0, each slot, and for one of 16
+            bits the ``:master``.
         """
         state: dict[str, Array] = {"steps": np.array(self.steps), "lr": np.array(self._base)}
         for name, p in self._named():
@@ -218,6 +230,8 @@ class Optimizer(ABC):
             if known is not None and known.updates:
                 for slot, array in known.copies().items():
                     state[f"{name}:{slot}"] = array
+                if p.dtype in HALVES:
+                    state[f"{name}:{_MASTER}"] = np.array(to_host(self._masters.values(p)))
         return state
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
@@ -242,12 +256,15 @@ class Optimizer(ABC):
 
         steps, base = take("steps", ()), take("lr", ())
         states = {}
+        masters = {}
         for name, p in self._named():
             updates = take(f"{name}:updates", ())
             if updates is None or updates == 0:
                 continue
             arrays = {slot: take(f"{name}:{slot}", p.shape) for slot in self.slots}
             states[p.name] = State(int(updates), arrays)
+            if p.dtype in HALVES:
+                masters[p.name] = take(f"{name}:{_MASTER}", p.shape)
         wrong += [f"{key} belongs to no parameter or slot" for key in left]
         if wrong:
             raise FileError(
@@ -258,8 +275,10 @@ class Optimizer(ABC):
             if p.name in states:
                 slots = states[p.name].slots
                 for slot, array in slots.items():
-                    host: Array = np.array(array, p.values.dtype, order="C")
+                    host: Array = np.array(array, p.type.work, order="C")
                     slots[slot] = to_device(host, device_of(p.values))
+            if p.name in masters:
+                self._masters.put(p, masters[p.name])
         self.steps = int(steps)
         self._base = float(base)
         self._states = states
