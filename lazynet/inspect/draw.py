@@ -25,7 +25,7 @@ from lazynet.inspect.view import Node, View, expressions_of, view_of
 
 MOST = 300
 """Nodes that are drawn one by one; more are folded."""
-FOLDED = 60
+FOLDED = 30
 """Boxes of a folded graph."""
 MARGIN = 20.0
 SIDE = 9.0
@@ -132,7 +132,7 @@ class _Drawing:
         for node in loops:
             w, h = sizes[node.number]
             room[at[node.number]] = (w + 52, h)
-        placement = place(room, edges)
+        placement = place(room, edges, columns=not view.folded)
         heading = scene.group()
         top = MARGIN + 14
         heading.parts.append(Text(MARGIN, top, scene.title, 14, "ink", True))
