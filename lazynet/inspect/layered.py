@@ -97,6 +97,8 @@ def place(
     layers = _with_lanes(sizes, directed, levels)
     _sort(layers, n)
     _straighten(layers)
+    if layers.merged:
+        _narrow(layers)
     return _draw(layers, sizes, directed, back, columns)
 
 
@@ -278,9 +280,20 @@ def _sort(layers: _Layers, n: int) -> None:
             fewest, since = crossings, 0
             best = [list(row) for row in layers.rows]
     layers.rows = best
+
+
+def _narrow(layers: _Layers) -> None:
+    """Move lanes of arrows to one box amid these, if that makes the picture much narrower."""
+    rows, x, wide, crossings = layers.rows, layers.x, _span(layers), _crossings(layers)
     _centre(layers)
-    if _crossings(layers) > fewest + len(layers.chains) // 4:  # a few are worth it
-        layers.rows = best
+    _straighten(layers)
+    worse = _crossings(layers) - crossings
+    if _span(layers) > 0.8 * wide or worse > 2 * len(layers.chains):
+        layers.rows, layers.x = rows, x
+
+
+def _span(layers: _Layers) -> float:
+    return max(layers.x) - min(layers.x)
 
 
 def _centre(layers: _Layers) -> None:
