@@ -156,6 +156,12 @@ def test_values_and_gradients_are_shown_as_asked_for() -> None:
     assert not any(w.startswith("value ") for w in neither)
 
 
+def test_numbers_are_never_cut() -> None:
+    shown = words(ln.draw(different_weights(12)).svg)
+    numbers = [w for w in shown if w.startswith(("value", "gradient"))]
+    assert len(numbers) > 20 and not any("…" in w for w in numbers)
+
+
 def test_what_is_not_computed_is_dashed_and_explained() -> None:
     svg = ln.draw(two_neurons(False)).svg
     assert "stroke-dasharray" in svg

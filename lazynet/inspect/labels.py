@@ -85,6 +85,11 @@ def lines_of(node: Node, style: Style, named: list[str]) -> list[Line]:
     ]
 
 
+def _room(line: Line, style: Style) -> float:
+    """Numbers are never cut: half a number is another one."""
+    return 400 if line.text.startswith(("value ", "gradient ")) else style.room
+
+
 def _listed(word: str, names: list[str], style: Style) -> list[str]:
     """Names after a word, in as many lines as they need."""
     lines: list[str] = []
