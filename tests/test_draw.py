@@ -129,14 +129,12 @@ def test_text_fits_its_box_and_the_picture(name: str) -> None:
 
 
 def test_the_widths_of_text_are_those_of_its_font() -> None:
-    font = pytest.importorskip("matplotlib.textpath")
-    properties = pytest.importorskip("matplotlib.font_manager").FontProperties
+    from matplotlib.textpath import TextPath
+
     text = "The quick brown fox: (12, 345) jumps_over 0.678 [LAZY] @ W/U?"
     for bold in (False, True):
         weight = "bold" if bold else "normal"
-        path = font.TextPath(
-            (0, 0), text, 100, prop=properties(family="DejaVu Sans", weight=weight)
-        )
+        path = TextPath((0, 0), text, 100, prop=properties(family="DejaVu Sans", weight=weight))
         measured = path.get_extents().width / 100
         assert abs(text_width(text, 1.0, bold) - measured) < 0.02 * measured
 
@@ -250,7 +248,6 @@ def test_jupyter_and_files(tmp_path: Path) -> None:
 
 
 def test_png(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     picture = ln.draw(two_neurons())
     data = picture.save(tmp_path / "graph.PNG").read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
