@@ -129,12 +129,14 @@ def test_text_fits_its_box_and_the_picture(name: str) -> None:
 
 
 def test_the_widths_of_text_are_those_of_its_font() -> None:
+    from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
     text = "The quick brown fox: (12, 345) jumps_over 0.678 [LAZY] @ W/U?"
     for bold in (False, True):
         weight = "bold" if bold else "normal"
-        path = TextPath((0, 0), text, 100, prop=properties(family="DejaVu Sans", weight=weight))
+        face = FontProperties(family="DejaVu Sans", weight=weight)
+        path = TextPath((0, 0), text, 100, prop=face)
         measured = path.get_extents().width / 100
         assert abs(text_width(text, 1.0, bold) - measured) < 0.02 * measured
 
