@@ -119,7 +119,7 @@ clean:
 	@touch $@
 
 $(VENV)/.examples: pyproject.toml $(VENV)/.made
-	$(install) '.[examples]'
+	$(install) '.[examples,viz]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.made
