@@ -188,6 +188,11 @@ class Parameter(Leaf):
                 result += SparseRows(rows, values).dense(self.values.shape)
         return result
 
+    @property
+    def row_width(self) -> int:
+        """Elements of a row, of which `pending_rows` holds gradients."""
+        return int(np.prod(self.values.shape[1:]))
+
     def has_gradient(self) -> bool:
         """Whether a gradient has been accumulated."""
         return self.pending is not None or bool(self.pending_rows)
@@ -251,7 +256,7 @@ class Lookup(Parameter):
             int64 ``(k,)`` and ``(k, *row shape)``, to be read only; both empty if there is none.
         """
         shape = self.values.shape
-        width = int(np.prod(shape[1:]))
+        width = self.row_width
         if not self.pending_rows:
             return np.zeros(0, np.int64), np.zeros_like(self.values[:0])
         if len(self.pending_rows) == 1:

@@ -33,11 +33,13 @@ from lazynet.backend.rows import (
     segment_sum,
     take_rows,
 )
+from lazynet.backend.sources import Sources
 from lazynet.backend.sparse import SparseRows, coalesce
 from lazynet.backend.threads import product_workers, run_blocks, workers
 
 __all__ = [
     "CPU",
+    "Sources",
     "SparseRows",
     "add_rows",
     "as_device_array",
