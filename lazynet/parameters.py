@@ -207,12 +207,13 @@ class Parameter(Leaf):
 
 
 def gradients_of(
-    members: list[tuple[Parameter, Array, Array]],
+    members: list[tuple[Parameter, Array, Array]], summed: bool = True
 ) -> list[Array] | None:
     """The gradients of parameters whose values are parts of one array (see `Parameter.share`).
 
     Args:
         members: Each parameter, its part, and what stands for its gradient if it has none.
+        summed: Whether those of rows are to be added.
 
     Returns:
         Their gradients; None where one is frozen, or its values cannot be in that part.
@@ -221,7 +222,7 @@ def gradients_of(
     for p, part, zero in members:
         if (p.values is not part and not p.share(part)) or not p._trainable:
             return None
-        gradient = p.pending if not p.pending_rows else p.summed()
+        gradient = p.pending if not p.pending_rows or not summed else p.summed()
         found.append(zero if gradient is None else gradient)
     return found
 

@@ -7,7 +7,7 @@ mentioned repeatedly. A `Piece` of the result is the sum of these.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ class Piece(NamedTuple):
             and where the last ones end.
         rows: Place in the table of the numbers of these rows, ascending; 0 where the piece holds
             only these.
-        count: How many these are.
+        mentioned: How many these are.
     """
 
     begin: int
@@ -48,7 +48,7 @@ class Piece(NamedTuple):
     width: int = 0
     starts: int = 0
     rows: int = 0
-    count: int = 0
+    mentioned: int = 0
 
 
 class Sources:
@@ -152,7 +152,7 @@ class Sources:
         return self._put(np.array(pieces, np.int64).reshape(-1))
 
     def _rows(self, pending: Pending, width: int, dtype: Any) -> tuple[NDArray[np.int64], int]:
-        """The rows that are mentioned, each once, and the place of the bounds of their addresses."""
+        """The rows that are mentioned, each once, and the place of the `starts` of a piece."""
         rows = np.concatenate([r for r, _ in pending])
         addresses = np.concatenate(list(self._addresses(pending, width, dtype)))
         order, ordered, first = in_order(rows)
@@ -165,7 +165,7 @@ class Sources:
             yield self._address(values, dtype) + np.arange(len(rows)) * step
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kernel(char: str) -> Any:
     source = _SOURCE.format(type=C_TYPES[char], threads=_THREADS, fields=_FIELDS)
     return raw(source, "lazynet_gradients")

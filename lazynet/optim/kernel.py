@@ -1,13 +1,13 @@
 """Update rules as kernels for a GPU: one launch for a flat buffer, whatever the rule does to it.
 
-The kernel is printed from what the rule's NumPy code does (`trace`), so that there is one definition
-of it. It multiplies and adds in the order of that code, each rounded (no fused multiply-add).
+The kernel is printed from what the rule's NumPy code does (`trace`), so there is one definition of
+it. It computes in the order of that code, and rounds each result (no fused multiply-add).
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from lazynet.backend.kernels import C_TYPES, raw
 from lazynet.kinds import Array
 from lazynet.ops.cuda_formula import FUNCTIONS, c_statements
 from lazynet.ops.formula import Step
-from lazynet.optim.trace import Rule, Untraceable, trace
+from lazynet.optim.trace import Rule, trace
 
 _THREADS = 256
 _BLOCKS = 1 << 16

@@ -13,8 +13,8 @@ from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
 from lazynet.kinds import Array
 from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, scratch
-from lazynet.optim.kernel import Buffer, launch
 from lazynet.optim.gradient import block_height, gradient_of
+from lazynet.optim.kernel import Buffer, launch
 from lazynet.optim.schedules import Schedule
 from lazynet.optim.work import Table, Work, buffer_of, norm_of, share_out, table_of
 from lazynet.parameters import Model, Parameter

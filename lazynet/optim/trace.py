@@ -47,9 +47,9 @@ class _Notes:
     def step(self, operation: str, *operands: Any) -> int:
         places = tuple([self.place(x) for x in operands])
         for k, place in enumerate(places):
-            if self.steps[place].operation in COMPARISONS and operation != "multiply":
-                if operation != "where" or k:
-                    raise Untraceable(f"{operation} of a mask")
+            fits = operation == "multiply" or (operation == "where" and k == 0)
+            if self.steps[place].operation in COMPARISONS and not fits:
+                raise Untraceable(f"{operation} of a mask")
         if operation == "multiply" and places[0] == places[1]:
             operation, places = "square", places[:1]
         return self._add(Step(operation, places))
