@@ -169,14 +169,14 @@ def test_large_parameters_are_one_kernel_each(name: str, monkeypatch: Any) -> No
             for p, count in ((table, 7), (both, 5)):
                 values = there(p, rng.standard_normal((count, p.shape[1])))
                 p.pending_rows = [(rng.integers(0, 30, count), values)]
-            if device == "cpu":
+            if device == "cpu" or not step:
                 opt.step()
                 continue
             used = counted(opt.step)
             assert {key: used[key] for key in ONE_BUFFER} == {**ONE_BUFFER, "launches": 4}
         results.append([p.array for p in model])
     for a, b in zip(*results):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

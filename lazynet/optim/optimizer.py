@@ -113,7 +113,9 @@ class Optimizer(ABC):
         """Update some elements of one parameter, or of several, in place.
 
         Large parameters are updated by several threads at once where LAZYNET_NUM_THREADS says so:
-        do not leave anything in `self`.
+        do not leave anything in `self`. On a GPU it is called with arrays that note what is done
+        to them, from which a kernel is printed; where it is not made of ufuncs, operators and
+        ``np.where``, with the arrays themselves.
 
         Args:
             x: Values.
