@@ -196,6 +196,11 @@ class Parameter(Leaf):
                 result += SparseRows(rows, values).dense(self.values.shape)
         return result
 
+    @property
+    def row_width(self) -> int:
+        """Elements of a row, of which `pending_rows` holds gradients."""
+        return int(np.prod(self.values.shape[1:]))
+
     def has_gradient(self) -> bool:
         """Whether a gradient has been accumulated."""
         return self.pending is not None or bool(self.pending_rows)
@@ -210,12 +215,13 @@ class Parameter(Leaf):
 
 
 def gradients_of(
-    members: list[tuple[Parameter, Array, Array]],
+    members: list[tuple[Parameter, Array, Array]], summed: bool = True
 ) -> list[Array] | None:
     """The gradients of parameters whose values are parts of one array (see `Parameter.share`).
 
     Args:
         members: Each parameter, its part, and what stands for its gradient if it has none.
+        summed: Whether those of rows are to be added.
 
     Returns:
         Their gradients; None where one is frozen, or its values cannot be in that part.
@@ -224,7 +230,7 @@ def gradients_of(
     for p, part, zero in members:
         if (p.values is not part and not p.share(part)) or not p._trainable:
             return None
-        gradient = p.pending if not p.pending_rows else p.summed()
+        gradient = p.pending if not p.pending_rows or not summed else p.summed()
         found.append(zero if gradient is None else gradient)
     return found
 
@@ -259,7 +265,7 @@ class Lookup(Parameter):
             int64 ``(k,)`` and ``(k, *row shape)``, to be read only; both empty if there is none.
         """
         shape = self.values.shape
-        width = int(np.prod(shape[1:]))
+        width = self.row_width
         if not self.pending_rows:
             return np.zeros(0, np.int64), np.zeros_like(self.values[:0], self.type.work)
         if len(self.pending_rows) == 1:

@@ -26,6 +26,7 @@ from lazynet.backend.rows import (
     join,
     mirrored,
     norms,
+    note,
     part,
     pick_rows,
     put_rows,
@@ -36,11 +37,13 @@ from lazynet.backend.rows import (
     take_rows,
     take_rows_as,
 )
+from lazynet.backend.sources import Sources
 from lazynet.backend.sparse import SparseRows, coalesce
 from lazynet.backend.threads import product_workers, run_blocks, workers
 
 __all__ = [
     "CPU",
+    "Sources",
     "SparseRows",
     "add_rows",
     "as_device_array",
@@ -58,6 +61,7 @@ __all__ = [
     "mirrored",
     "module_of",
     "norms",
+    "note",
     "on_device",
     "part",
     "pick_rows",

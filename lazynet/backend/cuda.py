@@ -41,6 +41,10 @@ class Mirror:
             for host, device in zip(fresh, uploaded(fresh)):
                 self._known[id(host)] = (host, device)
 
+    def note(self, host: NDArray[Any], device: Array) -> None:
+        """Note that this is the copy of a host array."""
+        self._known[id(host)] = (host, device)
+
     def part(self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]) -> NDArray[Any]:
         """Note that `rows` are rows start:stop of an array, so that they need no upload."""
         self._known[id(rows)] = (rows, self[host][start:stop])
@@ -90,6 +94,12 @@ def part(host: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
     rows = host[start:stop]
     mirror = _current.mirror
     return rows if mirror is None else mirror.part(host, start, stop, rows)
+
+
+def note(host: NDArray[Any], device: Array) -> None:
+    """Note that this is the copy of a host array on the current GPU."""
+    if _current.mirror is not None:
+        _current.mirror.note(host, device)
 
 
 def mirrored(hosts: list[NDArray[Any]]) -> None:

@@ -44,6 +44,14 @@ def summing(name: str, inputs: str, body: str, preamble: str = "") -> Any:
     )
 
 
+@lru_cache(maxsize=4096)
+def raw(source: str, name: str, options: tuple[str, ...] = ()) -> Any:
+    """A `cupy.RawKernel`, to be called with blocks, threads and arguments."""
+    import cupy
+
+    return cupy.RawKernel(source, name, options)
+
+
 class Lines(NamedTuple):
     """How to cut a contiguous array into lines, each of which is worked on as a whole.
 

@@ -130,6 +130,11 @@ def mirrored(arrays: list[Array]) -> None:
     _cuda().mirrored(arrays)
 
 
+def note(array: Array, copy: Array) -> None:
+    """Note that a host array has this copy on the current GPU."""
+    _cuda().note(array, copy)
+
+
 def segment_sum(values: Array, offsets: Array) -> Array:
     """Sum of the rows of each segment, ``(segments, ...)``; zero for an empty one."""
     if type(values) is np.ndarray:
@@ -153,6 +158,7 @@ __all__ = [
     "join",
     "mirrored",
     "norms",
+    "note",
     "pick_rows",
     "put_rows",
     "scatter_add",

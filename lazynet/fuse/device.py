@@ -259,7 +259,7 @@ class DeviceRows(OnDevice, FusedRows):
     ) -> list[Array | None]:
         work = back.work
         count = len(self.trace.inputs)
-        wanted = (tuple([bool(n) for n in needs[:count]]), back.nodes)
+        wanted = self.wanted(back, needs)
         code = self.back_code(wanted)
         ran = back.ran.get(wanted)
         if ran is None:

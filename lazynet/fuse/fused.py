@@ -59,6 +59,9 @@ class Back:
         seeds: Cotangents of the results, ``(rows, width)``.
         totals: Gradients of shared values added up so far, by (operation, argument).
         ran: Batches by the code that ran them.
+        foreseen: On a GPU, what will take part, likewise; see `Staged.foresee`.
+        arrays: Index arrays that this takes.
+        indices: The rows of `foreseen`, where they are not contiguous.
     """
 
     work: Any
@@ -66,6 +69,9 @@ class Back:
     seeds: list[Array]
     totals: dict[tuple[int, int], Any] = field(default_factory=dict)
     ran: dict[Needs, Reversed] = field(default_factory=dict)
+    foreseen: dict[Needs, list[Taken]] = field(default_factory=dict)
+    arrays: list[Array] = field(default_factory=list)
+    indices: dict[Needs, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,14 +276,28 @@ class Fused(Staged):
 
     def finish(self, back: Back) -> list[Any]:
         totals: dict[int, Any] = {}
-        for ran in back.ran.values():
-            self._finish(back, ran, totals)
+        for wanted, ran in back.ran.items():
+            self._finish(back, wanted, ran, totals)
         return self.shared_gradients(back.work, back.nodes, totals)
 
-    def _finish(self, back: Back, ran: Reversed, totals: dict[int, Any]) -> None:
+    def wanted(self, back: Back, needs: Sequence[bool]) -> Needs:
+        """What the code of a batch depends on: which arguments and shared nodes need a gradient."""
+        return tuple([bool(n) for n in needs[: len(self.trace.inputs)]]), back.nodes
+
+    def foreseen(self, back: Back) -> list[Array]:
+        for wanted, taken in back.foreseen.items():
+            index = rows_taken(taken, back.work.rows)
+            if isinstance(index, np.ndarray):
+                back.indices[wanted] = index
+        return [*back.arrays, *back.indices.values()]
+
+    def _finish(self, back: Back, wanted: Needs, ran: Reversed, totals: dict[int, Any]) -> None:
         """Add the gradients of shared nodes from the batches that one code ran."""
         work = back.work
         index = rows_taken(ran.taken, work.rows)
+        known = back.indices.get(wanted)
+        if known is not None and np.array_equal(known, index):  # type: ignore[arg-type]
+            index = known
         residues = {v.number: r for v, r in zip(ran.code.names.keep, ran.residues)}
 
         def joined(value: Value) -> Array:

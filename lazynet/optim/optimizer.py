@@ -8,15 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lazynet.backend import device_of, to_device, to_host, workers
+from lazynet.backend import CPU, Sources, device_of, to_device, to_host, workers
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
 from lazynet.kinds import HALVES, Array
 from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, scratch
 from lazynet.optim.gradient import block_height, gradient_of
+from lazynet.optim.kernel import Buffer, launch
 from lazynet.optim.masters import Masters
 from lazynet.optim.schedules import Schedule
-from lazynet.optim.work import Table, Work, norms_of, share_out, table_of
+from lazynet.optim.work import Table, Work, buffer_of, norm_of, share_out, table_of
 from lazynet.parameters import Model, Parameter
 
 _MASTER = "master"
@@ -107,6 +108,7 @@ class Optimizer(ABC):
         self._masters = Masters()
         self._decays = _written_for(type(self), "decays")
         self._drifts = _written_for(type(self), "drift")
+        self._kernels = True  # whether a GPU gets the rule as kernels, see `kernel`
 
     @abstractmethod
     def update(
@@ -115,7 +117,9 @@ class Optimizer(ABC):
         """Update some elements of one parameter, or of several, in place.
 
         Large parameters are updated by several threads at once where LAZYNET_NUM_THREADS says so:
-        do not leave anything in `self`.
+        do not leave anything in `self`. On a GPU it is called with arrays that note what is done
+        to them, from which a kernel is printed; where it is not made of ufuncs, operators and
+        ``np.where``, with the arrays themselves.
 
         Args:
             x: Values.
@@ -187,13 +191,14 @@ class Optimizer(ABC):
                 self._step(masters)
 
     def _step(self, parameters: list[Parameter]) -> None:
-        work = share_out(parameters, self._state, self._some_rows())
+        sources = None if self.model.device == CPU else Sources()
+        work = share_out(parameters, self._state, self._some_rows(), sources)
         if not work:
             raise GradientError(
                 f"{type(self).__name__}.step: no trainable parameter of the model has a "
                 "gradient; call loss.backward() first, on a loss that depends on them"
             )
-        norm = self._norm(work)
+        norm = self._norm(work, sources)
         scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
         lr = self.lr
         workers()  # where its setting is bad, nothing has been changed yet
@@ -333,8 +338,8 @@ class Optimizer(ABC):
             )
         return float(factor)
 
-    def _norm(self, work: list[Work]) -> float:
-        result = math.hypot(*norms_of(work))
+    def _norm(self, work: list[Work], sources: Sources | None) -> float:
+        result = norm_of(work, sources)
         if math.isfinite(result):
             return result
         for p in (p for item in work for p in item.parameters):
@@ -359,9 +364,14 @@ class Optimizer(ABC):
 
     def _apply_chunk(self, item: Work, chunk: Chunk, lr: float, scale: float) -> None:
         chunk.read(item.parameters)
+        count = item.states[0].updates
+        if type(chunk.x) is not np.ndarray:
+            buffer = Buffer(chunk.x, chunk.slots, chunk.gradient)
+            if self._launch(buffer, lr, scale, count):
+                return
         if scale != 1.0:
             chunk.gradient *= scale
-        self._update(chunk.x, chunk.gradient, chunk.slots, lr, 1.0, item.states[0].updates)
+        self._update(chunk.x, chunk.gradient, chunk.slots, lr, 1.0, count)
         chunk.write(item.parameters)
 
     def _apply(self, item: Work, lr: float, scale: float) -> None:
@@ -370,8 +380,14 @@ class Optimizer(ABC):
         whole = table_of(item.parameters[0], state)
         rows, values, n = gradient.rows, gradient.values, len(whole.x)
         some_rows = self._some_rows()
+        if type(whole.x) is not np.ndarray:
+            state.moved = None
+            state.settle()
+            buffer = buffer_of(whole, gradient, some_rows)
+            if self._launch(buffer, lr, scale, state.updates):
+                return
         if not some_rows and type(whole.x) is not np.ndarray:
-            dense = True  # a GPU moves all rows in one launch
+            dense = True  # a GPU moves all rows at once
         else:
             dense = gradient.dense is not None or (
                 not some_rows and rows is not None and 4 * len(rows) > n
@@ -413,6 +429,15 @@ class Optimizer(ABC):
             for slot, factor in state.scales.items():
                 part.slots[slot] /= factor
             whole.put(some, part)
+
+    def _launch(self, buffer: Buffer, lr: float, scale: float, count: int) -> bool:
+        """Update a buffer on a GPU by one kernel; False if the rule cannot be made one."""
+
+        def rule(x: Any, gradient: Any, slots: dict[str, Any]) -> None:
+            self._update(x, gradient * scale, slots, lr, 1.0, count)
+
+        self._kernels = self._kernels and launch(rule, buffer)
+        return self._kernels
 
     def _apply_idle(self, whole: Table, state: State, rows: Array, lr: float) -> None:
         """Update a table as if no row had a gradient; `rows` are overwritten after that."""
