@@ -29,6 +29,7 @@ from lazynet.gradcheck import (
 )
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, take_rows, unbatch
+from lazynet.inspect.profile import profile
 from lazynet.kinds import (
     Call,
     Op,
@@ -301,6 +302,7 @@ __all__ = [
     "plan",
     "poisson_nll",
     "pow",
+    "profile",
     "rebatch",
     "relu",
     "reshape",

@@ -553,14 +553,27 @@ _cache: dict[Any, Layout] = {}
 _CACHED_NODES = 256
 
 
-def layout_of(graph: Graph, autobatch: bool) -> Layout:
-    """The layout of a graph; those of small graphs are remembered by structure."""
+def layout_of(graph: Graph, autobatch: bool, profile: Any = None) -> Layout:
+    """The layout of a graph; those of small graphs are remembered by structure.
+
+    Args:
+        graph: The graph.
+        autobatch: Whether nodes are batched.
+        profile: What times it (`recorder.Recorder`); told when the schedule is made.
+    """
     if len(graph) > _CACHED_NODES:
-        return lay_out(graph, schedule(graph, autobatch), autobatch)
+        return _new_layout(graph, autobatch, profile)
     key = (graph.key(), autobatch)
     found = _cache.get(key)
     if found is None:
         if len(_cache) >= 1024:
             _cache.clear()
-        found = _cache[key] = lay_out(graph, schedule(graph, autobatch), autobatch)
+        found = _cache[key] = _new_layout(graph, autobatch, profile)
     return found
+
+
+def _new_layout(graph: Graph, autobatch: bool, profile: Any) -> Layout:
+    plan = schedule(graph, autobatch)
+    if profile is not None:
+        profile.scheduled()
+    return lay_out(graph, plan, autobatch)

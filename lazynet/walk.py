@@ -21,6 +21,8 @@ from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
 from lazynet.pieces import pieces_of
+from lazynet.recorder import BACKWARD as BACKWARD_PHASE
+from lazynet.recorder import WEIGHTS, Recorder
 from lazynet.rewind import Withheld, rewind
 from lazynet.sheet import (
     Sheet,
@@ -52,13 +54,18 @@ class Walk:
     """One backward."""
 
     def __init__(
-        self, seeds: list[Seed], wanted: dict[int, set[int]], leaves: dict[Leaf, Any]
+        self,
+        seeds: list[Seed],
+        wanted: dict[int, set[int]],
+        leaves: dict[Leaf, Any],
+        profile: Recorder | None = None,
     ) -> None:
         self.seeds = seeds
         self.wanted = wanted
         self.leaves = leaves
         self.given = dict(leaves)
         self.sheets: dict[int, Sheet] = {}
+        self.profile = profile
         self.short = not wanted  # whether evaluations may be rewound, see `_reverse`
 
     def run(self) -> None:
@@ -80,8 +87,13 @@ class Walk:
                 self._one(sheet, agenda)
 
     def _one(self, sheet: Sheet, agenda: list[int]) -> None:
+        profile = self.profile
         self._reverse(sheet)
+        if profile is not None:
+            profile.mark(WEIGHTS)
         self._shared(sheet)
+        if profile is not None:
+            profile.mark(BACKWARD_PHASE)
         self._externals(sheet, agenda)
 
     def begin(self) -> list[int]:
@@ -257,7 +269,12 @@ class Walk:
     # The walk
 
     def _reverse(self, sheet: Sheet) -> None:
+        profile = self.profile
+        if profile is not None:
+            profile.start()
         if sheet.key is not None and TIMING.timer is None and rewind(sheet):
+            if profile is not None:
+                profile.unit(sheet.evaluation.layout.steps, -1)
             return
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
@@ -265,6 +282,8 @@ class Walk:
         sheet.writes = find_writes(sheet) if evaluation.mirror is None else None
         if sheet.writes is None:
             sheet.zero_unreached()
+        if profile is not None:
+            profile.start()
         runs = list(evaluation.layout.runs or ())
         k = len(steps)
         while k:
@@ -272,6 +291,8 @@ class Walk:
                 run = runs.pop()
                 if sheet.writes is not None and TIMING.timer is None:
                     self._run(sheet, run)
+                    if profile is not None:
+                        profile.unit(run.steps, -1)
                     k = run.first
                     continue
             k -= 1
@@ -338,6 +359,8 @@ class Walk:
         began = TIMING.now()
         self._batch(sheet, k, step, needs, selected)
         TIMING.add(BACKWARD, step.kind, step.rows if selected is None else len(selected), began)
+        if self.profile is not None:
+            self.profile.unit(step, -1 if selected is None else len(selected))
 
     def _batch(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
@@ -418,6 +441,7 @@ class Walk:
 
     def _shared(self, sheet: Sheet) -> None:
         """Gradients of shared values: one backward over all rows of each kind."""
+        profile = self.profile
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
         for (kind, _), runs in sheet.ran.items():
@@ -437,6 +461,8 @@ class Walk:
                         dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
                     _add(sheet.shared_gradients, argument.start, dx)
             TIMING.add(SHARED_GRADIENTS, kind, call.rows, began)
+            if profile is not None:
+                profile.unit(kind, call.rows)
         for key, back in sheet.stages.items():
             began = TIMING.now()
             op: Any = key[0].op
@@ -447,6 +473,8 @@ class Walk:
                 if gradient is not None:
                     _add(sheet.shared_gradients, number, gradient)
             TIMING.add(SHARED_GRADIENTS, key[0], stage.rows, began)
+            if profile is not None:
+                profile.unit(key[0], stage.rows)
         for number, kind, arg_numbers in reversed(evaluation.layout.shared):
             dy_shared = sheet.shared_gradients.get(number)
             if dy_shared is None or number in evaluation.frozen or not kind.op.differentiable:

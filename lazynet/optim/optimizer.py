@@ -17,6 +17,7 @@ from lazynet.optim.gradient import block_height, gradient_of
 from lazynet.optim.schedules import Schedule
 from lazynet.optim.work import Table, Work, norms_of, share_out, table_of
 from lazynet.parameters import Model, Parameter
+from lazynet.recorder import RECORD, WAITING, Recorder, recorder
 
 
 class Optimizer(ABC):
@@ -174,8 +175,19 @@ class Optimizer(ABC):
                 then.
             SettingError: If LAZYNET_NUM_THREADS is no number of threads; nothing is changed either.
         """
+        profile = recorder()
+        outside = RECORD if profile is None else profile.enter(WAITING)
+        try:
+            self._step(profile)
+        finally:
+            if profile is not None:
+                profile.leave(outside)
+
+    def _step(self, profile: Recorder | None) -> None:
         with LOCK, np.errstate(all="ignore"), self.model.place():
             parameters = self.model.parameters()
+            if profile is not None:
+                profile.updates(parameters)
             work = share_out(parameters, self._state, self._some_rows())
             if not work:
                 raise GradientError(
