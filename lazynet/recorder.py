@@ -105,8 +105,7 @@ class Recorder:
         self.began = self.since = self.at = perf_counter()
         self.ended = 0.0
         self._marks: list[tuple[int, float, float]] = []
-        self._sizes: dict[Kind, tuple[int, tuple[int, ...]]] = {}
-        self._looked: dict[int, tuple[Step, tuple[int, int, int]]] = {}
+        self._sizes: dict[Kind, tuple[int, tuple[int, ...], int, int]] = {}
         self._units: list[tuple[int, Any, int, float, float]] = []
 
     # While the graph runs
@@ -146,7 +145,6 @@ class Recorder:
         self.mark(MEMORY)
         self.device = device
         self.calls[FORWARD] += 1
-        self._looked = {}
         sizes = [rows * width * dtype.itemsize for dtype, width, rows in layout.arenas]
         self.bytes[MEMORY] += sum(sizes)
 
@@ -209,14 +207,11 @@ class Recorder:
         """Add the entries to the totals."""
         for phase, began, ended in self._marks:
             self.seconds[phase] += ended - began
-            if phase != RECORD:
-                self._keep(Slice(phase, (), began, ended, 0, 0, 0))
+            self._keep(Slice(phase, (), began, ended, 0, 0, 0))
         for phase, what, rows, began, ended in self._units:
             self._add(phase, what, rows, began, ended)
         self._marks.clear()
         self._units.clear()
-        if self.ended:
-            self._looked = {}
         now = perf_counter()
         self.seconds[OWN] += now - self.since
         self.since = self.at = now
@@ -230,15 +225,22 @@ class Recorder:
             steps: Sequence[Step] = (what,) if type(what) is Step else what
             kinds = tuple([step.kind for step in steps])
             batches = len(steps)
-            for step in steps:
-                read, written, gathered = self._figures(step, phase == FORWARD)
-                count += step.rows
-                if phase == FORWARD:
-                    moved += read + written + 2 * gathered
-                    copied += gathered
-                else:
-                    op = step.op
-                    moved += written * (1 + op.reads_y) + read * (1 + op.reads_args)
+            if phase == FORWARD:
+                copied = self.copies[1]
+                for step in steps:
+                    moved += self._forward(step)
+                    count += step.rows
+                copied = self.copies[1] - copied
+                moved += 2 * copied
+            else:
+                for step in steps:
+                    results, arguments = self._sizes_of(step.kind)[2:]
+                    n = step.rows
+                    count += n
+                    moved += results * n
+                    if step.segments is not None:
+                        n = step.args[0].rows
+                    moved += arguments * n
             if rows < 0:
                 rows = count
             elif count:
@@ -261,45 +263,34 @@ class Recorder:
         else:
             self.dropped += 1
 
-    def _figures(self, step: Step, forward: bool) -> tuple[int, int, int]:
-        """Bytes of the arguments and of the results of a batch, and what was gathered of these."""
-        if not forward:  # most often it has just been computed, and was looked at then
-            known = self._looked.get(id(step))
-            if known is not None and known[0] is step:
-                return known[1]
-        kind = step.kind
-        sizes = self._sizes.get(kind)
-        if sizes is None:
-            sizes = self._sizes[kind] = _sizes_of(kind)
-        args = step.args
-        read = gathered = copies = avoided = avoided_bytes = 0
-        for argument, size in zip(args, sizes[1]):
+    def _forward(self, step: Step) -> int:
+        """Bytes of the arguments and of the results of a batch; counts what was gathered."""
+        written, sizes, _, _ = self._sizes_of(step.kind)
+        moved = written * step.rows
+        for argument, size in zip(step.args, sizes):
             mode = argument.mode
             if mode == SLICE:
                 size *= argument.rows
-                avoided += 1
-                avoided_bytes += size
+                self.avoided[0] += 1
+                self.avoided[1] += size
             elif mode == TAKE:
                 size *= argument.rows
-                copies += 1
-                gathered += size
-            read += size
-        found = (read, sizes[0] * step.rows, gathered)
-        if forward:
-            self.copies[0] += copies
-            self.copies[1] += gathered
-            self.avoided[0] += avoided
-            self.avoided[1] += avoided_bytes
-            self._looked[id(step)] = (step, found)
+                self.copies[0] += 1
+                self.copies[1] += size
+            moved += size
+        return moved
+
+    def _sizes_of(self, kind: Kind) -> tuple[int, tuple[int, ...], int, int]:
+        """Bytes of one row: of the results, of each argument, and both as backward moves them."""
+        found = self._sizes.get(kind)
+        if found is None:
+            results = sum([t.width * t.dtype.itemsize for t in kind.outputs])
+            arguments = tuple([t.width * t.dtype.itemsize for t in kind.args])
+            rows = sum([size for t, size in zip(kind.args, arguments) if not t.shared])
+            op = kind.op
+            found = results, arguments, results * (1 + op.reads_y), rows * (1 + op.reads_args)
+            self._sizes[kind] = found
         return found
-
-
-def _sizes_of(kind: Kind) -> tuple[int, tuple[int, ...]]:
-    """Bytes of one row of the results, and of each argument."""
-    return (
-        sum([t.width * t.dtype.itemsize for t in kind.outputs]),
-        tuple([t.width * t.dtype.itemsize for t in kind.args]),
-    )
 
 
 def row_bytes(kind: Kind) -> int:

@@ -18,8 +18,9 @@ ROOT = Path(ln.__file__).parent
 ORDER = (
     "errors native modes deferred backend kinds staged leaves convert tape graph randomness calls"
     " shortcuts inputs collect components agenda schedule layout gathers chains payloads pieces"
-    " stages timing recorder evaluation placement recall routine externals failures execute sheet whole rewind accumulate walk"
-    " retrace differentiate revise plan init files device parameters ops fuse nn optim gradcheck"
+    " stages timing recorder evaluation placement recall routine externals failures execute sheet"
+    " whole rewind accumulate walk retrace differentiate revise plan init files device parameters"
+    " ops fuse nn optim gradcheck"
     " together dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
