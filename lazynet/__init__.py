@@ -1,11 +1,13 @@
 """Networks written for one example, run in automatic batches: see README.md."""
 
 from lazynet import init, nn, optim
+from lazynet.anomaly import detect_anomaly
 from lazynet.device import use_device
 from lazynet.differentiate import (
     backward,
 )
 from lazynet.errors import (
+    AnomalyError,
     ArgumentError,
     DeviceError,
     DtypeError,
@@ -184,6 +186,7 @@ from lazynet.randomness import (
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AnomalyError",
     "ArgumentError",
     "Batch",
     "Call",
@@ -237,6 +240,7 @@ __all__ = [
     "cumsum",
     "cumsum_batch",
     "debug",
+    "detect_anomaly",
     "dot",
     "dropout",
     "dropout_dim",

@@ -15,6 +15,7 @@ from lazynet.execute import LOCK, evaluate, evaluated
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import Input
+from lazynet.modes import MODES
 from lazynet.recorder import BACKWARD, RECORD, WAITING, Recorder, recorder
 from lazynet.retrace import retrace
 from lazynet.timing import TIMING
@@ -69,7 +70,8 @@ def _backward(roots: list[Any], profile: Recorder | None) -> None:
                 add_leaf(leaves, root, _ones(root))
             else:
                 seeds.append(root.tape.location(root.index))
-        if not leaves and TIMING.timer is None and retrace(seeds):
+        singly = TIMING.timer is not None or MODES.get().anomaly > 0
+        if not leaves and not singly and retrace(seeds):
             if profile is not None:
                 profile.unit(seeds[0][0].layout.steps, -1)
         else:

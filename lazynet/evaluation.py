@@ -81,6 +81,7 @@ class Evaluation:
         mirror: On a GPU, copies of host arrays there; else None.
         routine: What forward ran as, where graphs of this structure have been met often
             (`lazynet.routine`); else None.
+        graph: Under `ln.detect_anomaly` the graph, else None.
     """
 
     __slots__ = (
@@ -94,6 +95,7 @@ class Evaluation:
         "device",
         "frozen",
         "gradients",
+        "graph",
         "kept",
         "layout",
         "leaves",
@@ -142,6 +144,7 @@ class Evaluation:
         self.shared_gradients: dict[int, Any] = {}
         self.asked: Any = None
         self.routine: Any = None
+        self.graph: Graph | None = None
         self.stages = stages_of(layout)
 
     def placed(self) -> bool:

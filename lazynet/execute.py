@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lazynet.anomaly import check_batch, check_shared
 from lazynet.backend import (
     CPU,
     device_of,
@@ -20,7 +21,7 @@ from lazynet.backend import (
 )
 from lazynet.chains import Run, factor, find_runs
 from lazynet.collect import Graph, collect
-from lazynet.errors import ArgumentError, EvaluationError, OutOfMemoryError
+from lazynet.errors import AnomalyError, ArgumentError, EvaluationError, OutOfMemoryError
 from lazynet.evaluation import Evaluation, flows, points
 from lazynet.evaluation import last_serial as last_serial
 from lazynet.externals import copy_externals, copy_few, find_externals
@@ -135,18 +136,23 @@ def _run_graph(
 ) -> Evaluation:
     """Compute a graph where its parameters are."""
     device = device_for(graph) if gpu_in_use() else CPU
+    anomaly = MODES.get().anomaly
     if profile is not None:
         profile.begin(layout, device)
     with np.errstate(all="ignore"):
         if device != CPU:
             with on_device(device) as mirror:
                 evaluation = Evaluation(graph, layout, device, mirror)
+                if anomaly:
+                    evaluation.graph = graph
                 _forward(evaluation, graph, profile)
                 if profile is not None:
                     profile.mark(COLLECT)
             return evaluation
         evaluation = Evaluation(graph, layout)
-        if known is not None and TIMING.timer is None:
+        if anomaly:
+            evaluation.graph = graph
+        elif known is not None and TIMING.timer is None:
             evaluation.routine = routine_of(known)
         _forward(evaluation, graph, profile)
     if profile is not None:
@@ -176,7 +182,7 @@ def _compute_along(
     graph = collect([*pending, *others])
     try:
         evaluation = _run_graph(graph, _planned(graph, autobatch, profile), None, profile)
-    except (EvaluationError, OutOfMemoryError):  # of what may never be asked for
+    except (AnomalyError, EvaluationError, OutOfMemoryError):  # of what may never be asked for
         return False
     _commit(evaluation, graph)
     along.append(Along(tape, evaluation))
@@ -219,6 +225,8 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
             out[...] = y
         evaluation.shared[number] = out[0]
         evaluation.kept[number] = call.keep
+        if evaluation.graph is not None:
+            check_shared(evaluation, number, kind, args)
         if profile is not None:
             profile.unit(kind, 1)
     if evaluation.routine is not None:
@@ -235,7 +243,7 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
     if layout.runs is None and evaluation.mirror is None:
         layout.runs = find_runs(layout)
     done = 0
-    chained = TIMING.timer is None and evaluation.mirror is None
+    chained = TIMING.timer is None and evaluation.mirror is None and evaluation.graph is None
     for run in (layout.runs or ()) if chained else ():
         history |= _run_singly(
             evaluation, graph, locate, prepared, frozen, done, run.first, profile
@@ -283,6 +291,7 @@ def _run_singly(
 ) -> bool:
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
+    anomaly = 0 if evaluation.graph is None else MODES.get().anomaly
     for k, step in enumerate(evaluation.layout.steps[first:end], first):
         began = TIMING.now()
         try:
@@ -293,6 +302,8 @@ def _run_singly(
         TIMING.add(FORWARD, step.kind, step.rows, began)
         if profile is not None:
             profile.unit(step, -1)
+        if anomaly:
+            check_batch(evaluation, step, anomaly)
         if flows(step, frozen):
             history = True
             evaluation.calls.append(call)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.accumulate import accumulate, add_leaf
+from lazynet.anomaly_back import check_gradients, check_shared_gradients
 from lazynet.backend import SparseRows, module_of, take_rows, to_device
 from lazynet.chains import Run, factor
 from lazynet.errors import GradientError
@@ -20,6 +21,7 @@ from lazynet.evaluation import Evaluation
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
+from lazynet.modes import MODES
 from lazynet.pieces import pieces_of
 from lazynet.recorder import BACKWARD as BACKWARD_PHASE
 from lazynet.recorder import WEIGHTS, Recorder
@@ -66,6 +68,8 @@ class Walk:
         self.given = dict(leaves)
         self.sheets: dict[int, Sheet] = {}
         self.profile = profile
+        self.anomaly = MODES.get().anomaly
+        self.singly = TIMING.timer is not None or self.anomaly > 0
         self.short = not wanted  # whether evaluations may be rewound, see `_reverse`
 
     def run(self) -> None:
@@ -272,7 +276,7 @@ class Walk:
         profile = self.profile
         if profile is not None:
             profile.start()
-        if sheet.key is not None and TIMING.timer is None and rewind(sheet):
+        if sheet.key is not None and not self.singly and rewind(sheet):
             if profile is not None:
                 profile.unit(sheet.evaluation.layout.steps, -1)
             return
@@ -289,7 +293,7 @@ class Walk:
         while k:
             if runs and runs[-1].end == k:
                 run = runs.pop()
-                if sheet.writes is not None and TIMING.timer is None:
+                if sheet.writes is not None and not self.singly:
                     self._run(sheet, run)
                     if profile is not None:
                         profile.unit(run.steps, -1)
@@ -384,6 +388,9 @@ class Walk:
         grads = step.op.backward(call, dy, y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)
+        if self.anomaly:
+            wanted = [g if n else None for g, n in zip(grads, now)]
+            check_gradients(sheet, k, step, selected, call.shared, wanted, self.anomaly)
         if sheet.writes is not None:
             if call.into is None or grads[0] is not call.into:
                 write(sheet, k, step, now, call.shared, grads)
@@ -419,6 +426,8 @@ class Walk:
                 chosen = selected = None
         args = evaluation.arguments[k]
         grads = op.reverse(back, start, start + step.rows, args, now, chosen, step.segments)
+        if self.anomaly:
+            check_gradients(sheet, k, step, selected, (), grads, self.anomaly)
         if sheet.writes is not None:
             write(sheet, k, step, now, (False,) * len(now), grads)
             return
@@ -455,6 +464,11 @@ class Walk:
             grads = kind.op.backward(call, dy, y, *args)
             if not isinstance(grads, tuple):
                 grads = (grads,)
+            if self.anomaly:
+                wanted = [g if n else None for g, n in zip(grads, needs)]
+                check_shared_gradients(
+                    sheet, kind, [a.start for a in step.args], wanted, self.anomaly
+                )
             for need, argument, dx in zip(needs, step.args, grads):
                 if need and dx is not None:
                     if not kind.op.shares:
@@ -469,7 +483,10 @@ class Walk:
             if evaluation.mirror is not None:
                 op = op.on_device()
             stage = evaluation.stages[key]
-            for number, gradient in zip(stage.shared, op.finish(back)):
+            found = op.finish(back)
+            if self.anomaly:
+                check_shared_gradients(sheet, key[0], stage.shared, found, self.anomaly)
+            for number, gradient in zip(stage.shared, found):
                 if gradient is not None:
                     _add(sheet.shared_gradients, number, gradient)
             TIMING.add(SHARED_GRADIENTS, key[0], stage.rows, began)
@@ -506,6 +523,9 @@ class Walk:
         grads = kind.op.backward(call, dy[None], y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)
+        if self.anomaly:
+            wanted = [g if n else None for g, n in zip(grads, needs)]
+            check_shared_gradients(sheet, kind, arg_numbers, wanted, self.anomaly)
         for need, a, dx in zip(needs, arg_numbers, grads):
             if need and dx is not None:
                 _add(sheet.shared_gradients, a, dx.reshape(evaluation.shared[a].shape))

@@ -19,6 +19,7 @@ from lazynet.fuse.compile import (
 )
 from lazynet.fuse.gradients import Taken, add_gradient, pick, rows_taken
 from lazynet.fuse.program import Value
+from lazynet.fuse.replay import TraceReplay
 from lazynet.fuse.reverse import SharedGradient
 from lazynet.fuse.runtime import prepare
 from lazynet.fuse.trace import Trace
@@ -98,6 +99,9 @@ class Fused(Staged):
     def renewed(self, payload: Any) -> Any:
         # the numbers of a call follow one another from its key: one that is mixed starts elsewhere
         return (*payload[:-1], mix(next_key())) if self.trace.keys else payload
+
+    def replay(self, args: list[Array], payload: Any, row: int) -> TraceReplay:
+        return TraceReplay(self.trace, getattr(self, "form", None), args, payload, row)
 
     lowered: Any = field(init=False, repr=False)
     compiled: Any = field(init=False, repr=False)
