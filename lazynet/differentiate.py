@@ -16,10 +16,11 @@ from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import Input
 from lazynet.modes import MODES
+from lazynet.needs import Seed
 from lazynet.recorder import BACKWARD, RECORD, WAITING, Recorder, recorder
 from lazynet.retrace import retrace
 from lazynet.timing import TIMING
-from lazynet.walk import Seed, Walk
+from lazynet.walk import Walk
 
 
 def backward(expressions: Iterable[Any]) -> None:

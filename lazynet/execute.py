@@ -25,7 +25,7 @@ from lazynet.errors import AnomalyError, ArgumentError, EvaluationError, OutOfMe
 from lazynet.evaluation import Evaluation, flows, points
 from lazynet.evaluation import last_serial as last_serial
 from lazynet.externals import copy_externals, copy_few, find_externals
-from lazynet.failures import failure
+from lazynet.failures import failed_batch, failed_kind, line_in
 from lazynet.graph import Expression, Leaf, handle
 from lazynet.inputs import as_expression, constant
 from lazynet.kinds import HOOKS, Array, Call
@@ -220,7 +220,7 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
         try:
             y = kind.op.forward(call, *rows)
         except Exception as error:
-            raise failure(error, kind, 1, graph, number) from error
+            raise failed_kind(error, kind, line_in(graph, number)) from error
         if y is not out:
             out[...] = y
         evaluation.shared[number] = out[0]
@@ -274,7 +274,7 @@ def _run_routine(evaluation: Evaluation, routine: Routine, graph: Graph) -> None
         if k < 0:
             raise
         step = evaluation.layout.steps[k]
-        raise failure(error, step.kind, step.rows, graph, int(step.nodes[0])) from error
+        raise failed_batch(error, evaluation, step, graph) from error
     if not routine.history:
         evaluation.links, evaluation.borrowed = [], []
 
@@ -297,8 +297,7 @@ def _run_singly(
         try:
             call, args = _run(evaluation, step, locate, prepared, k)
         except Exception as error:
-            node = int(step.nodes[0])
-            raise failure(error, step.kind, step.rows, graph, node) from error
+            raise failed_batch(error, evaluation, step, graph) from error
         TIMING.add(FORWARD, step.kind, step.rows, began)
         if profile is not None:
             profile.unit(step, -1)

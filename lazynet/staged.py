@@ -109,6 +109,10 @@ class Staged(Op):
         """
         return None
 
+    def failed_inside(self, error: BaseException) -> tuple[Kind, str] | None:
+        """Which operation inside an exception comes from, and its line; None if that is unknown."""
+        return None
+
     def on_device(self) -> Staged:
         """The operation that takes this one's place on a GPU."""
         return self

@@ -16,12 +16,13 @@ from lazynet.accumulate import accumulate, add_leaf
 from lazynet.anomaly_back import check_gradients, check_shared_gradients
 from lazynet.backend import SparseRows, module_of, take_rows, to_device
 from lazynet.chains import Run, factor
-from lazynet.errors import GradientError
-from lazynet.evaluation import Evaluation
+from lazynet.errors import AnomalyError, GradientError
+from lazynet.failures import failed_batch, failed_kind
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
-from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
+from lazynet.layout import SHARED, Step
 from lazynet.modes import MODES
+from lazynet.needs import Seed, find_needs
 from lazynet.pieces import pieces_of
 from lazynet.recorder import BACKWARD as BACKWARD_PHASE
 from lazynet.recorder import WEIGHTS, Recorder
@@ -38,8 +39,6 @@ from lazynet.sheet import (
 from lazynet.stages import stage_key
 from lazynet.timing import BACKWARD, SHARED_GRADIENTS, TIMING
 from lazynet.whole import find_writes, mark_reached, put_pieces, target, write
-
-Seed = tuple[Evaluation, int]
 
 
 class Asked:
@@ -102,7 +101,7 @@ class Walk:
 
     def begin(self) -> list[int]:
         """Find out what needs a gradient, and give the roots theirs; returns a heap of sheets."""
-        self._find_needs()
+        self.sheets = find_needs(self.seeds, self.wanted, self.short)
         agenda: list[int] = []
         for evaluation, number in self.seeds:
             sheet = self.sheets[evaluation.serial]
@@ -149,126 +148,6 @@ class Walk:
         evaluation = sheet.evaluation
         with sheet.on_device():
             sheet.give(arena, index, to_device(rows, evaluation.device))
-
-    # What needs a gradient
-
-    def _find_needs(self) -> None:
-        found: dict[int, Evaluation] = {}
-        stack = [evaluation for evaluation, _ in self.seeds]
-        while stack:
-            evaluation = stack.pop()
-            if evaluation.serial not in found:
-                found[evaluation.serial] = evaluation
-                stack += [source for _, source, _ in evaluation.borrowed]
-                stack += [link.source for link in evaluation.links]
-        for serial in sorted(found):
-            sheet = self.sheets[serial] = Sheet(found[serial])
-            self._needs(sheet)
-
-    def _needs(self, sheet: Sheet) -> None:
-        evaluation = sheet.evaluation
-        layout = evaluation.layout
-        needed = sheet.needed
-        wanted = self.wanted.get(evaluation.serial, set())
-        for number, leaf in evaluation.leaves.items():
-            sheet.shared_needed[number] = leaf.trainable
-        for number, source, there in evaluation.borrowed:
-            theirs = self.sheets[source.serial]
-            sheet.shared_needed[number] = theirs.shared_needed.get(there, False)
-        masks = []
-        for link in evaluation.links:
-            needs = self.sheets[link.source.serial].needed[link.their_arena][link.theirs]
-            needed[link.arena][link.ours] = needs
-            masks.append(needs)
-            if not needs.all():
-                sheet.leave_out(link.arena, 0, len(needed[link.arena]))
-        if self.short and evaluation.routine is not None and sheet.recall_needs(masks):
-            return
-        for number, kind, args in layout.shared:
-            sheet.shared_needed[number] = number in wanted or (
-                kind.op.differentiable
-                and number not in evaluation.frozen
-                and any(sheet.shared_needed[a] for a in args)
-            )
-        marked: dict[int, Array] = {}
-        for i in wanted:
-            arena = int(layout.arena[i])
-            if arena >= 0:
-                mask = marked.setdefault(arena, np.zeros(len(needed[arena]), bool))
-                mask[layout.node_rows(i)] = True
-                sheet.mixed = True
-        for k, step in enumerate(layout.steps):
-            sheet.step_needs.append(self._step_needs(sheet, k, step, marked))
-        sheet.remember_needs()
-
-    def _step_needs(
-        self, sheet: Sheet, k: int, step: Step, wanted: dict[int, Array]
-    ) -> tuple[bool, ...]:
-        """Mark the rows of a batch that need a gradient; says which arguments do."""
-        needed = sheet.needed
-        flags = []
-        rows: Any = False
-        reduces = step.segments is not None
-        if step.op.differentiable:
-            for argument in step.args:
-                if argument.mode == SHARED:
-                    mine: Any = sheet.shared_needed.get(argument.start, False)
-                elif self._clear(sheet, argument):
-                    mine = bool(argument.rows)
-                elif argument.mode == SAME:
-                    mine = bool(needed[argument.arena][argument.start])
-                else:
-                    marks = needed[argument.arena]
-                    if argument.index is None:
-                        part = marks[argument.start : argument.stop]
-                    else:
-                        part = marks.take(argument.index)
-                    count = int(np.count_nonzero(part))
-                    mine = count > 0
-                    if 0 < count < len(part):
-                        mine = by_segment(part, step, argument.per_node) if reduces else part
-                flags.append(mine is not False)
-                rows = (
-                    mine
-                    if rows is False or mine is True
-                    else (rows if rows is True or mine is False else rows | mine)
-                )
-        if rows is not True:
-            for arena, start, stop, _ in step.outputs:
-                sheet.leave_out(arena, start, stop)
-            sheet.mixed |= rows is not False
-        if rows is not False:
-            frozen = sheet.evaluation.frozen
-            for arena, start, stop, _ in step.outputs:
-                needed[arena][start:stop] = rows
-            if frozen:
-                self._freeze(sheet, k, step, frozen)
-        for arena, start, stop, _ in step.outputs if wanted else ():
-            if arena in wanted:
-                needed[arena][start:stop] |= wanted[arena][start:stop]
-        return tuple(flags)
-
-    @staticmethod
-    def _clear(sheet: Sheet, argument: Argument) -> bool:
-        """Whether it is plain to see that all rows of an argument need a gradient."""
-        left_out = sheet.partial.get(argument.arena)
-        if left_out is None:
-            return True
-        if argument.mode != SLICE:
-            return False
-        return argument.stop <= left_out[0] or argument.start >= left_out[1]
-
-    def _freeze(self, sheet: Sheet, k: int, step: Step, frozen: set[int]) -> None:
-        counts = step.counts if step.counts is not None else np.ones(len(step.nodes), np.int64)
-        stopped = np.array([i in frozen for i in step.nodes.tolist()], bool)
-        if stopped.any():
-            marked = np.repeat(stopped, counts)
-            rows = np.flatnonzero(marked)
-            sheet.stopped[k] = marked
-            sheet.mixed = True
-            for arena, start, stop, _ in step.outputs:
-                sheet.needed[arena][start + rows] = False
-                sheet.leave_out(arena, start, stop)
 
     # The walk
 
@@ -361,7 +240,12 @@ class Walk:
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
     ) -> None:
         began = TIMING.now()
-        self._batch(sheet, k, step, needs, selected)
+        try:
+            self._batch(sheet, k, step, needs, selected)
+        except (AnomalyError, GradientError):
+            raise
+        except Exception as error:
+            raise failed_batch(error, sheet.evaluation, step) from error
         TIMING.add(BACKWARD, step.kind, step.rows if selected is None else len(selected), began)
         if self.profile is not None:
             self.profile.unit(step, -1 if selected is None else len(selected))
@@ -456,34 +340,25 @@ class Walk:
         for (kind, _), runs in sheet.ran.items():
             began = TIMING.now()
             step = steps[runs[0][0]]
-            needs = tuple(
-                [a.mode == SHARED and sheet.shared_needed.get(a.start, False) for a in step.args]
-            )
-            call, dy, y, args = together(sheet, kind, runs, self._values(sheet, step))
-            call.needs = needs
-            grads = kind.op.backward(call, dy, y, *args)
-            if not isinstance(grads, tuple):
-                grads = (grads,)
-            if self.anomaly:
-                wanted = [g if n else None for g, n in zip(grads, needs)]
-                check_shared_gradients(
-                    sheet, kind, [a.start for a in step.args], wanted, self.anomaly
-                )
-            for need, argument, dx in zip(needs, step.args, grads):
-                if need and dx is not None:
-                    if not kind.op.shares:
-                        dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
-                    _add(sheet.shared_gradients, argument.start, dx)
-            TIMING.add(SHARED_GRADIENTS, kind, call.rows, began)
+            try:
+                rows = self._of_all(sheet, kind, runs, step)
+            except (AnomalyError, GradientError):
+                raise
+            except Exception as error:
+                raise failed_batch(error, evaluation, step) from error
+            TIMING.add(SHARED_GRADIENTS, kind, rows, began)
             if profile is not None:
-                profile.unit(kind, call.rows)
+                profile.unit(kind, rows)
         for key, back in sheet.stages.items():
             began = TIMING.now()
             op: Any = key[0].op
             if evaluation.mirror is not None:
                 op = op.on_device()
             stage = evaluation.stages[key]
-            found = op.finish(back)
+            try:
+                found = op.finish(back)
+            except Exception as error:
+                raise failed_kind(error, key[0], backward=True) from error
             if self.anomaly:
                 check_shared_gradients(sheet, key[0], stage.shared, found, self.anomaly)
             for number, gradient in zip(stage.shared, found):
@@ -498,11 +373,38 @@ class Walk:
                 continue
             if isinstance(dy_shared, SparseRows):
                 dy_shared = dy_shared.dense(kind.type.shape)
-            self._shared_node(sheet, number, kind, arg_numbers, dy_shared)
+            try:
+                self._shared_node(sheet, number, kind, arg_numbers, dy_shared)
+            except (AnomalyError, GradientError):
+                raise
+            except Exception as error:
+                line = evaluation.lines.get(number)
+                raise failed_kind(error, kind, line, True) from error
         for number, leaf in evaluation.leaves.items():
             if leaf.trainable and number in sheet.shared_gradients:
                 # not kept here as well, so that it can become the parameter's own (`_owned`)
                 add_leaf(self.leaves, leaf, sheet.shared_gradients.pop(number))
+
+    def _of_all(self, sheet: Sheet, kind: Kind, runs: list[Any], step: Step) -> int:
+        """Gradients of shared values from all rows of a kind; returns how many."""
+        needs = tuple(
+            [a.mode == SHARED and sheet.shared_needed.get(a.start, False) for a in step.args]
+        )
+        call, dy, y, args = together(sheet, kind, runs, self._values(sheet, step))
+        call.needs = needs
+        grads = kind.op.backward(call, dy, y, *args)
+        if not isinstance(grads, tuple):
+            grads = (grads,)
+        if self.anomaly:
+            wanted = [g if n else None for g, n in zip(grads, needs)]
+            numbers = [a.start for a in step.args]
+            check_shared_gradients(sheet, kind, numbers, wanted, self.anomaly)
+        for need, argument, dx in zip(needs, step.args, grads):
+            if need and dx is not None:
+                if not kind.op.shares:
+                    dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
+                _add(sheet.shared_gradients, argument.start, dx)
+        return call.rows
 
     def _shared_node(
         self, sheet: Sheet, number: int, kind: Kind, arg_numbers: list[int], dy: Array

@@ -19,7 +19,7 @@ ORDER = (
     "errors native modes deferred backend kinds staged leaves convert tape graph randomness"
     " calls shortcuts inputs collect components agenda schedule layout gathers chains payloads"
     " pieces stages timing recorder evaluation placement recall routine externals culprit"
-    " failures anomaly execute sheet whole rewind accumulate anomaly_back walk retrace"
+    " failures anomaly execute sheet whole rewind accumulate needs anomaly_back walk retrace"
     " differentiate revise plan init files device parameters ops fuse nn optim gradcheck"
     " together dynet inspect"
 ).split()

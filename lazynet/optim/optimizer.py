@@ -331,11 +331,13 @@ class Optimizer(ABC):
         if math.isfinite(result):
             return result
         for p in (p for item in work for p in item.parameters):
-            if not math.isfinite(gradient_of(p).norm()):
+            gradient = gradient_of(p)
+            if not math.isfinite(gradient.norm()):
                 raise GradientError(
                     f"{type(self).__name__}.step: the gradient of parameter {p.name} holds NaN or "
-                    "infinity; nothing was updated; call model.zero_gradients() to leave this "
-                    "step out, or lower the learning rate"
+                    f"infinity{gradient.first_bad()}; nothing was updated; ln.detect_anomaly() "
+                    "finds where it arises; call model.zero_gradients() to leave this step out, or "
+                    "lower the learning rate"
                 )
         return result
 
