@@ -52,7 +52,7 @@ def check_gradients(
     grads: Sequence[Any],
     level: int,
 ) -> None:
-    """Raise if the gradients of the arguments of a batch hold an anomaly.
+    """Raise if the gradients of the results or of the arguments of a batch hold an anomaly.
 
     Args:
         sheet: Of its evaluation.

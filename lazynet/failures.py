@@ -8,15 +8,18 @@ import numpy as np
 
 from lazynet.backend import device_is_full
 from lazynet.collect import Graph
-from lazynet.culprit import rows_of_argument
+from lazynet.culprit import carried_by, replay_of, rows_of_argument
 from lazynet.errors import EvaluationError, LazynetError, OutOfMemoryError
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SAME, SHARED, Step
 from lazynet.leaves import Input
 from lazynet.payloads import assemble, payloads_of
+from lazynet.staged import InnerError
 
 _HINT = "(under ln.debug() this is the line of the very expression)"
+_SHOWN = 3
+"""Most lines that are listed where one of several nodes failed."""
 
 
 def failed_batch(
@@ -31,13 +34,30 @@ def failed_batch(
         graph: In forward, the graph; None in backward.
     """
     lines = _lines(evaluation, step, graph)
-    node = 0
-    if graph is not None and len(set(lines)) > 1 and not isinstance(error, MemoryError):
-        node = _first_to_fail(error, evaluation, step, graph)
-    where = lines[node] if lines else f"first recorded at {step.kind.line} {_HINT}"
-    inner = _inside(error, step)
-    what = f"{step.kind} x {step.rows} rows"
-    return _error(error, f"{'' if graph else 'backward: '}{inner}{what}, {where}")
+    inner = ""
+    node = -1 if len(set(lines)) > 1 else 0
+    alone = None
+    if graph is not None and not isinstance(error, MemoryError) and evaluation.mirror is None:
+        if step.op.staged:
+            alone = _replayed(evaluation, step, graph)
+        elif node < 0:
+            node = _first_to_fail(error, evaluation, step, graph)
+    if alone is not None:
+        node, found = alone
+        at = f"at step {found.step} of the sequence, from 0, " if found.step >= 0 else ""
+        inner = f"{found.kind}, line {found.line}, {at}inside "
+    elif step.op.staged:
+        inner = _inside(error, step)
+    if not lines:
+        where = f"first recorded at {step.kind.line} {_HINT}"
+    elif node < 0:
+        distinct = list(dict.fromkeys(lines))
+        more = ", ..." if len(distinct) > _SHOWN else ""
+        where = f"one of {len(lines)} nodes, {', '.join(distinct[:_SHOWN])}{more}"
+    else:
+        where = lines[node]
+    what = f"{inner}{step.kind} x {step.rows} rows"
+    return _error(error, f"{'' if graph else 'backward: '}{what}, {where}")
 
 
 def failed_kind(
@@ -69,7 +89,7 @@ def _error(error: Exception, what: str) -> Exception:
             return type(error)(text)
         except TypeError:  # a class of the user's own, which is made otherwise
             return EvaluationError(text)
-    return EvaluationError(text if str(error) else f"{what}: {type(error).__name__}")
+    return EvaluationError(f"{what}: {type(error).__name__}: {error}")
 
 
 def _lines(evaluation: Evaluation, step: Step, graph: Graph | None) -> list[str]:
@@ -87,19 +107,32 @@ def _lines(evaluation: Evaluation, step: Step, graph: Graph | None) -> list[str]
 
 
 def _inside(error: Exception, step: Step) -> str:
-    """Which operation inside a fused function or scan failed, in words; else empty."""
-    if not step.op.staged:
-        return ""
+    """Which operation inside a fused function or scan failed, in words; empty if unknown."""
     op: Any = step.op
     found: tuple[Kind, str] | None = op.failed_inside(error)
     return "" if found is None else f"{found[0]}, line {found[1]}, inside "
 
 
+def _replayed(evaluation: Evaluation, step: Step, graph: Graph) -> tuple[int, InnerError] | None:
+    """The node whose inside fails when it is run one operation at a time, and where in it."""
+    evaluation.graph = graph  # not committed, so nothing else sees it
+    for node, number in enumerate(step.nodes.tolist()):
+        rows = 1 if step.counts is None or step.segments is not None else int(step.counts[node])
+        for row in range(rows):
+            replay = replay_of(evaluation, step, node, row, carried_by(evaluation, number))
+            try:
+                for _ in replay.run() if replay is not None else ():
+                    pass
+            except InnerError as found:
+                return node, found
+    return None
+
+
 def _first_to_fail(error: Exception, evaluation: Evaluation, step: Step, graph: Graph) -> int:
-    """The node that fails when it is computed alone; the first one if none does."""
+    """The node that fails when it is computed alone; -1 if none does."""
     op = step.op
-    if op.staged or isinstance(op, Input) or evaluation.mirror is not None:
-        return 0
+    if isinstance(op, Input):
+        return -1
     try:
         payload = None
         if op.payload is not None:
@@ -119,8 +152,8 @@ def _first_to_fail(error: Exception, evaluation: Evaluation, step: Step, graph: 
             except type(error):
                 return node
     except Exception:
-        return 0  # alone it fails otherwise, which says nothing
-    return 0
+        return -1  # alone it fails otherwise, which says nothing
+    return -1
 
 
 def _alone(

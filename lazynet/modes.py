@@ -122,7 +122,17 @@ def training(mode: bool = True) -> Iterator[None]:
 
 @contextmanager
 def debug() -> Iterator[None]:
-    """Remember for every node the source line that recorded it; failures then show that line."""
+    """Remember for every node the source line that recorded it; failures then show that line.
+
+    A failure in forward also says which node of a batch it was, and of a fused function or a scan
+    which operation inside. Recording is slower: fused functions are traced again at every call.
+
+    >>> import lazynet as ln
+    >>> with ln.debug():
+    ...     x = ln.constant([1.0, 2.0])
+    >>> x.tape.lines[x.index].endswith(":2")
+    True
+    """
     modes = MODES.get().copy()
     modes.debug = True
     with in_force(modes):

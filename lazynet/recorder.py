@@ -12,7 +12,7 @@ from threading import get_ident
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
-from lazynet.backend import synchronize
+from lazynet.backend import CPU, synchronize
 from lazynet.kinds import Kind
 from lazynet.layout import SLICE, TAKE, Layout, Step
 from lazynet.modes import MODES
@@ -100,7 +100,7 @@ class Recorder:
         self.dropped = 0
         self.copies = [0, 0]
         self.avoided = [0, 0]
-        self.device = ""
+        self.device = CPU
         self.phase = RECORD
         self.began = self.since = self.at = perf_counter()
         self.ended = 0.0
@@ -112,7 +112,7 @@ class Recorder:
 
     def mark(self, phase: int) -> None:
         """Begin a phase; what came before it ends."""
-        if self.wait and self.device != "cpu":
+        if self.wait and self.device != CPU:
             synchronize(self.device)
         now = perf_counter()
         self._marks.append((self.phase, self.since, now))
@@ -130,7 +130,7 @@ class Recorder:
             what: Them.
             rows: How many rows of it took part; -1: all.
         """
-        if self.wait and self.device != "cpu":
+        if self.wait and self.device != CPU:
             synchronize(self.device)
         now = perf_counter()
         self._units.append((self.phase, what, rows, self.at, now))
@@ -174,8 +174,8 @@ class Recorder:
     def close(self) -> None:
         """Stop the clock."""
         self.mark(RECORD)
-        self.ended = self.since
         self.add_up()
+        self.ended = self.since
         if self.outer is not None:
             self.outer.absorb(self)
 
@@ -198,7 +198,8 @@ class Recorder:
         for k in (0, 1):
             self.copies[k] += inner.copies[k]
             self.avoided[k] += inner.avoided[k]
-        self.device = inner.device or self.device
+        if inner.calls[FORWARD]:
+            self.device = inner.device
         room = MOST_SLICES - len(self.slices)
         self.slices += inner.slices[:room]
         self.dropped += inner.dropped + max(0, len(inner.slices) - room)

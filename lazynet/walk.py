@@ -247,7 +247,9 @@ class Walk:
         except Exception as error:
             raise failed_batch(error, sheet.evaluation, step) from error
         TIMING.add(BACKWARD, step.kind, step.rows if selected is None else len(selected), began)
-        if self.profile is not None:
+        if self.profile is not None and (
+            step.op.staged or any([n and a.mode != SHARED for n, a in zip(needs, step.args)])
+        ):
             self.profile.unit(step, -1 if selected is None else len(selected))
 
     def _batch(
@@ -258,6 +260,8 @@ class Walk:
             return
         deferred = self._defer(sheet, k, step, needs, selected)
         now = tuple([n and not d for n, d in zip(needs, deferred)])
+        if self.anomaly:
+            check_gradients(sheet, k, step, selected, (), (), self.anomaly)
         if True not in now:
             return
         if step.op.pieces and sheet.evaluation.mirror is None:

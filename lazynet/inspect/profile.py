@@ -219,7 +219,8 @@ class Profile:
 
     def _heading(self) -> str:
         device = self._figures.device
-        where = "" if not device else ", on the CPU" if device == "cpu" else f", on {device}"
+        where = ", on the CPU" if device == "cpu" else f", on {device}"
+        where = where if self.evaluations else ""
         ended = f"; the block ended with {self._error}" if self._error else ""
         return (
             f"{_ms(self.seconds)} ms in {_count(self.evaluations, 'evaluation')}, "
@@ -284,7 +285,7 @@ class Profile:
         ]
         if any(k.units < k.batches for k in self.kinds):
             notes.append("Several operations joined by + ran as one function.")
-        if recorder.device not in ("", "cpu") and not recorder.wait:
+        if recorder.device != "cpu" and not recorder.wait:
             notes.append(
                 f"Times on {recorder.device} are those of launches: the GPU computes later, and "
                 "asking for a value waits for it (in `record`). ln.profile(wait=True) waits after "
@@ -307,7 +308,7 @@ class Profile:
         recorder = self._figures
         events: list[dict[str, Any]] = [
             _metadata("process_name", "lazynet"),
-            _metadata("thread_name", f"evaluations ({recorder.device or 'none'})"),
+            _metadata("thread_name", f"evaluations ({recorder.device})"),
         ]
         for entry in sorted(recorder.slices, key=lambda s: (s.began, -s.ended)):
             name = _NAMES[entry.phase]
