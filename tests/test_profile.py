@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Net:
     def loss(self, lengths: list[int]) -> Any:
         losses = []
         for n in lengths:
-            h = ln.constant(np.zeros(6))
+            h = ln.constant(np.zeros(6, np.float32))
             for k in range(n):
                 h = self.cell(self.table[(3 * k + n) % 20], h)
             losses.append(ln.cross_entropy(self.V @ h, n % 3))
@@ -100,7 +101,7 @@ def test_figures_of_a_kind() -> None:
     assert forward.flops == weights.flops == 5 * 2 * 4 * 3
     assert forward.bytes == 4 * (5 * 3 + 5 * 4 + 4 * 3)
     assert forward.copied == 0
-    assert "test_profile.py" in forward.line
+    assert re.search(r"\.py:\d+$", forward.line)
 
 
 def test_gathers_and_slices() -> None:
@@ -219,7 +220,7 @@ def test_the_table_and_its_html() -> None:
     text = p.table(limit=3)
     assert text.splitlines()[0].endswith("in 1 evaluation, 1 backward and 1 update, on the CPU")
     assert "others" in text and f"of {len(p.kinds)} that took longest" in text
-    assert "test_profile.py:" in text and str(p) == p.table()
+    assert re.search(r"\.py:\d+", text) and str(p) == p.table()
     html = p._repr_html_()
     assert html.count("<table>") == html.count("</table>") == 2
     assert "<lambda" not in html and "matmul" in html
@@ -242,7 +243,7 @@ def test_the_trace_can_be_read_back(tmp_path: Path) -> None:
     }
     assert sum(e["args"]["batches"] for e in units if e["cat"] == "forward") == p.batches
     for unit in units:
-        assert "test_profile.py:" in unit["args"]["source"]
+        assert re.search(r"\.py:\d+", unit["args"]["source"])
         assert unit["args"]["rows"] > 0 and unit["dur"] >= 0
         around = [
             e
