@@ -130,7 +130,7 @@ def debug() -> Iterator[None]:
     >>> import lazynet as ln
     >>> with ln.debug():
     ...     x = ln.constant([1.0, 2.0])
-    >>> x.tape.lines[x.index].endswith(":2")
+    >>> x.index in x.tape.lines
     True
     """
     modes = MODES.get().copy()

@@ -32,10 +32,17 @@ PHASES: Final = {
 }
 """The phases, and what each is."""
 
-RECORD, COLLECT, SCHEDULE, LAYOUT, MEMORY, FORWARD, BACKWARD, WEIGHTS, UPDATE, WAITING, OWN = range(
-    len(PHASES)
-)
-
+RECORD: Final = 0
+COLLECT: Final = 1
+SCHEDULE: Final = 2
+LAYOUT: Final = 3
+MEMORY: Final = 4
+FORWARD: Final = 5
+BACKWARD: Final = 6
+WEIGHTS: Final = 7
+UPDATE: Final = 8
+WAITING: Final = 9
+OWN: Final = 10
 MOST_SLICES: Final = 500_000
 """Most entries of a trace; what comes later is only added up."""
 
@@ -82,7 +89,8 @@ class Recorder:
         seconds, bytes, calls: By phase.
         totals: By phase and kinds.
         slices: Everything in the order in which it ended.
-        dropped: How many slices there was no room for.
+        room: Most slices that are kept.
+        dropped: How many there was no room for.
         copies: Arguments of batches that were gathered, and their bytes; ...
         avoided: ... and those that were read where they lie.
         device: Where the last evaluation ran.
@@ -98,6 +106,7 @@ class Recorder:
         self.totals: dict[tuple[int, tuple[Kind, ...]], Total] = {}
         self.slices: list[Slice] = []
         self.dropped = 0
+        self.room = MOST_SLICES
         self.copies = [0, 0]
         self.avoided = [0, 0]
         self.device = CPU
@@ -200,7 +209,7 @@ class Recorder:
             self.avoided[k] += inner.avoided[k]
         if inner.calls[FORWARD]:
             self.device = inner.device
-        room = MOST_SLICES - len(self.slices)
+        room = self.room - len(self.slices)
         self.slices += inner.slices[:room]
         self.dropped += inner.dropped + max(0, len(inner.slices) - room)
 
@@ -259,7 +268,7 @@ class Recorder:
         self._keep(Slice(phase, kinds, began, ended, rows, moved, copied))
 
     def _keep(self, entry: Slice) -> None:
-        if len(self.slices) < MOST_SLICES:
+        if len(self.slices) < self.room:
             self.slices.append(entry)
         else:
             self.dropped += 1

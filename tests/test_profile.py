@@ -260,10 +260,10 @@ def test_the_trace_can_be_read_back(tmp_path: Path) -> None:
         p.save_trace(tmp_path / "missing" / "trace.json")
 
 
-def test_a_full_trace_goes_on_counting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("lazynet.recorder.MOST_SLICES", 5)
+def test_a_full_trace_goes_on_counting(tmp_path: Path) -> None:
     net = Net(False)
     with ln.profile() as p:
+        p._figures.room = 5
         net.train([3, 2])
     p.save_trace(tmp_path / "t.json")
     trace = json.loads((tmp_path / "t.json").read_text())
