@@ -137,9 +137,10 @@ def _first_to_fail(error: Exception, evaluation: Evaluation, step: Step, graph: 
         payload = None
         if op.payload is not None:
             payload = assemble(op.payload, payloads_of(graph)(step.nodes), step)
-        ends = np.arange(len(step.nodes)) + 1 if step.counts is None else np.cumsum(step.counts)
-        for node, end in enumerate(ends.tolist()):
-            start = ends[node - 1] if node else 0
+        sizes = [1] * len(step.nodes) if step.counts is None else step.counts.tolist()
+        end = 0
+        for node, size in enumerate(sizes):
+            start, end = end, end + size
             args = [_alone(evaluation, step, k, node, start, end) for k in range(len(step.args))]
             own = None if payload is None else payload[start:end]
             segments = None if step.segments is None else np.array([0, len(args[0])])
