@@ -10,13 +10,13 @@ import numpy as np
 from lazynet.convert import as_array
 from lazynet.differentiate import backward
 from lazynet.errors import ArgumentError, DtypeError, GradientError
-from lazynet.execute import values
 from lazynet.graph import Expression
 from lazynet.inputs import constant
 from lazynet.kinds import FLOAT64, FLOATS, HALVES, INT64, Array
 from lazynet.ops import sum as sum_all
 from lazynet.ops import sum_batch
 from lazynet.parameters import Parameter
+from lazynet.reading import values
 
 
 def gradcheck(

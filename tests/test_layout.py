@@ -16,11 +16,12 @@ import lazynet as ln
 
 ROOT = Path(ln.__file__).parent
 ORDER = (
-    "errors native modes deferred backend kinds staged leaves convert tape graph randomness calls"
-    " shortcuts inputs collect components agenda schedule layout gathers chains payloads pieces"
-    " stages timing evaluation wide placement recall routine execute chosen sheet whole rewind"
-    " accumulate foresee walk retrace differentiate revise plan init files device parameters ops"
-    " fuse nn optim gradcheck together search dynet inspect"
+    "errors native modes deferred backend kinds staged leaves convert tape graph randomness"
+    " calls shortcuts inputs collect components agenda schedule aliases layout gathers chains"
+    " payloads pieces stages timing recorder evaluation wide placement recall routine externals"
+    " culprit failures anomaly execute reading chosen sheet whole rewind accumulate foresee needs"
+    " anomaly_back walk retrace differentiate revise plan init files device parameters ops fuse nn"
+    " optim gradcheck together search dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
 

@@ -15,6 +15,7 @@ from lazynet.backend.devices import (
     is_device_array,
     module_of,
     on_device,
+    synchronize,
     to_device,
     to_host,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "segment_ids",
     "segment_max",
     "segment_sum",
+    "synchronize",
     "take_rows",
     "take_rows_as",
     "to_device",

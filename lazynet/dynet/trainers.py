@@ -298,15 +298,19 @@ class Trainer:
 
     def _refuse(self) -> None:
         """Raise, naming the parameters whose gradients are not finite."""
-        bad = [
-            p.name
-            for p in self._model.leaves()
-            if p.has_gradient() and not math.isfinite(gradient_of(p).norm())
-        ]
+        bad, rows = [], []
+        for p in self._model.leaves():
+            if p.has_gradient():
+                gradient = gradient_of(p)
+                if not math.isfinite(gradient.norm()):
+                    bad.append(p.name)
+                    row = gradient.first_bad()
+                    rows += [p.name + row] if row else []
+        where = f" ({'; '.join(rows)})" if rows else ""
         raise GradientError(
             f"{self._kind}.update: magnitude of gradient is bad: that of {', '.join(bad)} holds "
-            "NaN or infinity; nothing was updated; look for the values it was computed from with "
-            "renew_cg(immediate_compute=True, check_validity=True), or lower the learning rate"
+            f"NaN or infinity{where}; nothing was updated; look for the values it was made of "
+            "with renew_cg(immediate_compute=True, check_validity=True), or lower the learning rate"
         )
 
     def _decay(self) -> None:

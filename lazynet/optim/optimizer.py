@@ -19,6 +19,7 @@ from lazynet.optim.masters import Masters
 from lazynet.optim.schedules import Schedule
 from lazynet.optim.work import Table, Work, buffer_of, norm_of, share_out, table_of
 from lazynet.parameters import Model, Parameter
+from lazynet.recorder import RECORD, WAITING, Recorder, recorder
 
 _MASTER = "master"
 
@@ -182,15 +183,26 @@ class Optimizer(ABC):
                 then.
             SettingError: If LAZYNET_NUM_THREADS is no number of threads; nothing is changed either.
         """
+        profile = recorder()
+        outside = RECORD if profile is None else profile.enter(WAITING)
+        try:
+            self._step(profile)
+        finally:
+            if profile is not None:
+                profile.leave(outside)
+
+    def _step(self, profile: Recorder | None) -> None:
         with LOCK, np.errstate(all="ignore"), self.model.place():
             parameters = self.model.parameters()
+            if profile is not None:
+                profile.updates(parameters)
             if self.model.dtype not in HALVES:
-                self._step(parameters)
+                self._update_all(parameters)
                 return
             with self._masters.standing_in(parameters, self._some_rows()) as masters:
-                self._step(masters)
+                self._update_all(masters)
 
-    def _step(self, parameters: list[Parameter]) -> None:
+    def _update_all(self, parameters: list[Parameter]) -> None:
         sources = None if self.model.device == CPU else Sources()
         work = share_out(parameters, self._state, self._some_rows(), sources)
         if not work:
@@ -343,11 +355,13 @@ class Optimizer(ABC):
         if math.isfinite(result):
             return result
         for p in (p for item in work for p in item.parameters):
-            if not math.isfinite(gradient_of(p).norm()):
+            gradient = gradient_of(p)
+            if not math.isfinite(gradient.norm()):
                 raise GradientError(
                     f"{type(self).__name__}.step: the gradient of parameter {p.name} holds NaN or "
-                    "infinity; nothing was updated; call model.zero_gradients() to leave this "
-                    "step out, or lower the learning rate"
+                    f"infinity{gradient.first_bad()}; nothing was updated; ln.detect_anomaly() "
+                    "finds where it arises; call model.zero_gradients() to leave this step out, or "
+                    "lower the learning rate"
                 )
         return result
 
