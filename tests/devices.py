@@ -21,6 +21,10 @@ from contract import (
 
 import lazynet as ln
 
+HOST_ONLY: dict[str, str] = {
+}
+"""Files, and single tests, that do not run on a GPU, and why. Everything else does."""
+
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 """Relative to the largest number, beside what a case asks for itself."""
 
