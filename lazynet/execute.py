@@ -18,6 +18,7 @@ from lazynet.backend import (
     module_of,
     on_device,
     put_rows,
+    remedy,
     take_rows,
     to_device,
     to_host,
@@ -432,7 +433,7 @@ def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -
             text = f"{kind} x {rows} rows, {where}: {device_is_full(error)}"
             return OutOfMemoryError(text)
         return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
-    return EvaluationError(text)
+    return EvaluationError(text + remedy(error))
 
 
 # What expressions ask for

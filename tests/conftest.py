@@ -25,10 +25,13 @@ def seeded() -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pycollect_makemodule(module_path: Path) -> Iterator[None]:
-    """Every module of tests runs on each device, unless `HOST_ONLY` says why not."""
+    """Every module of tests runs on each device, unless `HOST_ONLY` says why not.
+
+    Those of a GPU alone, `test_gpu*.py`, see to it themselves.
+    """
     outcome: Any = yield
     module = outcome.get_result()
-    if _name(module_path) not in HOST_ONLY:
+    if _name(module_path) not in HOST_ONLY and not module_path.name.startswith("test_gpu"):
         module.add_marker(pytest.mark.usefixtures("device"))
 
 

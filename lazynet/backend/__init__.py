@@ -13,6 +13,7 @@ from lazynet.backend.devices import (
     is_device_array,
     module_of,
     on_device,
+    remedy,
     to_device,
     to_host,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "pick_rows",
     "product_workers",
     "put_rows",
+    "remedy",
     "run_blocks",
     "scatter_add",
     "segment_ids",

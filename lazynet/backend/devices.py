@@ -131,7 +131,7 @@ def out_of_memory(what: str, size: int) -> OutOfMemoryError:
     free, total = cupy.cuda.runtime.memGetInfo()
     pool = cupy.get_default_memory_pool()
     return OutOfMemoryError(
-        f"{what} needs {size / 1e9:.2f} GB of device memory; the GPU has {total / 1e9:.1f} GB, of "
+        f"{what} needs {size / 1e9:.2f} GB of device memory; the GPU has {total / 1e9:.2f} GB, of "
         f"which {free / 1e9:.2f} GB are free and {pool.free_bytes() / 1e9:.2f} GB more can be used "
         "again; evaluate fewer examples at a time, drop expressions that are no longer needed, or "
         "use a smaller model"
@@ -141,6 +141,18 @@ def out_of_memory(what: str, size: int) -> OutOfMemoryError:
 def device_is_full(error: MemoryError) -> OutOfMemoryError:
     """The error for what CuPy raises where the GPU is full."""
     return out_of_memory("an intermediate result", int(getattr(error, "_size", 0)))
+
+
+def remedy(error: Exception) -> str:
+    """What to do about an error of an operation that mixed arrays of the host and of a GPU, or ""."""
+    if not _Used.gpu or not isinstance(error, (TypeError, ValueError)):
+        return ""
+    if not re.search(r"numpy\.ndarray|NumPy array", str(error)):
+        return ""
+    return (
+        "; its arguments are arrays on a GPU, which do not mix with those of the host: make arrays "
+        "like an argument, np.zeros_like(x, shape=...), and take functions of NumPy that CuPy has"
+    )
 
 
 @contextmanager
