@@ -40,7 +40,8 @@ def of_the_host(request: pytest.FixtureRequest) -> None:
     """Skips single tests of what there is on the host alone, where they would run on a GPU."""
     if MODES.get().device != "cpu":
         test = f"{_name(request.path)}::{request.node.originalname}"
-        for name in (test, f"{test}[{request.node.name.partition('[')[2]}"):
+        arguments = request.node.name.removeprefix(request.node.originalname)
+        for name in (test, test + arguments.replace("[cuda-", "[")):
             if name in HOST_ONLY:
                 pytest.skip(f"of the host alone: {HOST_ONLY[name]}")
 

@@ -16,6 +16,7 @@ from lazynet.backend.devices import (
     remedy,
     to_device,
     to_host,
+    where_it_lies,
 )
 from lazynet.backend.pool import uninitialised
 from lazynet.backend.rows import (
@@ -69,5 +70,6 @@ __all__ = [
     "to_device",
     "to_host",
     "uninitialised",
+    "where_it_lies",
     "workers",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,8 @@ def device_name(device: Any) -> str:
     number = int(found[1] or 0)
     count = _gpu_count()
     if number >= count:
-        there = "there is none" if count == 0 else f"there are {count}: 'cuda:0' and so on"
+        some = "there is 1: 'cuda:0'" if count == 1 else f"there are {count}: 'cuda:0' and so on"
+        there = some if count else "there is none"
         raise DeviceError(
             f"device {device!r}: CuPy finds no such GPU; {there}; check nvidia-smi and "
             "CUDA_VISIBLE_DEVICES, or use device='cpu'"
@@ -118,6 +119,12 @@ def to_device(array: Any, device: str) -> NDArray[Any]:
             return cupy.asarray(array)  # type: ignore[no-any-return]
         except cupy.cuda.memory.OutOfMemoryError as error:
             raise out_of_memory(f"an array of shape {array.shape}", array.nbytes) from error
+
+
+def where_it_lies(array: Any) -> Any:
+    """A context in which the device of an array is the current one, for what needs no mirror."""
+    device = device_of(array)
+    return nullcontext() if device == CPU else _cupy().cuda.Device(int(device.partition(":")[2]))
 
 
 def module_of(array: Any) -> Any:
