@@ -199,7 +199,16 @@ def measured(
     if folder:
         environment["PYTHONPATH"] = folder
     done = subprocess.run(
-        [*command, os.path.abspath(__file__), "--device", device, "--module", module, "--only", *only],
+        [
+            *command,
+            os.path.abspath(__file__),
+            "--device",
+            device,
+            "--module",
+            module,
+            "--only",
+            *only,
+        ],
         capture_output=True,
         text=True,
         env=environment,

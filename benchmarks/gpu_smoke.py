@@ -426,7 +426,9 @@ def main() -> None:
     except ln.LazynetError as error:
         sys.exit(str(error))
     if device == "cpu":
-        sys.exit("--device cpu: there is nothing to compare the CPU with; it must be cuda or cuda:1")
+        sys.exit(
+            "--device cpu: there is nothing to compare the CPU with; it must be cuda or cuda:1"
+        )
     print(machine(device))
     report = Report()
     runs = [ops, layers, optimisers, files, tests, tasks]

@@ -75,7 +75,9 @@ def test_overhead_benchmark(device: str) -> None:
 
 def test_small_benchmark(device: str) -> None:
     output = run("benchmarks/small.py", "--rounds", "1", device=device)
-    assert len(re.findall(r"^(ten|xor|words|round|episode|static) .* lazynet +\d", output, re.M)) == 12
+    assert (
+        len(re.findall(r"^(ten|xor|words|round|episode|static) .* lazynet +\d", output, re.M)) == 12
+    )
 
 
 def test_step_benchmark(device: str) -> None:

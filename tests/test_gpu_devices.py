@@ -127,7 +127,9 @@ def test_a_gpu_that_is_not_there() -> None:
     import cupy
 
     count = cupy.cuda.runtime.getDeviceCount()
-    with pytest.raises(ln.DeviceError, match=rf"'cuda:{count}'.*no such GPU; there (is|are) {count}"):
+    with pytest.raises(
+        ln.DeviceError, match=rf"'cuda:{count}'.*no such GPU; there (is|are) {count}"
+    ):
         ln.Model(device=f"cuda:{count}")
 
 
