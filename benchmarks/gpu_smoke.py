@@ -17,8 +17,8 @@
    the profiler of PyTorch, which sees CuPy's work as well; without either there is a dash.
 
 Differences are relative to the largest number of an array. The exit status is 1 if anything failed.
-Times end when the GPU is idle. Those of the emulator mean nothing. Products are not rounded to TF32,
-neither lazynet's nor PyTorch's.
+Times end when the GPU is idle. Those of the emulator mean nothing. Products are not rounded to
+TF32, neither lazynet's nor PyTorch's.
 """
 
 from __future__ import annotations
@@ -426,9 +426,7 @@ def main() -> None:
     except ln.LazynetError as error:
         sys.exit(str(error))
     if device == "cpu":
-        sys.exit(
-            "--device cpu: there is nothing to compare the CPU with; it must be cuda or cuda:1"
-        )
+        sys.exit("--device cpu: the CPU is what a GPU is compared with; give cuda or cuda:1")
     print(machine(device))
     report = Report()
     runs = [ops, layers, optimisers, files, tests, tasks]

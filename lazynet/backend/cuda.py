@@ -23,7 +23,7 @@ Array = Any
 _ALIGNMENT = 256
 
 _MOST = 1 << 56
-"""Numbers that no GPU holds. CuPy takes sizes in bytes modulo 2^64, and may find that 0 is enough."""
+"""Numbers that no GPU holds. CuPy takes bytes modulo 2^64, and may find that 0 is enough."""
 
 
 class Mirror:

@@ -151,7 +151,7 @@ def device_is_full(error: MemoryError) -> OutOfMemoryError:
 
 
 def remedy(error: Exception) -> str:
-    """What to do about an error of an operation that mixed arrays of the host and of a GPU, or ""."""
+    """What to do about an error of an operation that mixed arrays of host and GPU; or nothing."""
     if not _Used.gpu or not isinstance(error, (TypeError, ValueError)):
         return ""
     if not re.search(r"numpy\.ndarray|NumPy array", str(error)):

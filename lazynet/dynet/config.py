@@ -28,8 +28,8 @@ RUNNER = "lazynet.dynet"
 HAVE_CUDA = importlib.util.find_spec("cupy") is not None
 """Whether CuPy is installed; whether there is a GPU shows when one is asked for."""
 ERRMSG = (
-    "DyNet was not installed with GPU support: lazynet.dynet computes on the CPU, which GPU devices "
-    "stand for then; for a GPU, pip install 'lazynet[cuda13]' (or [cuda12])"
+    "DyNet was not installed with GPU support: GPU devices stand for the CPU; for a GPU, "
+    "pip install 'lazynet[cuda13]' (or [cuda12])"
 )
 
 _VALUES = {
@@ -82,12 +82,12 @@ def settings() -> Settings:
 
 
 def default_device() -> str:
-    """Where collections of parameters are made: on the GPU asked for, or as `ln.use_device` says."""
+    """Where collections of parameters are made: on the GPU asked for, or by `ln.use_device`."""
     return _State.device or MODES.get().device
 
 
 def apply(new: Settings, restart: bool = True) -> None:
-    """Put settings in force: restart the random numbers (or not), switch profiling, find the GPU."""
+    """Put settings in force: find the GPU, switch profiling, restart random numbers or not."""
     _State.settings = new
     if restart:
         reset_random_seed(new.seed or secrets.randbits(31) + 1)
@@ -97,7 +97,7 @@ def apply(new: Settings, restart: bool = True) -> None:
 
 
 def _find(gpus: list[str]) -> str:
-    """The first of these GPUs, or else the CPU, with a warning; one more where there are several."""
+    """The first of these GPUs, or else the CPU, with a warning; so too where there are several."""
     try:
         found = device_name(f"cuda:{gpus[0][4:]}")
     except DeviceError as error:

@@ -295,7 +295,7 @@ def test_dynet_config() -> None:
     with pytest.raises(TypeError, match="random seed: got 'x'"):
         dynet_config.set(random_seed="x")
     assert dynet_config.get() == before
-    with pytest.warns(UserWarning, match="no GPU here"):
+    with pytest.warns(UserWarning, match="no such GPU here"):
         dynet_config.set_gpu()
     assert dynet_config.gpu() is True
     assert dynet_config.get()["requested_gpus"] == 1
