@@ -433,7 +433,4 @@ def _release_imports(tape: Tape, known: Known | None) -> None:
             tape.release_imports()
 
 
-# What expressions ask for
-
-
 HOOKS.evaluated = evaluated

@@ -89,7 +89,7 @@ def _error(error: Exception, what: str) -> Exception:
             return type(error)(text)
         except TypeError:  # a class of the user's own, which is made otherwise
             return EvaluationError(text)
-    return EvaluationError(f"{what}: {type(error).__name__}: {error}")
+    return EvaluationError(f"{what}: {type(error).__name__}: {error}{remedy(error)}")
 
 
 def _lines(evaluation: Evaluation, step: Step, graph: Graph | None) -> list[str]:

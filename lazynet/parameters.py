@@ -23,7 +23,13 @@ from lazynet.backend import (
     to_host,
 )
 from lazynet.convert import as_array, as_dtype, on_gpu
-from lazynet.errors import ArgumentError, GradientError, SettingError, ShapeError
+from lazynet.errors import (
+    ArgumentError,
+    GradientError,
+    OutOfMemoryError,
+    SettingError,
+    ShapeError,
+)
 from lazynet.graph import Leaf
 from lazynet.init import resolve
 from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of, working
@@ -445,13 +451,14 @@ class Model:
         try:
             values = resolve(init)(self.rng, shape, working(self.dtype), lookup)
         except MemoryError as error:
-            from lazynet.errors import OutOfMemoryError
-
             raise OutOfMemoryError(
                 f"parameter {name!r}: shape {shape} does not fit into memory; make it smaller"
             ) from error
         host: Array = np.ascontiguousarray(values, self.dtype).reshape(shape)
-        return to_device(host, self.device)
+        try:
+            return to_device(host, self.device)
+        except OutOfMemoryError as error:
+            raise OutOfMemoryError(f"parameter {name!r}: {error}") from error
 
 
 def _shape(shape: Any, role: str) -> Shape:

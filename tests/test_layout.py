@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from devices import HOST_ONLY
 
 import lazynet as ln
 
@@ -158,3 +159,10 @@ def test_everything_public_has_a_docstring(name: str) -> None:
     value = getattr(ln, name)
     if not isinstance(value, str):
         assert inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", HOST_ONLY)
+def test_what_is_left_out_on_a_gpu_is_there(name: str) -> None:
+    path, _, test = name.partition("::")
+    source = (Path(__file__).parents[1] / path).read_text("utf-8")
+    assert not test or f"def {test.partition('[')[0]}(" in source

@@ -15,9 +15,11 @@ from lazynet.backend.devices import (
     is_device_array,
     module_of,
     on_device,
+    remedy,
     synchronize,
     to_device,
     to_host,
+    where_it_lies,
 )
 from lazynet.backend.pool import uninitialised
 from lazynet.backend.rows import (
@@ -68,6 +70,7 @@ __all__ = [
     "pick_rows",
     "product_workers",
     "put_rows",
+    "remedy",
     "run_blocks",
     "scatter_add",
     "segment_ids",
@@ -79,5 +82,6 @@ __all__ = [
     "to_device",
     "to_host",
     "uninitialised",
+    "where_it_lies",
     "workers",
 ]

@@ -22,6 +22,9 @@ Array = Any
 
 _ALIGNMENT = 256
 
+_MOST = 1 << 56
+"""Numbers that no GPU holds. CuPy takes bytes modulo 2^64, and may find that 0 is enough."""
+
 
 class Mirror:
     """Copies on the GPU of host arrays that an evaluation refers to, by identity.
@@ -148,10 +151,13 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     Raises:
         OutOfMemoryError: If there is no room for it.
     """
+    count = math.prod(shape)
+    if count > _MOST:
+        raise out_of_memory(f"an array of shape {shape}", count * np.dtype(dtype).itemsize)
     try:
         return cupy.empty(shape, dtype)
     except cupy.cuda.memory.OutOfMemoryError as error:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = count * np.dtype(dtype).itemsize
         raise out_of_memory(f"an array of shape {shape}", size) from error
 
 

@@ -79,7 +79,8 @@ class Forward:
                 )
         for i, kind in enumerate(self.kinds):
             if kind.position == 0:
-                self._node(i)
+                with self.code.of(kind.type.dtype):
+                    self._node(i)
 
     def size(self, i: int) -> int:
         """Elements of one row of node i."""
