@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import device_is_full
+from lazynet.backend import device_is_full, remedy
 from lazynet.collect import Graph
 from lazynet.culprit import carried_by, replay_of, rows_of_argument
 from lazynet.errors import EvaluationError, LazynetError, OutOfMemoryError
