@@ -61,7 +61,7 @@ class Reader:
     def state(
         self, tree: Tree, inputs: Iterator[ln.Expression], states: list[ln.Expression]
     ) -> tuple[ln.Expression, ln.Expression]:
-        """State (h, c) of a node, from its children's and the next input; h is put into the list."""
+        """State (h, c) of a node, from its children's and the next input; the list gets h."""
         children = [self.state(child, inputs, states) for child in tree.children]
         h, c = self.cell(next(inputs), children)
         states.append(h)

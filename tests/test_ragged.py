@@ -122,5 +122,5 @@ def test_what_it_refuses() -> None:
 
 def test_an_anomaly_is_found_in_it() -> None:
     x = ln.constant([[1.0], [3e38], [3e38]], batched=True, dtype="float32")
-    with ln.detect_anomaly(), pytest.raises(ln.AnomalyError, match="sum_segments made"):
+    with ln.detect_anomaly(), pytest.raises(ln.AnomalyError, match="sum_segments"):
         ln.sum_segments(x, [1, 2]).value()
