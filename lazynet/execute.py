@@ -22,6 +22,7 @@ from lazynet.backend import (
     to_device,
     to_host,
 )
+from lazynet.cells import readable
 from lazynet.chains import Run, factor, find_runs
 from lazynet.collect import Graph, collect
 from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
@@ -425,7 +426,8 @@ def _release_imports(tape: Tape, known: Known | None) -> None:
 def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -> Exception:
     """The error that says which operation failed, and where it was recorded."""
     where = (
-        f"first recorded at {kind.line} (under ln.debug() this is the line of the very expression)"
+        f"first recorded at {readable(kind.line)} "
+        "(under ln.debug() this is the line of the very expression)"
     )
     for tape, indices, numbers in graph.tapes:
         if tape.lines:
