@@ -1,9 +1,11 @@
 """Networks written for one example, run in automatic batches: see README.md."""
 
 from lazynet import init, nn, optim
+from lazynet.anomaly import detect_anomaly
 from lazynet.device import use_device
 from lazynet.differentiate import backward
 from lazynet.errors import (
+    AnomalyError,
     ArgumentError,
     DeviceError,
     DtypeError,
@@ -30,6 +32,7 @@ from lazynet.inspect.explain import explain
 from lazynet.inspect.explore import explore
 from lazynet.inspect.export import to_dot, to_networkx
 from lazynet.inspect.picture import Picture
+from lazynet.inspect.profile import profile
 from lazynet.kinds import Call, Op
 from lazynet.modes import debug, is_training, no_autobatch, no_fuse, no_grad, training
 from lazynet.ops import (
@@ -165,6 +168,7 @@ from lazynet.together import run_together, run_together_async, values_async
 
 __version__ = "0.1.0.dev0"
 __all__ = [
+    "AnomalyError",
     "ArgumentError",
     "Batch",
     "Call",
@@ -224,6 +228,7 @@ __all__ = [
     "cumsum",
     "cumsum_batch",
     "debug",
+    "detect_anomaly",
     "dot",
     "draw",
     "dropout",
@@ -292,6 +297,7 @@ __all__ = [
     "plan",
     "poisson_nll",
     "pow",
+    "profile",
     "rebatch",
     "relu",
     "reshape",

@@ -84,6 +84,7 @@ class Evaluation:
         line: Source line that asked for it, under `debug`; else "".
         routine: What forward ran as, where graphs of this structure have been met often
             (`lazynet.routine`); else None.
+        graph: Under `ln.detect_anomaly` the graph, else None.
     """
 
     __slots__ = (
@@ -97,6 +98,7 @@ class Evaluation:
         "device",
         "frozen",
         "gradients",
+        "graph",
         "kept",
         "layout",
         "leaves",
@@ -136,7 +138,7 @@ class Evaluation:
         except OutOfMemoryError:
             raise
         except (MemoryError, ValueError) as error:
-            raise _too_large(layout) from error
+            raise _too_large(layout, graph) from error
         self.calls: list[Call | None] = []
         self.arguments: list[Any] = []
         self.payloads: dict[int, Array] = {}
@@ -147,6 +149,7 @@ class Evaluation:
         self.shared_gradients: dict[int, Any] = {}
         self.asked: Any = None
         self.routine: Any = None
+        self.graph: Graph | None = None
         self.stages = stages_of(layout)
 
     def placed(self) -> bool:
@@ -272,14 +275,26 @@ class Evaluation:
         return call, args
 
 
-def _too_large(layout: Layout) -> OutOfMemoryError:
-    """The error for arenas that do not fit into memory: it shows the largest."""
+def _too_large(layout: Layout, graph: Graph) -> OutOfMemoryError:
+    """The error for arenas that do not fit into memory: it shows the largest, and what fills it."""
     sizes = [rows * width * np.dtype(dtype).itemsize for dtype, width, rows in layout.arenas]
     size = max(sizes)
-    dtype, width, rows = layout.arenas[sizes.index(size)]
+    largest = sizes.index(size)
+    dtype, width, rows = layout.arenas[largest]
+    steps = [(step.rows, k) for k, step in enumerate(layout.steps) if step.outputs[0][0] == largest]
+    most = ""
+    if steps:
+        step = layout.steps[max(steps)[1]]
+        node = int(step.nodes[0] if step.counts is None else step.nodes[step.counts.argmax()])
+        line = f"first recorded at {step.kind.line}"
+        for tape, indices, numbers in graph.tapes:
+            for i, number in zip(indices, numbers) if tape.lines else ():
+                if number == node and int(i) in tape.lines:
+                    line = f"recorded at {tape.lines[int(i)]}"
+        most = f" (the most in one batch are {step.rows}, of {step.kind}, {line})"
     return OutOfMemoryError(
         f"evaluation: {rows} rows of {width} {np.dtype(dtype)} need {size / 1e9:.1f} GB, more "
-        "than there is; evaluate fewer examples at a time, or use smaller expressions"
+        f"than there is{most}; evaluate fewer examples at a time, or use smaller expressions"
     )
 
 

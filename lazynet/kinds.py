@@ -225,6 +225,9 @@ class Op:
     differentiable: ClassVar[bool] = True
     """False: the result is a leaf for `backward` (argmax, comparisons)."""
 
+    infinite: ClassVar[bool] = False
+    """Whether results may be infinite on purpose: `ln.detect_anomaly` lets them pass then."""
+
     pieces: ClassVar[bool] = False
     """Whether `piece` may find something."""
 

@@ -67,9 +67,7 @@ class Argument:
 
     def indices(self) -> Array:
         """The rows as an index array."""
-        if self.index is not None:
-            return self.index
-        return np.arange(self.start, self.stop)
+        return self.index if self.index is not None else np.arange(self.start, self.stop)
 
 
 class Step:
@@ -165,8 +163,7 @@ class Layout:
     def rows_of(self, numbers: Array) -> Array:
         """Rows of several nodes, one after the other."""
         if not self.rebatched:
-            first = self.first[numbers]
-            rows = self.rows[numbers]
+            first, rows = self.first[numbers], self.rows[numbers]
             return first if (rows == -1).all() else ranges(first, np.where(rows == -1, 1, rows))
         return np.concatenate([self.node_rows(i) for i in numbers.tolist()])
 
@@ -483,8 +480,7 @@ def _connect_plain(
 
 def _row_table(layout: Layout) -> tuple[Array, Array]:
     """Rows of every node behind one another, and where each node's begin: for aliases."""
-    count = np.where(layout.rows == -1, 1, layout.rows)
-    count = np.where(layout.arena < 0, 0, count)
+    count = np.where(layout.arena < 0, 0, np.where(layout.rows == -1, 1, layout.rows))
     begin = np.concatenate([[0], np.cumsum(count)])[:-1]
     flat = ranges(layout.first, count)
     for i, rows in layout.rebatched.items():
@@ -565,14 +561,23 @@ _cache: dict[Any, Layout] = {}
 _CACHED_NODES = 256
 
 
-def layout_of(graph: Graph, autobatch: bool) -> Layout:
-    """The layout of a graph; those of small graphs are remembered by structure."""
-    if len(graph) > _CACHED_NODES:
-        return lay_out(graph, schedule(graph, autobatch), autobatch)
-    key = (graph.key(), autobatch)
+def layout_of(graph: Graph, autobatch: bool, profile: Any = None) -> Layout:
+    """The layout of a graph; those of small graphs are remembered by structure.
+
+    Args:
+        graph: The graph.
+        autobatch: Whether nodes are batched.
+        profile: What times it (`recorder.Recorder`); told when the schedule is made.
+    """
+    key = (graph.key(), autobatch) if len(graph) <= _CACHED_NODES else None
     found = _cache.get(key)
     if found is None:
+        plan = schedule(graph, autobatch)
+        if profile is not None:
+            profile.scheduled()
+        found = lay_out(graph, plan, autobatch)
         if len(_cache) >= 1024:
             _cache.clear()
-        found = _cache[key] = lay_out(graph, schedule(graph, autobatch), autobatch)
+        if key is not None:
+            _cache[key] = found
     return found

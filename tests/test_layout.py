@@ -16,10 +16,11 @@ import lazynet as ln
 
 ROOT = Path(ln.__file__).parent
 ORDER = (
-    "errors native modes deferred backend kinds staged leaves convert tape graph randomness calls"
-    " shortcuts inputs collect components agenda schedule layout gathers chains payloads pieces"
-    " stages timing evaluation placement recall routine execute sheet whole rewind accumulate walk"
-    " retrace differentiate revise plan init files device parameters ops fuse nn optim gradcheck"
+    "errors native modes deferred backend kinds staged leaves convert tape graph randomness"
+    " calls shortcuts inputs collect components agenda schedule layout gathers chains payloads"
+    " pieces stages timing recorder evaluation placement recall routine externals culprit"
+    " failures anomaly execute sheet whole rewind accumulate needs anomaly_back walk retrace"
+    " differentiate revise plan init files device parameters ops fuse nn optim gradcheck"
     " together search dynet inspect"
 ).split()
 """A module imports only what stands to its left."""

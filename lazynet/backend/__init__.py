@@ -14,6 +14,7 @@ from lazynet.backend.devices import (
     is_device_array,
     module_of,
     on_device,
+    synchronize,
     to_device,
     to_host,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "segment_ids",
     "segment_max",
     "segment_sum",
+    "synchronize",
     "take_rows",
     "to_device",
     "to_host",

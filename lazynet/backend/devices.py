@@ -155,6 +155,12 @@ def device_is_full(error: MemoryError) -> OutOfMemoryError:
     return out_of_memory("an intermediate result", int(getattr(error, "_size", 0)))
 
 
+def synchronize(device: str) -> None:
+    """Return when everything that a GPU was told to do is done."""
+    if device != CPU:
+        _cupy().cuda.Device(int(device.partition(":")[2])).synchronize()
+
+
 @contextmanager
 def on_device(device: str, mirror: Any = None) -> Iterator[Any]:
     """Make a device the current one; on a GPU, with a mirror of host arrays (`cuda.Mirror`).

@@ -285,11 +285,12 @@ class Trainer:
 
     def _refuse(self) -> None:
         """Raise, naming the parameters whose gradients are not finite."""
-        bad = [
-            p.name
-            for p in self._model.leaves()
-            if p.has_gradient() and not math.isfinite(gradient_of(p).norm())
-        ]
+        bad = []
+        for p in self._model.leaves():
+            if p.has_gradient():
+                gradient = gradient_of(p)
+                if not math.isfinite(gradient.norm()):
+                    bad.append(p.name + gradient.first_bad())
         raise GradientError(
             f"{self._kind}.update: magnitude of gradient is bad: that of {', '.join(bad)} holds "
             "NaN or infinity; nothing was updated; look for the values it was computed from with "

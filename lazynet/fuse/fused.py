@@ -19,8 +19,9 @@ from lazynet.fuse.compile import (
 )
 from lazynet.fuse.gradients import Taken, add_gradient, pick, rows_taken
 from lazynet.fuse.program import Value
+from lazynet.fuse.replay import TraceReplay
 from lazynet.fuse.reverse import SharedGradient
-from lazynet.fuse.runtime import prepare
+from lazynet.fuse.runtime import prepare, run, unrun
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind, Shape, Type
@@ -98,6 +99,20 @@ class Fused(Staged):
     def renewed(self, payload: Any) -> Any:
         # the numbers of a call follow one another from its key: one that is mixed starts elsewhere
         return (*payload[:-1], mix(next_key())) if self.trace.keys else payload
+
+    def replay(self, args: list[Array], payload: Any, row: int) -> TraceReplay:
+        return TraceReplay(self.trace, getattr(self, "form", None), args, payload, row)
+
+    def failed_inside(self, error: BaseException) -> tuple[Kind, str] | None:
+        trace, ops = error.__traceback__, []
+        while trace is not None:
+            if trace.tb_frame.f_code in (run.__code__, unrun.__code__):
+                ops.append(trace.tb_frame.f_locals["op"])
+            trace = trace.tb_next
+        tape = self.trace.tape
+        found = [(kind, tape.lines[i]) for i, kind in enumerate(tape.kinds) if kind.op in ops[:1]]
+        lines = list(dict.fromkeys([line for _, line in found]))
+        return (found[0][0], " or ".join(lines)) if found else None
 
     lowered: Any = field(init=False, repr=False)
     compiled: Any = field(init=False, repr=False)

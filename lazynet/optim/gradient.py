@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lazynet.backend import add_rows, norms
+from lazynet.backend import add_rows, norms, to_host
 from lazynet.kinds import Array
 from lazynet.optim.flat import SUM, block_size, scratch
 from lazynet.parameters import Lookup, Parameter
@@ -62,6 +62,17 @@ class Gradient:
             for start in range(0, len(self.dense), height)
         ]
         return math.hypot(*norms) if all(map(math.isfinite, norms)) else math.nan
+
+    def first_bad(self) -> str:
+        """Which row of a lookup table is not finite, in words; empty where there are no rows."""
+        if self.rows is None or self.values is None:
+            return ""
+        finite = np.isfinite(to_host(self.values)).all(axis=1)
+        if finite.all():
+            return ""
+        bad = self.rows[~finite]
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return f" in row {bad[0]}{more}"
 
 
 def block_height(rows: Array) -> int:

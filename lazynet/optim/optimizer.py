@@ -17,6 +17,7 @@ from lazynet.optim.gradient import block_height, gradient_of
 from lazynet.optim.schedules import Schedule
 from lazynet.optim.work import Table, Work, norms_of, share_out, table_of
 from lazynet.parameters import Model, Parameter
+from lazynet.recorder import RECORD, WAITING, Recorder, recorder
 
 
 class Optimizer(ABC):
@@ -174,8 +175,19 @@ class Optimizer(ABC):
                 then.
             SettingError: If LAZYNET_NUM_THREADS is no number of threads; nothing is changed either.
         """
+        profile = recorder()
+        outside = RECORD if profile is None else profile.enter(WAITING)
+        try:
+            self._step(profile)
+        finally:
+            if profile is not None:
+                profile.leave(outside)
+
+    def _step(self, profile: Recorder | None) -> None:
         with LOCK, np.errstate(all="ignore"), self.model.place():
             parameters = self.model.parameters()
+            if profile is not None:
+                profile.updates(parameters)
             work = share_out(parameters, self._state, self._some_rows())
             if not work:
                 raise GradientError(
@@ -319,11 +331,13 @@ class Optimizer(ABC):
         if math.isfinite(result):
             return result
         for p in (p for item in work for p in item.parameters):
-            if not math.isfinite(gradient_of(p).norm()):
+            gradient = gradient_of(p)
+            if not math.isfinite(gradient.norm()):
                 raise GradientError(
                     f"{type(self).__name__}.step: the gradient of parameter {p.name} holds NaN or "
-                    "infinity; nothing was updated; call model.zero_gradients() to leave this "
-                    "step out, or lower the learning rate"
+                    f"infinity{gradient.first_bad()}; nothing was updated; ln.detect_anomaly() "
+                    "finds where it arises; call model.zero_gradients() to leave this step out, or "
+                    "lower the learning rate"
                 )
         return result
 
