@@ -11,7 +11,7 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 compiled := .venv-compiled
 
 .PHONY: demo test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-calls
-.PHONY: bench-overhead bench-compiled bench-small bench-optim clean
+.PHONY: bench-overhead bench-compiled bench-small bench-rounds bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -97,6 +97,11 @@ bench-overhead: $(VENV)/.examples
 bench-small: export OPENBLAS_NUM_THREADS = 1
 bench-small: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python benchmarks/small.py $(ARGS)
+
+# Coroutines run together, a lock-step loop by hand, and one example at a time.
+bench-rounds: export OPENBLAS_NUM_THREADS = 1
+bench-rounds: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/rounds.py $(ARGS)
 
 # ARGS="--against CHECKOUT" compares with another revision.
 bench-optim: export OPENBLAS_NUM_THREADS = 1
