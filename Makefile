@@ -10,11 +10,16 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-calls
+.PHONY: demo tutorial test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-calls
 .PHONY: bench-overhead bench-compiled bench-small bench-rounds bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
+
+# Runs the notebooks on the real data and keeps their outputs; what is not installed (PyTorch, ...)
+# they say. ARGS="examples/tutorial/1_neuron.ipynb" runs one.
+tutorial: $(VENV)/.test
+	$(run) examples/tutorial/execute.py $(ARGS)
 
 # Arrays in the tests are small: a second BLAS thread would only wait for the first.
 test: export OPENBLAS_NUM_THREADS = 1

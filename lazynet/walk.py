@@ -15,6 +15,7 @@ import numpy as np
 from lazynet.accumulate import accumulate, add_leaf
 from lazynet.anomaly_back import check_gradients, check_shared_gradients
 from lazynet.backend import SparseRows, module_of, take_rows, to_device
+from lazynet.cells import readable
 from lazynet.chains import Run, factor
 from lazynet.errors import AnomalyError, GradientError
 from lazynet.failures import failed_batch, failed_kind
@@ -456,9 +457,9 @@ class Walk:
 
 def _changed(leaf: Leaf, kind: Kind) -> GradientError:
     return GradientError(
-        f"backward: parameter {leaf.name!r} was changed after {kind} (recorded at {kind.line}) "
-        "had read it, and its old value is needed; call backward before the optimiser's step, or "
-        "record the graph again"
+        f"backward: parameter {leaf.name!r} was changed after {kind} "
+        f"(recorded at {readable(kind.line)}) had read it, and its old value is needed; call "
+        "backward before the optimiser's step, or record the graph again"
     )
 
 

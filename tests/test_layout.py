@@ -16,7 +16,7 @@ import lazynet as ln
 
 ROOT = Path(ln.__file__).parent
 ORDER = (
-    "errors native modes deferred backend kinds staged leaves convert tape graph randomness"
+    "errors cells native modes deferred backend kinds staged leaves convert tape graph randomness"
     " calls shortcuts inputs collect components agenda schedule layout gathers chains payloads"
     " pieces stages timing recorder evaluation placement recall routine externals culprit"
     " failures anomaly execute sheet whole rewind accumulate needs anomaly_back walk retrace"
