@@ -22,7 +22,6 @@ from lazynet.errors import (
     SettingError,
     ShapeError,
 )
-from lazynet.execute import values
 from lazynet.fuse import fuse, scan
 from lazynet.gradcheck import gradcheck
 from lazynet.graph import Expression
@@ -163,6 +162,7 @@ from lazynet.ops import (
 from lazynet.parameters import Lookup, Model, Parameter
 from lazynet.plan import Batch, Plan, plan
 from lazynet.randomness import seed
+from lazynet.reading import values
 from lazynet.search import Hypothesis, Search, beam_search, sample
 from lazynet.together import run_together, run_together_async, values_async
 

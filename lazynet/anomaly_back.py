@@ -10,6 +10,7 @@ import numpy as np
 from lazynet.anomaly import bad_word, inner_given, inside, place_of, unsound, unsound_rows
 from lazynet.backend import SparseRows, take_rows
 from lazynet.cells import readable
+from lazynet.chosen import nodes_of
 from lazynet.culprit import (
     carried_by,
     described,
@@ -24,7 +25,7 @@ from lazynet.errors import AnomalyError
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import FLOATS, Array, Kind
 from lazynet.layout import Argument, Step
-from lazynet.sheet import Sheet, nodes_of
+from lazynet.sheet import Sheet
 from lazynet.staged import Inner
 
 

@@ -104,7 +104,7 @@ def parameter_gradients(root: Expression) -> dict[Leaf, Array]:
 
 def _ones(root: Leaf) -> Array:
     with on_device(device_of(root.values)):
-        one: Array = module_of(root.values).ones(root.shape, root.dtype)
+        one: Array = module_of(root.values).ones(root.shape, root.type.work)
     return one
 
 
@@ -145,7 +145,7 @@ def gradient(x: Expression) -> Array:
             _differentiate_also(x, evaluation, number)
             found = published_gradient(evaluation, number)
         if found is None and x.batch == 0 and evaluation.asked is not None:
-            found = np.zeros((0, *x.shape), x.dtype)  # no row that a backward could reach
+            found = np.zeros((0, *x.shape), x.type.work)  # no row that a backward could reach
     if found is None:
         raise GradientError(
             f"gradient: no backward reached {x!r}; the scalar it was last called on does not "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,23 +10,19 @@ import numpy as np
 from lazynet.anomaly import check_batch, check_shared
 from lazynet.backend import (
     CPU,
-    device_of,
     fill,
     gpu_in_use,
     module_of,
     on_device,
-    take_rows,
-    to_host,
 )
 from lazynet.chains import Run, factor, find_runs
 from lazynet.collect import Graph, collect
-from lazynet.errors import AnomalyError, ArgumentError, EvaluationError, OutOfMemoryError
+from lazynet.errors import AnomalyError, EvaluationError, OutOfMemoryError
 from lazynet.evaluation import Evaluation, flows, points
 from lazynet.evaluation import last_serial as last_serial
 from lazynet.externals import copy_externals, copy_few, find_externals
 from lazynet.failures import failed_batch, failed_kind, line_in
 from lazynet.graph import Expression, Leaf, handle
-from lazynet.inputs import as_expression, constant
 from lazynet.kinds import HOOKS, Array, Call
 from lazynet.layout import Layout, Step, layout_of
 from lazynet.leaves import Import, Input
@@ -40,8 +35,9 @@ from lazynet.recorder import COLLECT, SCHEDULE, WAITING, Recorder, recorder
 from lazynet.recorder import FORWARD as FORWARD_PHASE
 from lazynet.routine import Routine, routine_of
 from lazynet.stages import stage_key
-from lazynet.tape import LOCAL, Tape
+from lazynet.tape import Tape
 from lazynet.timing import FORWARD, TIMING
+from lazynet.wide import run_wide
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -152,7 +148,7 @@ def _run_graph(
         evaluation = Evaluation(graph, layout)
         if anomaly:
             evaluation.graph = graph
-        elif known is not None and TIMING.timer is None:
+        elif known is not None and TIMING.timer is None and not layout.half:
             evaluation.routine = routine_of(known)
         _forward(evaluation, graph, profile)
     if profile is not None:
@@ -213,9 +209,10 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
             copy_externals(evaluation, find_externals(evaluation, graph))
     if profile is not None:
         profile.mark(FORWARD_PHASE)
+    half = layout.half
     for number, kind, args in layout.shared:
-        rows = [evaluation.shared[a][None] for a in args]
-        out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.dtype)
+        rows = [(evaluation.operand(a) if half else evaluation.shared[a])[None] for a in args]
+        out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.work)
         call = Call(1, None, (False,) * len(rows), (True,) * len(rows), out)
         try:
             y = kind.op.forward(call, *rows)
@@ -223,7 +220,7 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
             raise failed_kind(error, kind, line_in(graph, number)) from error
         if y is not out:
             out[...] = y
-        evaluation.shared[number] = out[0]
+        evaluation.shared[number] = out[0] if not half else out[0].astype(kind.type.dtype)
         evaluation.kept[number] = call.keep
         if evaluation.graph is not None:
             check_shared(evaluation, number, kind, args)
@@ -240,7 +237,7 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
         or points(graph, len(graph.externals))
         or any(number not in graph.frozen for number, _, _ in layout.shared)
     )
-    if layout.runs is None and evaluation.mirror is None:
+    if layout.runs is None and evaluation.mirror is None and not layout.half:
         layout.runs = find_runs(layout)
     done = 0
     chained = TIMING.timer is None and evaluation.mirror is None and evaluation.graph is None
@@ -262,7 +259,7 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
     steps = len(layout.steps)
     history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, steps, profile)
     if not history:
-        evaluation.links, evaluation.borrowed = [], []
+        evaluation.links, evaluation.borrowed, evaluation.wide = [], [], {}
 
 
 def _run_routine(evaluation: Evaluation, routine: Routine, graph: Graph) -> None:
@@ -291,11 +288,13 @@ def _run_singly(
 ) -> bool:
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
+    half = evaluation.layout.half
+    run = _run_wide if half else _run
     anomaly = 0 if evaluation.graph is None else MODES.get().anomaly
     for k, step in enumerate(evaluation.layout.steps[first:end], first):
         began = TIMING.now()
         try:
-            call, args = _run(evaluation, step, locate, prepared, k)
+            call, args = run(evaluation, step, locate, prepared, k)
         except Exception as error:
             raise failed_batch(error, evaluation, step, graph) from error
         TIMING.add(FORWARD, step.kind, step.rows, began)
@@ -306,7 +305,8 @@ def _run_singly(
         if flows(step, frozen):
             history = True
             evaluation.calls.append(call)
-            evaluation.arguments.append(args if step.op.reads_args else None)
+            kept = step.op.reads_args and (not half or step.op.staged)
+            evaluation.arguments.append(args if kept else None)
         else:
             evaluation.calls.append(None)
             evaluation.arguments.append(None)
@@ -380,6 +380,24 @@ def _run(
     return call, args
 
 
+def _run_wide(
+    evaluation: Evaluation, step: Step, locate: Any, prepared: dict[int, Any] | None, k: int
+) -> tuple[Call, list[Array]]:
+    """The same where something is stored in 16 bits: ops see float32, results are rounded.
+
+    What is widened for an op is let go of at once: backward widens it anew.
+    """
+    op = step.op
+    if op.staged or op.moves or isinstance(op, Input):
+        return _run(evaluation, step, locate, prepared, k)
+    payload = None
+    if prepared is not None:
+        payload = prepared.get(k)
+    elif op.payload is not None:
+        payload = assemble(op.payload, locate(step.nodes), step)
+    return run_wide(evaluation, step, payload)
+
+
 def _commit(evaluation: Evaluation, graph: Graph) -> None:
     """Mark the nodes evaluated. Parameters stay unmarked: they are read at every evaluation."""
     leaves = np.zeros(len(graph), bool)
@@ -415,99 +433,4 @@ def _release_imports(tape: Tape, known: Known | None) -> None:
             tape.release_imports()
 
 
-# What expressions ask for
-
-
-def value(x: Expression) -> Any:
-    """The value of one expression: see `Expression.value`."""
-    if isinstance(x, Leaf):
-        if LOCAL.tape.trace is not None:
-            raise LOCAL.tape.trace.refuse_value(x)
-        return _own(np.array(to_host(x.values)), None)
-    if not evaluated(x):
-        evaluate([x])
-    evaluation, number = x.tape.location(x.index)
-    return _own(evaluation.host_value(number), x.batch)
-
-
-def device_value(x: Expression) -> Any:
-    """The value as an array that stays on its device: see `Expression.value`."""
-    if isinstance(x, Leaf):
-        if LOCAL.tape.trace is not None:
-            raise LOCAL.tape.trace.refuse_value(x)
-        with on_device(device_of(x.values)):
-            return x.values.copy()
-    evaluate([x])
-    evaluation, number = x.tape.location(x.index)
-    with on_device(evaluation.device, evaluation.mirror):
-        return evaluation.value(number)
-
-
-def _own(array: Array, batch: int | None) -> Any:
-    if batch is None and array.ndim == 0:
-        return array.item()
-    return array
-
-
-def values(expressions: Iterable[Any]) -> list[Any]:
-    """The values of several expressions, computed in one batched run.
-
-    Args:
-        expressions: Expressions; numbers and arrays stand for themselves.
-
-    Returns:
-        What `.value()` of each returns, in the same order.
-
-    >>> import lazynet as ln
-    >>> x = ln.constant([1.0, 2.0])
-    >>> total, largest = ln.values([x.sum(), x.max()])
-    >>> total, largest
-    (3.0, 2.0)
-    """
-    if isinstance(expressions, (Expression, str)) or not isinstance(expressions, Iterable):
-        raise ArgumentError(
-            f"values: got {expressions!r}; it takes a list of expressions; for one use .value()"
-        )
-    entries = [as_expression(x, "values") for x in expressions]
-    evaluate(entries)
-    found = _from_gpu(entries) if gpu_in_use() else {}
-    return [found[k] if k in found else value(x) for k, x in enumerate(entries)]
-
-
-def _from_gpu(entries: list[Expression]) -> dict[int, Any]:
-    """Values of evaluated expressions that lie on a GPU, in one copy for each arena.
-
-    Returns:
-        By position; those of parameters, and of what is computed from them alone, are left out.
-    """
-    groups: dict[tuple[Any, int], list[tuple[int, int]]] = {}
-    for k, x in enumerate(entries):
-        if not isinstance(x, Leaf):
-            evaluation, number = x.tape.location(x.index)
-            arena = int(evaluation.layout.arena[number])
-            if evaluation.mirror is not None and arena >= 0:
-                groups.setdefault((evaluation, arena), []).append((k, number))
-    found: dict[int, Any] = {}
-    for (evaluation, arena), members in groups.items():
-        rows = [evaluation.layout.node_rows(number) for _, number in members]
-        with on_device(evaluation.device):
-            taken = to_host(take_rows(evaluation.arenas[arena], np.concatenate(rows)))
-        start = 0
-        for (k, _), own in zip(members, rows):
-            x = entries[k]
-            shape = x.shape if x.batch is None else (len(own), *x.shape)
-            stop = start + len(own)
-            found[k] = _own(taken[start:stop].reshape(shape).copy(), x.batch)
-            start = stop
-    return found
-
-
-def detach(x: Expression) -> Expression:
-    """A constant of the value of x."""
-    return constant(device_value(x), batched=x.batch is not None, dtype=x.dtype)
-
-
-HOOKS.value = value
-HOOKS.device_value = device_value
 HOOKS.evaluated = evaluated
-HOOKS.detach = detach

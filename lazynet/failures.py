@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import device_is_full
+from lazynet.backend import device_is_full, remedy
 from lazynet.cells import readable
 from lazynet.collect import Graph
 from lazynet.culprit import carried_by, replay_of, rows_of_argument
@@ -92,7 +92,7 @@ def _error(error: Exception, what: str) -> Exception:
             return type(error)(text)
         except TypeError:  # a class of the user's own, which is made otherwise
             return EvaluationError(text)
-    return EvaluationError(f"{what}: {type(error).__name__}: {error}")
+    return EvaluationError(f"{what}: {type(error).__name__}: {error}{remedy(error)}")
 
 
 def _lines(evaluation: Evaluation, step: Step, graph: Graph | None) -> list[str]:
@@ -142,9 +142,10 @@ def _first_to_fail(error: Exception, evaluation: Evaluation, step: Step, graph: 
         payload = None
         if op.payload is not None:
             payload = assemble(op.payload, payloads_of(graph)(step.nodes), step)
-        ends = np.arange(len(step.nodes)) + 1 if step.counts is None else np.cumsum(step.counts)
-        for node, end in enumerate(ends.tolist()):
-            start = ends[node - 1] if node else 0
+        sizes = [1] * len(step.nodes) if step.counts is None else step.counts.tolist()
+        end = 0
+        for node, size in enumerate(sizes):
+            start, end = end, end + size
             args = [_alone(evaluation, step, k, node, start, end) for k in range(len(step.args))]
             own = None if payload is None else payload[start:end]
             segments = None if step.segments is None else np.array([0, len(args[0])])

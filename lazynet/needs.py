@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from lazynet.chosen import by_segment
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import Array
 from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
-from lazynet.sheet import Sheet, by_segment
+from lazynet.sheet import Sheet
 
 Seed = tuple[Evaluation, int]
 

@@ -175,6 +175,21 @@ class Staged(Op):
         """
         raise TypeError(f"{type(self).__name__} defines no backspace")
 
+    def foresee(
+        self,
+        back: Any,
+        start: int,
+        stop: int,
+        needs: Sequence[bool],
+        selected: Array | None,
+        segments: Array | None,
+    ) -> None:
+        """On a GPU: what `reverse` will be called with, in the order of its calls."""
+
+    def foreseen(self, back: Any) -> list[Array]:
+        """Index arrays that `reverse` and `finish` will use, after all calls of `foresee`."""
+        return []
+
     def reverse(
         self,
         back: Any,

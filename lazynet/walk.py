@@ -10,15 +10,16 @@ import heapq
 import weakref
 from typing import Any
 
-import numpy as np
-
 from lazynet.accumulate import accumulate, add_leaf
 from lazynet.anomaly_back import check_gradients, check_shared_gradients
-from lazynet.backend import SparseRows, module_of, take_rows, to_device
+from lazynet.backend import SparseRows, beside, module_of, note, take_rows, to_device
 from lazynet.cells import readable
 from lazynet.chains import Run, factor
+from lazynet.chosen import ChosenNodes
 from lazynet.errors import AnomalyError, GradientError
+from lazynet.evaluation import Evaluation
 from lazynet.failures import failed_batch, failed_kind
+from lazynet.foresee import NONE, back_of, foresee, handed, taking_part
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
 from lazynet.layout import SHARED, Step
@@ -28,16 +29,7 @@ from lazynet.pieces import pieces_of
 from lazynet.recorder import BACKWARD as BACKWARD_PHASE
 from lazynet.recorder import WEIGHTS, Recorder
 from lazynet.rewind import Withheld, rewind
-from lazynet.sheet import (
-    Sheet,
-    add_to_argument,
-    argument_rows,
-    by_segment,
-    nodes_of,
-    together,
-    view,
-)
-from lazynet.stages import stage_key
+from lazynet.sheet import Sheet, add_to_argument, together, view
 from lazynet.timing import BACKWARD, SHARED_GRADIENTS, TIMING
 from lazynet.whole import find_writes, mark_reached, put_pieces, target, write
 
@@ -110,7 +102,7 @@ class Walk:
             t = evaluation.layout.type(number)
             with sheet.on_device():
                 if t.shared:
-                    one = module_of(evaluation.shared[number]).ones(t.shape, t.dtype)
+                    one = module_of(evaluation.shared[number]).ones(t.shape, t.work)
                     _add(sheet.shared_gradients, number, one)
                 else:
                     layout = evaluation.layout
@@ -134,6 +126,7 @@ class Walk:
             evaluation.needed = sheet.needed
             evaluation.shared_gradients = sheet.shared_gradients
             evaluation.asked = asked
+            evaluation.wide = {}
             if sheet.opened:
                 evaluation.gradients = sheet.gradients
 
@@ -144,10 +137,15 @@ class Walk:
             heapq.heappush(agenda, -sheet.evaluation.serial)
 
     @staticmethod
-    def _hand(sheet: Sheet, arena: int, index: Array, rows: Array) -> None:
+    def _hand(sheet: Sheet, arena: int, index: Array, rows: Array, source: Evaluation) -> None:
         """Add to the gradients of rows, which may come from another device."""
         evaluation = sheet.evaluation
+        copy = None
+        if evaluation.mirror is not None and source.device == evaluation.device:
+            copy = beside(rows, index)  # where the source has uploaded it
         with sheet.on_device():
+            if copy is not None:
+                note(index, copy)
             sheet.give(arena, index, to_device(rows, evaluation.device))
 
     # The walk
@@ -166,6 +164,7 @@ class Walk:
         sheet.writes = find_writes(sheet) if evaluation.mirror is None else None
         if sheet.writes is None:
             sheet.zero_unreached()
+        foreseen = None if evaluation.mirror is None else foresee(sheet)
         if profile is not None:
             profile.start()
         runs = list(evaluation.layout.runs or ())
@@ -188,22 +187,12 @@ class Walk:
                 if step.rows:
                     self._step(sheet, k, step, needs, None)
                 continue
-            active: Any = False
-            for arena, start, stop, _ in step.outputs:
-                mask = sheet.reached[arena][start:stop] & sheet.needed[arena][start:stop]
-                active = mask if active is False else active | mask
-            if k in sheet.stopped:  # a row may be needed for its own sake, and still be a leaf
-                active &= ~sheet.stopped[k]
-            if active.all():
-                selected = None
-                if not len(active):
-                    continue
+            if foreseen is None or sheet.withheld:
+                selected = taking_part(sheet, k, step, sheet.reached)
             else:
-                if step.segments is not None and step.rows != len(step.segments) - 1:
-                    active = by_segment(active, step)
-                selected = np.flatnonzero(active)
-                if not len(selected):
-                    continue
+                selected = foreseen[k]
+            if selected is NONE:
+                continue
             self._step(sheet, k, step, needs, selected)
         if sheet.writes is not None:
             mark_reached(sheet)
@@ -270,7 +259,7 @@ class Walk:
             if cut is not None:
                 put_pieces(sheet, k, step, selected, *cut)
                 return
-        call, dy, y, args, arg_rows = view(sheet, k, step, selected, self._values(sheet, step))
+        call, dy, y, args, chosen = view(sheet, k, step, selected, self._values(sheet, step))
         call.needs = now
         if sheet.writes is not None:
             call.into = target(sheet, k, step)
@@ -284,37 +273,32 @@ class Walk:
             if call.into is None or grads[0] is not call.into:
                 write(sheet, k, step, now, call.shared, grads)
             return
-        for need, argument, shared, dx, rows in zip(now, step.args, call.shared, grads, arg_rows):
-            if need and dx is not None:
-                add_to_argument(sheet, argument, shared, dx, rows)
+        for need, argument, shared, dx in zip(now, step.args, call.shared, grads):
+            if not need:
+                continue
+            if dx is None:
+                sheet.withheld = True
+            elif chosen is None:
+                add_to_argument(sheet, argument, shared, dx, None)
+            else:
+                add_to_argument(sheet, argument, shared, dx, chosen.rows, chosen.index(argument))
 
     def _staged(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
     ) -> None:
         """A batch of a staged kind: gradients of rows now, of shared values in `_shared`."""
         evaluation = sheet.evaluation
-        op: Any = step.op
-        if evaluation.mirror is not None:
-            op = op.on_device()
         self._values(sheet, step)
-        key = stage_key(step)
-        stage = evaluation.stages[key]
-        back = sheet.stages.get(key)
-        if back is None:
-            shared = [n and a.mode == SHARED for n, a in zip(needs, step.args)]
-            seeds = stage.slices(sheet.gradients)
-            back = sheet.stages[key] = op.backspace(stage.work, shared, seeds)
+        op, back = back_of(sheet, step, needs)
         call = evaluation.calls[k]
         assert call is not None
         start = call.keep
         now = tuple([n and a.mode != SHARED for n, a in zip(needs, step.args)])
-        chosen = selected
-        if selected is not None and step.segments is not None:
-            chosen = nodes_of(step, selected)
-            if len(chosen) == len(step.segments) - 1:  # whole sequences are computed anyway
-                chosen = selected = None
+        chosen = sheet.chosen.get(k)
+        if not isinstance(chosen, ChosenNodes) or chosen.selected is not selected:
+            chosen = ChosenNodes(step, selected)
         args = evaluation.arguments[k]
-        grads = op.reverse(back, start, start + step.rows, args, now, chosen, step.segments)
+        grads = op.reverse(back, start, start + step.rows, args, now, chosen.nodes, step.segments)
         if self.anomaly:
             check_gradients(sheet, k, step, selected, (), grads, self.anomaly)
         if sheet.writes is not None:
@@ -322,8 +306,9 @@ class Walk:
             return
         for need, argument, dx in zip(now, step.args, grads):
             if need and dx is not None:
-                rows = selected if chosen is selected else argument_rows(step, argument, chosen)
-                add_to_argument(sheet, argument, False, dx, rows)
+                add_to_argument(sheet, argument, False, dx, *chosen.places(argument))
+            elif need:
+                sheet.withheld = True
 
     def _values(self, sheet: Sheet, step: Step) -> bool:
         """Whether backward reads the arguments; checks parameters it reads for changes."""
@@ -423,10 +408,10 @@ class Walk:
             leaf = evaluation.leaves.get(a)
             if kind.op.reads_args and leaf is not None and leaf.version() != evaluation.versions[a]:
                 raise _changed(leaf, kind)
-            args.append(evaluation.shared[a][None])
+            args.append(evaluation.operand(a)[None])
         call = Call(1, None, (False,) * len(args), needs, None)
         call.keep = evaluation.kept[number]
-        y = evaluation.shared[number][None]
+        y = evaluation.operand(number)[None]
         grads = kind.op.backward(call, dy[None], y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)
@@ -446,13 +431,15 @@ class Walk:
                 theirs = self.sheets[source.serial]
                 self._open(theirs, agenda)
                 _add(theirs.shared_gradients, there, to_device(found, source.device))
-        for link in evaluation.links:
-            mask = sheet.reached[link.arena][link.ours] & sheet.needed[link.arena][link.ours]
-            if mask.any():
+        for number in range(len(evaluation.links)):
+            found = handed(sheet, number, sheet.reached)
+            if found is not None:
+                link = evaluation.links[number]
                 theirs = self.sheets[link.source.serial]
                 self._open(theirs, agenda)
-                rows = take_rows(sheet.gradients[link.arena], link.ours[mask])
-                self._hand(theirs, link.their_arena, link.theirs[mask], rows)
+                ours, index = found
+                rows = take_rows(sheet.gradients[link.arena], ours)
+                self._hand(theirs, link.their_arena, index, rows, evaluation)
 
 
 def _changed(leaf: Leaf, kind: Kind) -> GradientError:

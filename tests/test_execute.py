@@ -14,8 +14,6 @@ import lazynet as ln
 from lazynet.collect import collect
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, layout_of
 
-pytestmark = pytest.mark.usefixtures("device")
-
 LOG: list[tuple[str, str, int]] = []
 FAIL: dict[str, BaseException] = {}
 

@@ -21,8 +21,8 @@ KEPT = 1 << 29
 """Most bytes kept; what goes beyond comes from NumPy, and goes back to the system."""
 
 MOST = 128
-"""Most buffers kept. Where programs hold on to the values of many small evaluations, looking through
-their buffers took a tenth of the time; the oldest go back to the system when they are let go."""
+"""Most buffers kept. Where programs hold on to the values of many small evaluations, looking
+through their buffers took a seventh of the time; the oldest go back to the system when let go."""
 
 _SMALL = 1 << 16
 """Bytes below which the C library is fast by itself."""

@@ -351,6 +351,7 @@ def profile(wait: bool = False) -> Profile:
 
     Everything runs as it does without. What other threads compute is not counted; waiting for
     them is a phase of its own. Blocks may be nested: the outer one counts what the inner one does.
+    The first steps of a process import and compile things: let a few go by before you look.
 
     Args:
         wait: Wait for a GPU after every batch, so that times there are those of the work and not
