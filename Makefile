@@ -11,7 +11,7 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 compiled := .venv-compiled
 
 .PHONY: demo tutorial test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-calls
-.PHONY: bench-overhead bench-compiled bench-small bench-optim clean
+.PHONY: bench-overhead bench-compiled bench-small bench-rounds bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -38,22 +38,27 @@ test-compiled: $(compiled)/.installed
 	cd $(compiled)/copy && PYTHONMALLOC=debug ../bin/python -m pytest tests/test_tape.py
 	cd $(compiled)/copy && ../bin/python -m pytest tests $(ARGS)
 
-# What runs on a GPU, on an emulated one: the emulator lies beside the checkout, where there is one.
-# Three jobs: everything that runs on either device (with device memory open to the host: closing it
-# again and again takes most of the time); what only runs on a GPU, its kernels compiled for real
-# ones as well; the same, its kernels watched for accesses beyond their arrays.
+# Every test that computes, on an emulated GPU: the emulator lies beside the checkout, where there
+# is one. `tests/devices.py` lists what is left out, and why. Four jobs: what runs on either device
+# (with device memory open to the host: closing it again and again takes most of the time), in two
+# halves; what only runs on a GPU, its kernels compiled for real ones as well; the same, its kernels
+# watched for accesses beyond their arrays.
 emulator := ../shared/cuda-emulator
 emulated := bash $(abspath $(emulator))/run.sh $(abspath $(VENV)-gpu)/bin/python -m pytest -m gpu
 gpu_tests := $(wildcard tests/test_gpu*.py)
+gpu_jobs := gpu-results gpu-dynet gpu-kernels gpu-accesses
 
 test-gpu: $(VENV)-gpu/.gpu
-	$(MAKE) --no-print-directory -j2 -O gpu-results gpu-kernels gpu-accesses
+	$(MAKE) --no-print-directory -j2 -O $(gpu_jobs)
 
-gpu-results gpu-kernels gpu-accesses: export OPENBLAS_NUM_THREADS = 1
-gpu-results gpu-kernels gpu-accesses: export OMP_NUM_THREADS = 1
-gpu-results: export CUDA_EMULATOR_GUARD = 0
+$(gpu_jobs): export OPENBLAS_NUM_THREADS = 1
+$(gpu_jobs): export OMP_NUM_THREADS = 1
+gpu-results gpu-dynet: export CUDA_EMULATOR_GUARD = 0
 gpu-results: $(VENV)-gpu/.gpu
-	$(emulated) $(filter-out $(gpu_tests),$(wildcard tests/test_*.py)) tests/dynet/test_programs.py $(ARGS)
+	$(emulated) $(filter-out $(gpu_tests),$(wildcard tests/test_*.py)) $(ARGS)
+
+gpu-dynet: $(VENV)-gpu/.gpu
+	$(emulated) tests/dynet $(ARGS)
 
 gpu-kernels: export CUDA_EMULATOR_CHECK = 80,90
 gpu-kernels: $(VENV)-gpu/.gpu
@@ -103,6 +108,11 @@ bench-small: export OPENBLAS_NUM_THREADS = 1
 bench-small: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python benchmarks/small.py $(ARGS)
 
+# Coroutines run together, a lock-step loop by hand, and one example at a time.
+bench-rounds: export OPENBLAS_NUM_THREADS = 1
+bench-rounds: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/rounds.py $(ARGS)
+
 # ARGS="--against CHECKOUT" compares with another revision.
 bench-optim: export OPENBLAS_NUM_THREADS = 1
 bench-optim: $(VENV)/.examples
@@ -119,7 +129,7 @@ clean:
 	@touch $@
 
 $(VENV)/.examples: pyproject.toml $(VENV)/.made
-	$(install) '.[examples]'
+	$(install) '.[examples,viz]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.made
@@ -128,7 +138,7 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 
 # The emulator's set-up adds CuPy.
 $(VENV)-gpu/.gpu: pyproject.toml $(VENV)-gpu/.made
-	$(VENV)-gpu/bin/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
+	$(VENV)-gpu/bin/python -m pip install -qq --disable-pip-version-check --editable '.[test,examples]'
 	bash $(emulator)/setup.sh $(abspath $(VENV)-gpu)
 	@touch $@
 

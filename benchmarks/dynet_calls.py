@@ -2,6 +2,7 @@
 
     make bench-calls
     make bench-calls ARGS="--rounds 9 --only affine tanh"
+    make bench-calls ARGS="--device cuda"
 
 Nanoseconds a call, of calls that only record: medians of rounds, in each of which every system runs
 once as a process of its own. `--lazynet` may be given several times, each a Python interpreter
@@ -22,6 +23,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from waiting import add_device
 
 CALLS = 400
 REPEATS = 15
@@ -155,9 +157,19 @@ def computed(dy: Any) -> dict[str, Callable[[], Callable[[], Any]]]:
     }
 
 
-def work(module: str, only: list[str]) -> None:
-    """Measure one system; prints the nanoseconds as JSON."""
+def work(module: str, only: list[str], device: str) -> None:
+    """Measure one system; prints the nanoseconds as JSON. The wheel stays on the CPU."""
     dy = __import__(module, fromlist=["x"])
+    if module != "dynet" and device != "cpu":
+        import lazynet
+
+        with lazynet.use_device(device):
+            timed(dy, only)
+    else:
+        timed(dy, only)
+
+
+def timed(dy: Any, only: list[str]) -> None:
     found = {}
     for cases, calls in ((recorded(dy), CALLS), (computed(dy), 20)):
         for name, prepare in cases.items():
@@ -178,14 +190,25 @@ def work(module: str, only: list[str]) -> None:
     print(json.dumps(found))
 
 
-def measured(command: list[str], folder: str, module: str, only: list[str]) -> dict[str, float]:
+def measured(
+    command: list[str], folder: str, module: str, only: list[str], device: str
+) -> dict[str, float]:
     """What one system needs, in a process of its own."""
     environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     environment.pop("PYTHONPATH", None)
     if folder:
         environment["PYTHONPATH"] = folder
     done = subprocess.run(
-        [*command, os.path.abspath(__file__), "--module", module, "--only", *only],
+        [
+            *command,
+            os.path.abspath(__file__),
+            "--device",
+            device,
+            "--module",
+            module,
+            "--only",
+            *only,
+        ],
         capture_output=True,
         text=True,
         env=environment,
@@ -204,9 +227,10 @@ def main() -> None:
     parser.add_argument("--lazynet", action="append", help="PYTHON or PYTHON=FOLDER")
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of calls")
     parser.add_argument("--module", help=argparse.SUPPRESS)
+    add_device(parser)
     options = parser.parse_args()
     if options.module:
-        work(options.module, options.only)
+        work(options.module, options.only, options.device)
         return
     systems = [(options.wheel, "", "dynet")]
     for entry in options.lazynet or [sys.executable]:
@@ -215,7 +239,7 @@ def main() -> None:
     rounds: list[list[dict[str, float]]] = [[] for _ in systems]
     for _ in range(options.rounds):
         for k, (python, folder, module) in enumerate(systems):
-            rounds[k].append(measured([python], folder, module, options.only))
+            rounds[k].append(measured([python], folder, module, options.only, options.device))
     heads = ["wheel", *(f"lazynet {k}" for k in range(1, len(systems)))]
     print(f"{'ns per call':42}" + "".join(f"{head:>11}" for head in heads) + f"{'ratio':>8}")
     for name in rounds[0][0]:

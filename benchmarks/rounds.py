@@ -1,13 +1,12 @@
 """What a round of `ln.run_together` costs, and what running examples together gains.
 
-    python benchmarks/rounds.py [--device cpu] [--rounds 7] [--json FILE]
+    python benchmarks/rounds.py [--device cpu] [--rounds 7] [--cpu-time] [--json FILE]
 
 * rounds: 1, 10, 100 and 1000 examples take 50 steps of a recurrent cell, hidden 50, one fused node
   each, and look at the scores after each step: as coroutines, in a lock-step loop written by hand
   (`ln.values` of all), and one example after the other (`.value()`). Microseconds a round;
-* parses: 64 sentences of 10 to 40 words through an arc-standard parser that follows its own
-  predictions - a fused node for each reduction, a scorer over the tops of the stack - in the same
-  three ways. Sentences a second;
+* parses: 64 sentences of 10 to 36 words through an arc-standard parser with stack LSTMs that
+  follows its own predictions, in the same three ways. Sentences a second;
 * decode: beam search, width 4, over 16 states of a GRU decoder of 1,000 words: together, and one
   search after the other. Sentences a second;
 * memory: what a decode under `no_grad` holds after a tenth of its steps, and at their end.
@@ -96,50 +95,54 @@ class Stepper:
 
 
 class Parser:
-    """Arc-standard: SHIFT, LEFT and RIGHT; a reduction composes two vectors."""
+    """Arc-standard with stack LSTMs, as in the suite: moves are SHIFT, LEFT and RIGHT."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int) -> None:
         model = ln.Model(seed=0)
-        self.table = model.lookup(1000, HIDDEN)
-        self.W = [model.parameter((HIDDEN, HIDDEN)) for _ in range(3)]
-        self.b, self.c = model.parameter(HIDDEN), model.parameter(3)
-        self.V = model.parameter((3, HIDDEN))
-        self.L, self.R = [model.parameter((HIDDEN, HIDDEN)) for _ in range(2)]
-        self.d = model.parameter(HIDDEN)
-        self.none = model.parameter(HIDDEN)
+        self.words = model.lookup(1000, 128)
+        self.buffer = ln.nn.LSTM(model, 128, hidden)
+        self.stack = ln.nn.LSTM(model, 128, hidden)
+        self.none = model.parameter(hidden)
+        self.P_S, self.P_B = [model.parameter((100, hidden)) for _ in range(2)]
+        self.p, self.Q, self.q = [model.parameter(shape) for shape in (100, (3, 100), 3)]
+        self.C_head, self.C_dependent = [model.parameter((128, 128)) for _ in range(2)]
+        self.k = model.parameter(128)
         rng = np.random.default_rng(0)
-        self.sentences = [rng.integers(0, 1000, rng.integers(10, 41)).tolist() for _ in range(64)]
+        self.sentences = [rng.integers(0, 1000, rng.integers(10, 37)).tolist() for _ in range(64)]
 
     @ln.fuse
-    def scores(self, second: Any, first: Any, following: Any) -> Any:
-        h = ln.tanh(ln.affine(self.b, self.W[0], second, self.W[1], first, self.W[2], following))
-        return ln.affine(self.c, self.V, h)
+    def scores(self, top: Any, front: Any) -> Any:
+        hidden = ln.tanh(ln.affine(self.p, self.P_S, top, self.P_B, front))
+        return ln.affine(self.q, self.Q, hidden)
 
     @ln.fuse
-    def compose(self, head: Any, child: Any) -> Any:
-        return ln.tanh(ln.affine(self.d, self.L, head, self.R, child))
+    def compose(self, head: Any, dependent: Any) -> Any:
+        return ln.tanh(ln.affine(self.k, self.C_head, head, self.C_dependent, dependent))
 
     def parse(self, words: list[int]) -> Any:
         """Yields the scores of each step, is sent their values, and returns the heads."""
-        buffer = list(range(len(words)))[::-1]
-        vectors = [self.table[w] for w in words]
-        stack: list[tuple[int, Any]] = []
+        xs = self.words[words]
+        ys, _ = self.buffer(xs, reverse=True)
+        waiting, fronts = ln.unbatch(xs), [*ln.unbatch(ys), self.none]
+        states = [self.stack.initial_state()]
+        items: list[tuple[int, Any]] = []
         heads = [-1] * len(words)
-        while buffer or len(stack) > 1:
-            first = stack[-1][1] if stack else self.none
-            second = stack[-2][1] if len(stack) > 1 else self.none
-            following = vectors[buffer[-1]] if buffer else self.none
-            values = yield self.scores(second, first, following)
-            legal = ([0] if buffer else []) + ([1, 2] if len(stack) > 1 else [])
-            action = max(legal, key=values.__getitem__)
-            if action == 0:
-                i = buffer.pop()
-                stack.append((i, vectors[i]))
-                continue
-            (i, left), (j, right) = stack[-2:]
-            head, child, h, c = (j, i, right, left) if action == 1 else (i, j, left, right)
-            heads[child] = head
-            stack[-2:] = [(head, self.compose(h, c))]
+        front = 0
+        while front < len(words) or len(items) > 1:
+            values = yield self.scores(states[-1][0], fronts[front])
+            legal = ([0] if front < len(words) else []) + ([1, 2] if len(items) > 1 else [])
+            move = max(legal, key=values.__getitem__)
+            if move == 0:
+                number, item = front, waiting[front]
+                front += 1
+            else:
+                (i, second), (j, first) = items[-2:]
+                del items[-2:], states[-2:]
+                number, child = (j, i) if move == 1 else (i, j)
+                heads[child] = number
+                item = self.compose(*((first, second) if move == 1 else (second, first)))
+            items.append((number, item))
+            states.append(self.stack.step(item, states[-1])[1])
         return heads
 
     def ways(self) -> dict[str, Way]:
@@ -213,16 +216,17 @@ class Decoder:
         }
 
 
-def measure(ways: dict[str, Way], rounds: int) -> dict[str, list[float]]:
+def measure(ways: dict[str, Way], options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds of each way; they take turns. The first turn is left out."""
+    clock = time.process_time if options.cpu_time else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in ways}
     results: dict[str, Any] = {}
-    for turn in range(rounds + 1):
+    for turn in range(options.rounds + 1):
         for name, way in ways.items():
-            began = time.perf_counter()
+            began = clock()
             results[name] = way()
             if turn:
-                times[name].append(time.perf_counter() - began)
+                times[name].append(clock() - began)
     differing = sum(
         a != b for found in results.values() for a, b in zip(results["together"], found)
     )
@@ -236,11 +240,11 @@ def show(times: dict[str, list[float]], scale: Callable[[float], float]) -> dict
     line = "  "
     for name, seconds in times.items():
         low, middle, high = [scale(s) for s in statistics.quantiles(seconds, n=4)]
-        line += f"{name} {middle:.4g} ({min(low, high):.4g} - {max(low, high):.4g})   "
+        line += f"{name} {middle:.4g} ({min(low, high):.4g} - {max(low, high):.4g}); "
     base = statistics.median(times["together"])
     for name, seconds in times.items():
         if name != "together":
-            line += f"x {statistics.median(seconds) / base:.2f} of {name}   "
+            line += f" {statistics.median(seconds) / base:.2f} x {name}"
     print(line.rstrip())
     return {name: scale(statistics.median(seconds)) for name, seconds in times.items()}
 
@@ -274,14 +278,14 @@ def report(options: argparse.Namespace) -> None:
     stepper = Stepper()
     for examples in (1, 10, 100, 1000):
         ways = stepper.ways(examples)
-        turns = options.rounds if examples < 1000 else 2 + options.rounds // 3
         print(f"rounds of {examples}: us a round (one by one: for as many)")
-        figures[f"rounds of {examples}"] = show(measure(ways, turns), lambda s: s * 1e6 / STEPS)
-    parser = Parser()
-    print("64 parses: sentences a second")
-    figures["parses"] = show(measure(parser.ways(), options.rounds), lambda s: 64 / s)
+        figures[f"rounds of {examples}"] = show(measure(ways, options), lambda s: s * 1e6 / STEPS)
+    for hidden in (50, 256):
+        print(f"64 parses, hidden {hidden}: sentences a second")
+        times = measure(Parser(hidden).ways(), options)
+        figures[f"parses, hidden {hidden}"] = show(times, lambda s: 64 / s)
     print("beam search, 16 x width 4 x 20 words of 1,000: sentences a second")
-    figures["decode"] = show(measure(Decoder().ways(), options.rounds), lambda s: 16 / s)
+    figures["decode"] = show(measure(Decoder().ways(), options), lambda s: 16 / s)
     early, late = memory(stepper, 10_000)
     figures["memory"] = {"early": early, "late": late}
     print(f"decode of 10,000 steps holds {early:.0f} kB after 1,000, {late:.0f} kB at the end")
@@ -293,6 +297,9 @@ def report(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="of this process: where a machine is shared"
+    )
     parser.add_argument("--json", help="write the medians to this file too")
     add_device(parser)
     options = parser.parse_args()

@@ -1,6 +1,7 @@
 """Whether printed code should be Numba's: one LSTM step, forward and backward, in several forms.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/step.py [--rows 16,64] [--hidden 50] [--rounds 15]
+        [--device cuda]
 
 Microseconds of CPU time per call, float32, the versions in turn in every round:
 
@@ -16,6 +17,10 @@ Microseconds of CPU time per call, float32, the versions in turn in every round:
 gradients of weights, which are made once for all batches. Figures are medians, and the middle half
 of rounds; "x" is the median over rounds of the time of printed code by that of this one. Results
 must agree to 1e-5. Without Numba (`pip install numba`) the first two are measured.
+
+With `--device cuda` the step is that of the GPU: what lazynet prints in CUDA C, with its products,
+beside the gates as columns in CuPy, an operation a launch. Times are those of the clock then, over
+calls that are started one after the other, until the GPU is done.
 """
 
 from __future__ import annotations
@@ -30,8 +35,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from waiting import add_device, wait
 
 import lazynet as ln
+from lazynet.backend import on_device, to_device, to_host
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[Callable[[], object], Callable[[], object]]
@@ -40,28 +47,34 @@ Pair = tuple[Callable[[], object], Callable[[], object]]
 class Step:
     """Data of a step, and the operation that lazynet runs it by."""
 
-    def __init__(self, rows: int, n: int) -> None:
+    def __init__(self, rows: int, n: int, device: str = "cpu") -> None:
         rng = np.random.default_rng(0)
+        model = ln.Model(seed=0, device=device)
 
         def draw(*shape: int) -> Array:
-            return rng.standard_normal(shape, np.float32)
+            return to_device(rng.standard_normal(shape, np.float32), model.device)
 
         self.rows, self.n = rows, n
-        self.layer = ln.nn.LSTM(ln.Model(seed=0), n, n)  # kept alive: its functions are not
+        self.layer = ln.nn.LSTM(model, n, n)  # kept alive: its functions are not
         cell: Any = self.layer.cells[0]
         zeros = np.zeros(n, np.float32)
         cell.step(zeros, (zeros, zeros))
         (signature,) = cell.step.training.values()
         (program,) = signature.programs.values()
-        op = program.op
+        op = program.op if device == "cpu" else program.op.on_device()
         self.x, self.h, self.c = draw(rows, n), draw(rows, n), draw(rows, n)
-        self.W, self.U, self.b = (p.array for p in (cell.W, cell.U, cell.b))
+        self.W, self.U, self.b = (p.values for p in (cell.W, cell.U, cell.b))
         self.seeds = [draw(rows, n) for _ in range(3)]
         self.args = [self.x, self.h, self.c]
         self.outputs = [np.empty_like(self.c) for _ in range(3)]
-        leaves = [leaf.array for leaf in op.leaves]
+        leaves = [leaf.values for leaf in program.leaves]
         shared = [None, None, None, *leaves]
         self.work = op.workspace(rows, rows, shared, self.outputs)
+        self.wide = self.x @ self.W.T + self.h @ self.U.T + self.b
+        if device != "cpu":
+            self.payload = op.ahead(None, None, rows)
+            self.op, self.shared = op, shared
+            return
         self.forward = op.code()
         self.back = op.backspace(self.work, [True] * len(shared), self.seeds)
         self.backward = op.back_code(((True,) * 3, self.back.nodes))
@@ -69,7 +82,6 @@ class Step:
         op.reverse(self.back, 0, rows, [*self.args, *leaves], [True] * len(shared), None, None)
         (self.ran,) = self.back.ran.values()
         self.z = np.empty((4, rows, n), np.float32)
-        self.wide = self.x @ self.W.T + self.h @ self.U.T + self.b
         scale = np.array([0.5, 0.5, 0.5, 1], np.float32)[:, None, None]
         self.z[:] = self.wide.reshape(rows, 4, n).transpose(1, 0, 2) * scale
 
@@ -90,6 +102,25 @@ def printed(s: Step) -> tuple[Pair, Pair, list[Array]]:
     parts = (lambda: forward(w, *early), lambda: backward(s.ran, *late))
     whole = (lambda: s.forward.run(w, *early), lambda: s.backward.run(s.ran, *late))
     return parts, whole, [s.outputs[0], s.outputs[2], s.ran.residues[0]]
+
+
+def printed_cuda(s: Step) -> tuple[Pair | None, Pair, list[Any]]:
+    """What is printed in CUDA C, with its products."""
+    op, work, shared = s.op, s.work, s.shared
+    args, needs = [*s.args, *shared[3:]], [True] * 3 + [False] * len(shared[3:])
+    back = op.backspace(work, needs, s.seeds)
+    found: list[Any] = []
+
+    def step() -> None:
+        op.run(work, 0, s.rows, args, s.payload, None)
+
+    def step_back() -> None:
+        found[:] = op.reverse(back, 0, s.rows, args, needs, None, None)[:3]
+        back.ran.clear()
+
+    step()
+    step_back()
+    return None, (step, step_back), [s.outputs[0], s.outputs[2], None, *found[:2]]
 
 
 def function(lines: list[str], **scope: Any) -> Callable[..., Any]:
@@ -152,7 +183,7 @@ def columns(s: Step) -> tuple[Pair, Pair, list[Array]]:
         np.matmul(dz, s.U, dprev)
 
     planes = dz.reshape(s.rows, 4, n).transpose(1, 0, 2)
-    return (lambda: forward(wide), backward), (step, step_back), [h, new, planes]
+    return (lambda: forward(wide), backward), (step, step_back), [h, new, planes, dx, dprev]
 
 
 Maker = Callable[[Step, Array], tuple[Callable[[Array], None], Callable[[], None], list[Array]]]
@@ -390,40 +421,55 @@ def numba_makers() -> dict[str, tuple[Maker, Any]]:
     }
 
 
-def compare(rows: int, n: int, makers: dict[str, tuple[Maker, Any]], rounds: int) -> None:
-    s = Step(rows, n)
-    versions = {"printed": printed(s), "columns": columns(s)}
+def compare(
+    rows: int, n: int, makers: dict[str, tuple[Maker, Any]], rounds: int, device: str
+) -> None:
+    s = Step(rows, n, device)
+    versions: dict[str, tuple[Pair | None, Pair, list[Any]]]
+    if device == "cpu":
+        versions = {"printed": printed(s), "columns": columns(s)}
+    else:
+        versions = {"printed": printed_cuda(s), "columns": columns(s)}
     for name, (make, sums) in makers.items():
         versions[name] = with_products(s, make, sums)
-    for level in range(2):
+    levels = {"parts": 0, "step": 1} if device == "cpu" else {"step": 1}
+    known = [None if x is None else to_host(x) for x in versions["printed"][2]]
+    for level in levels.values():
         for version in versions.values():
-            version[level][0]()
-            version[level][1]()
+            forward, backward = version[level]  # type: ignore[misc]
+            forward()
+            backward()
         for name, (*_, results) in versions.items():
-            for mine, known in zip(results, versions["printed"][2]):
-                np.testing.assert_allclose(mine, known, 1e-4, 1e-5, err_msg=name)
+            for mine, right in zip(results, known):
+                if right is None:  # it makes none, or only within a larger array
+                    continue
+                np.testing.assert_allclose(to_host(mine), right, 1e-4, 1e-5, err_msg=name)
     print(f"\n{rows} rows, hidden {n}")
-    titles = ("parts forward", "parts backward", "step forward", "step backward")
-    print(f"{'':<14}" + "".join(f"{title:>29}" for title in titles))
+    titles = [(level, k) for level in levels.values() for k in range(2)]
+    heads = [f"{level} {way}" for level in levels for way in ("forward", "backward")]
+    print(f"{'':<14}" + "".join(f"{head:>29}" for head in heads))
     times = {name: [[] for _ in titles] for name in versions}
     for _ in range(rounds):
-        for at in range(len(titles)):
+        for at, (level, k) in enumerate(titles):
             for name, version in versions.items():
-                times[name][at].append(timed(version[at // 2][at % 2]))
+                times[name][at].append(timed(version[level][k], device))  # type: ignore[index]
     for name, columns_ in times.items():
         cells = [shown(mine, known) for mine, known in zip(columns_, times["printed"])]
         print(f"{name:<14}" + "".join(f"{cell:>29}" for cell in cells), flush=True)
 
 
-def timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object], device: str = "cpu") -> float:
     """Microseconds a call, over some three milliseconds."""
-    start = time.thread_time()
+    clock = time.thread_time if device == "cpu" else time.perf_counter
+    start = clock()
     call()
-    count = max(3, min(200, int(3e-3 / max(1e-6, time.thread_time() - start))))
-    start = time.thread_time()
+    wait(device)
+    count = max(3, min(200, int(3e-3 / max(1e-6, clock() - start))))
+    start = clock()
     for _ in range(count):
         call()
-    return 1e6 * (time.thread_time() - start) / count
+    wait(device)
+    return 1e6 * (clock() - start) / count
 
 
 def shown(mine: list[float], known: list[float]) -> str:
@@ -439,11 +485,14 @@ def main() -> None:
     parser.add_argument("--rows", default="16,64,256,1024")
     parser.add_argument("--hidden", default="50,256")
     parser.add_argument("--rounds", type=int, default=15)
+    add_device(parser)
     options = parser.parse_args()
-    makers = numba_makers()
-    for n in map(int, options.hidden.split(",")):
-        for rows in map(int, options.rows.split(",")):
-            compare(rows, n, makers, options.rounds)
+    device = ln.Model(device=options.device).device
+    makers = numba_makers() if device == "cpu" else {}
+    with on_device(device):
+        for n in map(int, options.hidden.split(",")):
+            for rows in map(int, options.rows.split(",")):
+                compare(rows, n, makers, options.rounds, device)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Networks written for one example, run in automatic batches: see README.md."""
 
 from lazynet import init, nn, optim
+from lazynet.anomaly import detect_anomaly
 from lazynet.device import use_device
 from lazynet.differentiate import backward
 from lazynet.errors import (
+    AnomalyError,
     ArgumentError,
     DeviceError,
     DtypeError,
@@ -20,7 +22,6 @@ from lazynet.errors import (
     SettingError,
     ShapeError,
 )
-from lazynet.execute import values
 from lazynet.fuse import fuse, scan
 from lazynet.gradcheck import gradcheck
 from lazynet.graph import Expression
@@ -30,6 +31,7 @@ from lazynet.inspect.explain import explain
 from lazynet.inspect.explore import explore
 from lazynet.inspect.export import to_dot, to_networkx
 from lazynet.inspect.picture import Picture
+from lazynet.inspect.profile import profile
 from lazynet.kinds import Call, Op
 from lazynet.modes import debug, is_training, no_autobatch, no_fuse, no_grad, training
 from lazynet.ops import (
@@ -160,11 +162,13 @@ from lazynet.ops import (
 from lazynet.parameters import Lookup, Model, Parameter
 from lazynet.plan import Batch, Plan, plan
 from lazynet.randomness import seed
+from lazynet.reading import values
 from lazynet.search import Hypothesis, Search, beam_search, sample
 from lazynet.together import run_together, run_together_async, values_async
 
 __version__ = "0.1.0.dev0"
 __all__ = [
+    "AnomalyError",
     "ArgumentError",
     "Batch",
     "Call",
@@ -224,6 +228,7 @@ __all__ = [
     "cumsum",
     "cumsum_batch",
     "debug",
+    "detect_anomaly",
     "dot",
     "draw",
     "dropout",
@@ -292,6 +297,7 @@ __all__ = [
     "plan",
     "poisson_nll",
     "pow",
+    "profile",
     "rebatch",
     "relu",
     "reshape",

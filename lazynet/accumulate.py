@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import SparseRows, is_device_array
+from lazynet.backend import SparseRows, is_device_array, where_it_lies
 from lazynet.graph import Leaf
 from lazynet.kinds import Array
 
@@ -34,7 +34,7 @@ def accumulate(leaves: dict[Leaf, Any]) -> None:
             new[0] = found.rest
             del found
         if new[0] is not None:
-            dense = _owned(new) if dense is None else dense + new[0]
+            dense = _owned(new) if dense is None else _sum(dense, new[0])
         planned.append((leaf, dense, rows))
     before = [(leaf, leaf.pending, leaf.pending_rows) for leaf, _, _ in planned]
     try:
@@ -46,6 +46,13 @@ def accumulate(leaves: dict[Leaf, Any]) -> None:
         raise
 
 
+def _sum(old: Any, new: Any) -> Array:
+    if type(old) is np.ndarray:
+        return old + new  # type: ignore[no-any-return]
+    with where_it_lies(old):
+        return old + new  # type: ignore[no-any-return]
+
+
 def _owned(new: list[Any]) -> Array:
     """The array in this list, or a copy where anyone else may hold it or part of its memory.
 
@@ -54,7 +61,10 @@ def _owned(new: list[Any]) -> Array:
     product returned, one of it to that. (No local names below: each would be one more.)
     """
     if type(new[0]) is not np.ndarray:
-        return new[0].copy() if is_device_array(new[0]) else np.array(new[0])
+        if not is_device_array(new[0]):
+            return np.array(new[0])
+        with where_it_lies(new[0]):
+            return new[0].copy()  # type: ignore[no-any-return]
     alone = getrefcount(new[0]) <= 2 and (
         new[0].base is None or (getrefcount(new[0].base) <= 2 and _same_memory(new[0].base, new[0]))
     )

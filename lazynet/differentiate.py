@@ -15,9 +15,12 @@ from lazynet.execute import LOCK, evaluate, evaluated
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import FLOATS, HOOKS, Array, show
 from lazynet.leaves import Input
+from lazynet.modes import MODES
+from lazynet.needs import Seed
+from lazynet.recorder import BACKWARD, RECORD, WAITING, Recorder, recorder
 from lazynet.retrace import retrace
 from lazynet.timing import TIMING
-from lazynet.walk import Seed, Walk
+from lazynet.walk import Walk
 
 
 def backward(expressions: Iterable[Any]) -> None:
@@ -46,7 +49,20 @@ def backward(expressions: Iterable[Any]) -> None:
         _check_root(root)
     if not roots:
         raise ArgumentError("backward: got an empty list; give it at least one scalar")
+    profile = recorder()
+    outside = RECORD if profile is None else profile.enter(WAITING)
+    try:
+        _backward(roots, profile)
+    finally:
+        if profile is not None:
+            profile.leave(outside)
+
+
+def _backward(roots: list[Any], profile: Recorder | None) -> None:
     with LOCK, np.errstate(all="ignore"):  # no other thread may change parameters in between
+        if profile is not None:
+            profile.mark(BACKWARD)
+            profile.calls[BACKWARD] += 1
         evaluate(roots)
         seeds: list[Seed] = []
         leaves: dict[Leaf, Any] = {}
@@ -55,8 +71,12 @@ def backward(expressions: Iterable[Any]) -> None:
                 add_leaf(leaves, root, _ones(root))
             else:
                 seeds.append(root.tape.location(root.index))
-        if leaves or TIMING.timer is not None or not retrace(seeds):
-            walk = Walk(seeds, {}, leaves)
+        singly = TIMING.timer is not None or MODES.get().anomaly > 0
+        if not leaves and not singly and retrace(seeds):
+            if profile is not None:
+                profile.unit(seeds[0][0].layout.steps, -1)
+        else:
+            walk = Walk(seeds, {}, leaves, profile)
             walk.run()
             walk.commit()
 
@@ -84,7 +104,7 @@ def parameter_gradients(root: Expression) -> dict[Leaf, Array]:
 
 def _ones(root: Leaf) -> Array:
     with on_device(device_of(root.values)):
-        one: Array = module_of(root.values).ones(root.shape, root.dtype)
+        one: Array = module_of(root.values).ones(root.shape, root.type.work)
     return one
 
 
@@ -125,7 +145,7 @@ def gradient(x: Expression) -> Array:
             _differentiate_also(x, evaluation, number)
             found = published_gradient(evaluation, number)
         if found is None and x.batch == 0 and evaluation.asked is not None:
-            found = np.zeros((0, *x.shape), x.dtype)  # no row that a backward could reach
+            found = np.zeros((0, *x.shape), x.type.work)  # no row that a backward could reach
     if found is None:
         raise GradientError(
             f"gradient: no backward reached {x!r}; the scalar it was last called on does not "

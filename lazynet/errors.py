@@ -13,6 +13,7 @@
     ├── FuseError        (RuntimeError)  a function that cannot be traced into one node
     ├── GradientError    (RuntimeError)  a derivative that was not or cannot be computed
     ├── EvaluationError  (RuntimeError)  an operation failed while it was computed
+    ├── AnomalyError     (FloatingPointError)  NaN or infinity, under ln.detect_anomaly()
     ├── OutOfMemoryError (MemoryError)   an evaluation does not fit into memory
     ├── FileError        (ValueError)    a file that does not hold what it should
     ├── MissingPackageError (ImportError)  a package that is needed and not installed
@@ -70,6 +71,10 @@ class GradientError(LazynetError, RuntimeError):
 
 class EvaluationError(LazynetError, RuntimeError):
     """An operation failed while it was computed; the cause is chained."""
+
+
+class AnomalyError(LazynetError, FloatingPointError):
+    """A value or gradient that is NaN or infinite, found under `ln.detect_anomaly`."""
 
 
 class OutOfMemoryError(LazynetError, MemoryError):

@@ -11,11 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import CPU, on_device, take_rows, to_host, uninitialised
+from lazynet.backend import (
+    CPU,
+    check_dtype,
+    on_device,
+    take_rows,
+    take_rows_as,
+    to_host,
+    uninitialised,
+)
 from lazynet.collect import Graph
 from lazynet.errors import OutOfMemoryError
 from lazynet.graph import Leaf
-from lazynet.kinds import Array, Call, user_line
+from lazynet.kinds import FLOAT32, HALVES, Array, Call, user_line
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step
 from lazynet.modes import MODES
 from lazynet.stages import Stage, stages_of
@@ -64,6 +72,7 @@ class Evaluation:
         layout: Where everything is.
         arenas: Values, ``(rows, width)``.
         shared: Values of shared nodes, by number.
+        wide: Those of them that are stored in 16 bits, as float32 (see `operand`).
         leaves: Parameters by node number.
         versions: Version of each parameter when it was read, by node number.
         links: Rows that come from earlier evaluations.
@@ -84,6 +93,7 @@ class Evaluation:
         line: Source line that asked for it, under `debug`; else "".
         routine: What forward ran as, where graphs of this structure have been met often
             (`lazynet.routine`); else None.
+        graph: Under `ln.detect_anomaly` the graph, else None.
     """
 
     __slots__ = (
@@ -97,6 +107,7 @@ class Evaluation:
         "device",
         "frozen",
         "gradients",
+        "graph",
         "kept",
         "layout",
         "leaves",
@@ -113,6 +124,7 @@ class Evaluation:
         "shared_gradients",
         "stages",
         "versions",
+        "wide",
     )
 
     def __init__(self, graph: Graph, layout: Layout, device: str = CPU, mirror: Any = None) -> None:
@@ -127,7 +139,11 @@ class Evaluation:
         self.line = user_line() if MODES.get().debug else ""
         self.lines: dict[int, str] = {}
         self.shared: dict[int, Array] = {}
+        self.wide: dict[int, Array] = {}
         self.kept: dict[int, Any] = {}
+        if layout.half and device != CPU:
+            for dtype, _, _ in layout.arenas:
+                check_dtype(dtype, device)
         self.versions = {number: leaf.version() for number, leaf in graph.leaves.items()}
         try:
             self.arenas = [
@@ -136,7 +152,7 @@ class Evaluation:
         except OutOfMemoryError:
             raise
         except (MemoryError, ValueError) as error:
-            raise _too_large(layout) from error
+            raise _too_large(layout, graph) from error
         self.calls: list[Call | None] = []
         self.arguments: list[Any] = []
         self.payloads: dict[int, Array] = {}
@@ -147,6 +163,7 @@ class Evaluation:
         self.shared_gradients: dict[int, Any] = {}
         self.asked: Any = None
         self.routine: Any = None
+        self.graph: Graph | None = None
         self.stages = stages_of(layout)
 
     def placed(self) -> bool:
@@ -232,8 +249,52 @@ class Evaluation:
         known: list[Array] | None = self.arguments[k]
         if known is None:
             step = self.layout.steps[k]
-            known = [self.fetch(a, step.op.shares, step.rows) for a in step.args]
+            fetch = self.fetch_wide if self.layout.half else self.fetch
+            known = [fetch(a, step.op.shares, step.rows) for a in step.args]
         return known
+
+    # Values of 16 bits, which ops see as float32
+
+    def operand(self, number: int) -> Array:
+        """A shared value in the dtype in which ops see it."""
+        value = self.shared[number]
+        if value.dtype not in HALVES:
+            return value
+        found = self.wide.get(number)
+        if found is None:
+            found = self.wide[number] = value.astype(FLOAT32)
+        return found
+
+    def fetch_wide(self, argument: Argument, shares: bool, rows: int) -> Array:
+        """An argument of a batch as its op wants it, whatever it is stored in."""
+        shape = argument.shape
+        if argument.mode == SHARED:
+            value = self.operand(argument.start)
+        elif argument.mode == SAME:
+            value = widened(self.arenas[argument.arena][argument.start]).reshape(shape)
+        else:
+            return self.rows_wide(argument, rows, None).reshape((argument.rows, *shape))
+        return value if shares else np.broadcast_to(value, (rows, *shape))
+
+    def rows_wide(self, argument: Argument, rows: int, out: Array | None) -> Array:
+        """The rows of an argument as `rows_of` finds them, whatever they are stored in."""
+        arena = self.arenas[argument.arena]
+        if arena.dtype not in HALVES:
+            return self.rows_of(argument, rows, out)
+        if argument.mode == TAKE:
+            assert argument.index is not None
+            return take_rows_as(FLOAT32, arena, argument.index, out)
+        found = self.rows_of(argument, rows, out)
+        return found if out is not None else widened(found)
+
+    def _results(self, stage: Stage) -> list[Array]:
+        """Where the results of a staged kind go: the arenas, or float32 that is rounded to them."""
+        return [
+            found
+            if found.dtype not in HALVES
+            else uninitialised(len(found), found.shape[1], FLOAT32, self.device)
+            for found in stage.slices(self.arenas)
+        ]
 
     def run_staged(
         self, step: Step, stage: Stage, parts: Any, payload: Any = None
@@ -253,33 +314,56 @@ class Evaluation:
         if self.mirror is not None:
             op = op.on_device()
         if stage.work is None:
-            shared = [self.shared[i] if i >= 0 else None for i in stage.shared]
-            stage.work = op.workspace(stage.rows, stage.largest, shared, stage.slices(self.arenas))
+            shared = [self.operand(i) if i >= 0 else None for i in stage.shared]
+            stage.results = self._results(stage)
+            stage.work = op.workspace(stage.rows, stage.largest, shared, stage.results)
         if parts is not None:
             payload = op.assemble(parts, step.counts)
         start = stage.filled
         stage.filled = stop = start + step.rows
+        half = self.layout.half
+        rows_of = self.rows_wide if half else self.rows_of
         args: list[Any] = []
         for position, argument in enumerate(step.args):
             if argument.mode == SHARED:
                 args.append(None)
             else:
                 out = op.target(stage.work, position, start, stop)
-                args.append(self.rows_of(argument, step.rows, out))
+                args.append(rows_of(argument, step.rows, out))
         op.run(stage.work, start, stop, args, payload, step.segments)
+        for (arena, begin, end, _), result in zip(step.outputs if half else (), stage.results):
+            if self.arenas[arena].dtype in HALVES:
+                self.arenas[arena][begin:end] = result[start:stop]
         call = Call(step.rows, None, step.shared, (), None, step.segments)
         call.keep = start
         return call, args
 
 
-def _too_large(layout: Layout) -> OutOfMemoryError:
-    """The error for arenas that do not fit into memory: it shows the largest."""
+def widened(array: Array) -> Array:
+    """An array in the dtype in which ops see it: itself, or a copy in float32 of one of 16 bits."""
+    return array.astype(FLOAT32) if array.dtype in HALVES else array
+
+
+def _too_large(layout: Layout, graph: Graph) -> OutOfMemoryError:
+    """The error for arenas that do not fit into memory: it shows the largest, and what fills it."""
     sizes = [rows * width * np.dtype(dtype).itemsize for dtype, width, rows in layout.arenas]
     size = max(sizes)
-    dtype, width, rows = layout.arenas[sizes.index(size)]
+    largest = sizes.index(size)
+    dtype, width, rows = layout.arenas[largest]
+    steps = [(step.rows, k) for k, step in enumerate(layout.steps) if step.outputs[0][0] == largest]
+    most = ""
+    if steps:
+        step = layout.steps[max(steps)[1]]
+        node = int(step.nodes[0] if step.counts is None else step.nodes[step.counts.argmax()])
+        line = f"first recorded at {step.kind.line}"
+        for tape, indices, numbers in graph.tapes:
+            for i, number in zip(indices, numbers) if tape.lines else ():
+                if number == node and int(i) in tape.lines:
+                    line = f"recorded at {tape.lines[int(i)]}"
+        most = f" (the most in one batch are {step.rows}, of {step.kind}, {line})"
     return OutOfMemoryError(
         f"evaluation: {rows} rows of {width} {np.dtype(dtype)} need {size / 1e9:.1f} GB, more "
-        "than there is; evaluate fewer examples at a time, or use smaller expressions"
+        f"than there is{most}; evaluate fewer examples at a time, or use smaller expressions"
     )
 
 

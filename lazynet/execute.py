@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lazynet.anomaly import check_batch, check_shared
 from lazynet.backend import (
     CPU,
-    beside,
-    device_is_full,
-    device_of,
     fill,
     gpu_in_use,
     module_of,
     on_device,
-    put_rows,
-    take_rows,
-    to_device,
-    to_host,
 )
-from lazynet.cells import readable
 from lazynet.chains import Run, factor, find_runs
 from lazynet.collect import Graph, collect
-from lazynet.errors import ArgumentError, EvaluationError, LazynetError, OutOfMemoryError
-from lazynet.evaluation import Evaluation, Link, flows, points
+from lazynet.errors import AnomalyError, EvaluationError, OutOfMemoryError
+from lazynet.evaluation import Evaluation, flows, points
 from lazynet.evaluation import last_serial as last_serial
+from lazynet.externals import copy_externals, copy_few, find_externals
+from lazynet.failures import failed_batch, failed_kind, line_in
 from lazynet.graph import Expression, Leaf, handle
-from lazynet.inputs import as_expression, constant
-from lazynet.kinds import HOOKS, Array, Call, Kind
+from lazynet.kinds import HOOKS, Array, Call
 from lazynet.layout import Layout, Step, layout_of
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
@@ -38,10 +31,13 @@ from lazynet.payloads import assemble, payloads_of
 from lazynet.pieces import gather, pieces_of
 from lazynet.placement import device_for, prepare
 from lazynet.recall import Known, recall, remember, signature
+from lazynet.recorder import COLLECT, SCHEDULE, WAITING, Recorder, recorder
+from lazynet.recorder import FORWARD as FORWARD_PHASE
 from lazynet.routine import Routine, routine_of
 from lazynet.stages import stage_key
-from lazynet.tape import LOCAL, Tape
+from lazynet.tape import Tape
 from lazynet.timing import FORWARD, TIMING
+from lazynet.wide import run_wide
 
 LOCK = threading.RLock()
 """Held while evaluating and while gradients are computed and accumulated."""
@@ -73,56 +69,99 @@ def evaluate(
             break
     else:
         return
-    with LOCK:
-        pending = [r for r in roots if not evaluated(r)]
-        if not pending:
+    profile = recorder()
+    if profile is None:
+        with LOCK:
+            _evaluate(roots, keep_imports, along, None)
+        return
+    outside = profile.enter(WAITING)
+    try:
+        with LOCK:
+            profile.mark(COLLECT)
+            _evaluate(roots, keep_imports, along, profile)
+    finally:
+        profile.leave(outside)
+
+
+def _evaluate(
+    roots: list[Expression],
+    keep_imports: bool,
+    along: list[Along] | None,
+    profile: Recorder | None,
+) -> None:
+    pending = [r for r in roots if not evaluated(r)]
+    if not pending:
+        return
+    for r in pending:
+        if r.tape.trace is not None:
+            raise r.tape.trace.refuse_value(r)
+    autobatch = MODES.get().autobatch
+    tape = pending[0].tape
+    key = signature(pending, autobatch)
+    known = None if key is None else recall(key, tape)
+    graph = None if known is None else known.apply(tape)
+    if known is None or graph is None:
+        known = None
+        graph = collect(pending)
+        if along is not None and _compute_along(pending, graph, autobatch, along, profile):
             return
-        for r in pending:
-            if r.tape.trace is not None:
-                raise r.tape.trace.refuse_value(r)
-        autobatch = MODES.get().autobatch
-        tape = pending[0].tape
-        key = signature(pending, autobatch)
-        known = None if key is None else recall(key, tape)
-        graph = None if known is None else known.apply(tape)
-        if known is None or graph is None:
-            known = None
-            graph = collect(pending)
-            if along is not None and _compute_along(pending, graph, autobatch, along):
-                return
-            layout = layout_of(graph, autobatch)
-            evaluation = _run_graph(graph, layout, None)
-            if key is not None:
-                remember(key, tape, graph, layout)
-            _commit(evaluation, graph)
-        else:
-            tape.seal()
-            evaluation = _run_graph(graph, known.layout, known)
-            known.mark(tape, evaluation)
-        if not keep_imports:
-            for tape, _, _ in graph.tapes:
-                if tape.imports:
-                    _release_imports(tape, known)
+        layout = _planned(graph, autobatch, profile)
+        evaluation = _run_graph(graph, layout, None, profile)
+        if key is not None:
+            remember(key, tape, graph, layout)
+        _commit(evaluation, graph)
+    else:
+        tape.seal()
+        evaluation = _run_graph(graph, known.layout, known, profile)
+        known.mark(tape, evaluation)
+    if not keep_imports:
+        for tape, _, _ in graph.tapes:
+            if tape.imports:
+                _release_imports(tape, known)
 
 
-def _run_graph(graph: Graph, layout: Layout, known: Known | None) -> Evaluation:
+def _planned(graph: Graph, autobatch: bool, profile: Recorder | None) -> Layout:
+    if profile is None:
+        return layout_of(graph, autobatch)
+    profile.mark(SCHEDULE)
+    return layout_of(graph, autobatch, profile)
+
+
+def _run_graph(
+    graph: Graph, layout: Layout, known: Known | None, profile: Recorder | None
+) -> Evaluation:
     """Compute a graph where its parameters are."""
     device = device_for(graph) if gpu_in_use() else CPU
+    anomaly = MODES.get().anomaly
+    if profile is not None:
+        profile.begin(layout, device)
     with np.errstate(all="ignore"):
         if device != CPU:
             with on_device(device) as mirror:
                 evaluation = Evaluation(graph, layout, device, mirror)
-                _forward(evaluation, graph)
+                if anomaly:
+                    evaluation.graph = graph
+                _forward(evaluation, graph, profile)
+                if profile is not None:
+                    profile.mark(COLLECT)
             return evaluation
         evaluation = Evaluation(graph, layout)
-        if known is not None and TIMING.timer is None:
+        if anomaly:
+            evaluation.graph = graph
+        elif known is not None and TIMING.timer is None and not layout.half:
             evaluation.routine = routine_of(known)
-        _forward(evaluation, graph)
+        _forward(evaluation, graph, profile)
+    if profile is not None:
+        profile.mark(COLLECT)
     return evaluation
 
 
 def _compute_along(
-    pending: list[Expression], graph: Graph, autobatch: bool, along: list[Along]
+    pending: list[Expression],
+    graph: Graph,
+    autobatch: bool,
+    along: list[Along],
+    profile: Recorder | None,
 ) -> bool:
     """Compute all nodes of the last root's kind on its tape, if little else was asked for.
 
@@ -138,8 +177,8 @@ def _compute_along(
     others = [handle(tape, i) for i, k in enumerate(tape.kinds) if k is kind]
     graph = collect([*pending, *others])
     try:
-        evaluation = _run_graph(graph, layout_of(graph, autobatch), None)
-    except (EvaluationError, OutOfMemoryError):  # of what may never be asked for
+        evaluation = _run_graph(graph, _planned(graph, autobatch, profile), None, profile)
+    except (AnomalyError, EvaluationError, OutOfMemoryError):  # of what may never be asked for
         return False
     _commit(evaluation, graph)
     along.append(Along(tape, evaluation))
@@ -153,35 +192,44 @@ def evaluated(x: Expression) -> bool:
     return x.tape.sealed != 0 and x.tape.evaluated[x.index] == 1
 
 
-def _forward(evaluation: Evaluation, graph: Graph) -> None:
+def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> None:
     layout = evaluation.layout
     for number, leaf in graph.leaves.items():
         evaluation.shared[number] = leaf.values
     locate = payloads_of(graph) if evaluation.routine is None else None
     prepared = None
     if evaluation.mirror is not None:
-        found = _find_externals(evaluation, graph)
+        found = find_externals(evaluation, graph)
         prepared = prepare(evaluation, graph, locate, found)
-        _copy_externals(evaluation, found)
+        copy_externals(evaluation, found)
     elif graph.externals:
         if evaluation.routine is not None:
-            _copy_few(evaluation, graph)
+            copy_few(evaluation, graph)
         else:
-            _copy_externals(evaluation, _find_externals(evaluation, graph))
+            copy_externals(evaluation, find_externals(evaluation, graph))
+    if profile is not None:
+        profile.mark(FORWARD_PHASE)
+    half = layout.half
     for number, kind, args in layout.shared:
-        rows = [evaluation.shared[a][None] for a in args]
-        out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.dtype)
+        rows = [(evaluation.operand(a) if half else evaluation.shared[a])[None] for a in args]
+        out = module_of(rows[0]).empty((1, *kind.type.shape), kind.type.work)
         call = Call(1, None, (False,) * len(rows), (True,) * len(rows), out)
         try:
             y = kind.op.forward(call, *rows)
         except Exception as error:
-            raise _failure(error, kind, 1, graph, number) from error
+            raise failed_kind(error, kind, line_in(graph, number)) from error
         if y is not out:
             out[...] = y
-        evaluation.shared[number] = out[0]
+        evaluation.shared[number] = out[0] if not half else out[0].astype(kind.type.dtype)
         evaluation.kept[number] = call.keep
+        if evaluation.graph is not None:
+            check_shared(evaluation, number, kind, args)
+        if profile is not None:
+            profile.unit(kind, 1)
     if evaluation.routine is not None:
         _run_routine(evaluation, evaluation.routine, graph)
+        if profile is not None:
+            profile.unit(layout.steps, -1)
         return
     frozen = np.array(sorted(graph.frozen), np.int64)
     history = (
@@ -189,23 +237,29 @@ def _forward(evaluation: Evaluation, graph: Graph) -> None:
         or points(graph, len(graph.externals))
         or any(number not in graph.frozen for number, _, _ in layout.shared)
     )
-    if layout.runs is None and evaluation.mirror is None:
+    if layout.runs is None and evaluation.mirror is None and not layout.half:
         layout.runs = find_runs(layout)
     done = 0
-    chained = TIMING.timer is None and evaluation.mirror is None
+    chained = TIMING.timer is None and evaluation.mirror is None and evaluation.graph is None
     for run in (layout.runs or ()) if chained else ():
-        history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, run.first)
+        history |= _run_singly(
+            evaluation, graph, locate, prepared, frozen, done, run.first, profile
+        )
         done = run.end
         if _run_chain(evaluation, run, locate):
+            if profile is not None:
+                profile.unit(run.steps, -1)
             history |= any([flows(step, frozen) for step in run.steps])
             evaluation.calls += [None] * len(run.steps)
             evaluation.arguments += [None] * len(run.steps)
         else:
-            history |= _run_singly(evaluation, graph, locate, prepared, frozen, run.first, done)
+            history |= _run_singly(
+                evaluation, graph, locate, prepared, frozen, run.first, done, profile
+            )
     steps = len(layout.steps)
-    history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, steps)
+    history |= _run_singly(evaluation, graph, locate, prepared, frozen, done, steps, profile)
     if not history:
-        evaluation.links, evaluation.borrowed = [], []
+        evaluation.links, evaluation.borrowed, evaluation.wide = [], [], {}
 
 
 def _run_routine(evaluation: Evaluation, routine: Routine, graph: Graph) -> None:
@@ -217,7 +271,7 @@ def _run_routine(evaluation: Evaluation, routine: Routine, graph: Graph) -> None
         if k < 0:
             raise
         step = evaluation.layout.steps[k]
-        raise _failure(error, step.kind, step.rows, graph, int(step.nodes[0])) from error
+        raise failed_batch(error, evaluation, step, graph) from error
     if not routine.history:
         evaluation.links, evaluation.borrowed = [], []
 
@@ -230,21 +284,29 @@ def _run_singly(
     frozen: Array,
     first: int,
     end: int,
+    profile: Recorder | None,
 ) -> bool:
     """Compute some batches one after the other; whether backward may ask for one of them."""
     history = False
+    half = evaluation.layout.half
+    run = _run_wide if half else _run
+    anomaly = 0 if evaluation.graph is None else MODES.get().anomaly
     for k, step in enumerate(evaluation.layout.steps[first:end], first):
         began = TIMING.now()
         try:
-            call, args = _run(evaluation, step, locate, prepared, k)
+            call, args = run(evaluation, step, locate, prepared, k)
         except Exception as error:
-            node = int(step.nodes[0])
-            raise _failure(error, step.kind, step.rows, graph, node) from error
+            raise failed_batch(error, evaluation, step, graph) from error
         TIMING.add(FORWARD, step.kind, step.rows, began)
+        if profile is not None:
+            profile.unit(step, -1)
+        if anomaly:
+            check_batch(evaluation, step, anomaly)
         if flows(step, frozen):
             history = True
             evaluation.calls.append(call)
-            evaluation.arguments.append(args if step.op.reads_args else None)
+            kept = step.op.reads_args and (not half or step.op.staged)
+            evaluation.arguments.append(args if kept else None)
         else:
             evaluation.calls.append(None)
             evaluation.arguments.append(None)
@@ -318,74 +380,22 @@ def _run(
     return call, args
 
 
-def _find_externals(evaluation: Evaluation, graph: Graph) -> list[Array | None]:
-    """Find the rows that earlier evaluations computed, and make links of them.
+def _run_wide(
+    evaluation: Evaluation, step: Step, locate: Any, prepared: dict[int, Any] | None, k: int
+) -> tuple[Call, list[Array]]:
+    """The same where something is stored in 16 bits: ops see float32, results are rounded.
 
-    Returns:
-        For each link its rows, where they come from another device; None where they lie on this
-        one. Shared values are taken over at once.
+    What is widened for an op is let go of at once: backward widens it anew.
     """
-    layout = evaluation.layout
-    device = evaluation.device
-    arenas = layout.arena[: len(graph.externals)].tolist()
-    groups: dict[tuple[Any, int], tuple[list[int], list[int]]] = {}
-    for number, (source, there) in enumerate(graph.externals):
-        arena = arenas[number]
-        if arena < 0:
-            evaluation.shared[number] = to_device(source.shared[there], device)
-            evaluation.borrowed.append((number, source, there))
-            continue
-        theirs, ours = groups.setdefault((source, arena), ([], []))
-        theirs.append(there)
-        ours.append(number)
-    found: list[Array | None] = []
-    for (source, our_arena), (theirs, ours) in groups.items():
-        there_, here = np.array(theirs, np.int64), np.array(ours, np.int64)
-        their_arena = int(source.layout.arena[theirs[0]])  # of one width and dtype: one arena
-        link = Link(
-            source,
-            their_arena,
-            source.layout.rows_of(there_),
-            our_arena,
-            layout.rows_of(here),
-        )
-        evaluation.links.append(link)
-        if source.device == device:
-            found.append(None)
-        else:
-            with on_device(source.device, source.mirror):
-                found.append(to_host(take_rows(source.arenas[their_arena], link.theirs)))
-    return found
-
-
-def _copy_externals(evaluation: Evaluation, found: list[Array | None]) -> None:
-    """Rows that earlier evaluations computed: once each, one gather per source and arena."""
-    for link, rows in zip(evaluation.links, found):
-        target = evaluation.arenas[link.arena]
-        if rows is None:
-            rows = take_rows(link.source.arenas[link.their_arena], link.theirs)
-        put_rows(target, link.ours, beside(target, rows))
-
-
-def _copy_few(evaluation: Evaluation, graph: Graph) -> None:
-    """The same for a few nodes, one by one."""
-    routine: Routine = evaluation.routine
-    places = routine.places
-    for number, (source, there) in enumerate(graph.externals):
-        arena, start, stop, ours = places[number]
-        if arena < 0:
-            evaluation.shared[number] = source.shared[there]
-            evaluation.borrowed.append((number, source, there))
-            continue
-        layout = source.layout
-        their_arena = int(layout.arena[there])
-        rows: Any = layout.rebatched.get(there)
-        if rows is None:
-            first = int(layout.first[there])
-            rows = slice(first, first + stop - start)
-        evaluation.arenas[arena][start:stop] = source.arenas[their_arena][rows]
-        if routine.history:
-            evaluation.links.append(Link(source, their_arena, there, arena, ours))
+    op = step.op
+    if op.staged or op.moves or isinstance(op, Input):
+        return _run(evaluation, step, locate, prepared, k)
+    payload = None
+    if prepared is not None:
+        payload = prepared.get(k)
+    elif op.payload is not None:
+        payload = assemble(op.payload, locate(step.nodes), step)
+    return run_wide(evaluation, step, payload)
 
 
 def _commit(evaluation: Evaluation, graph: Graph) -> None:
@@ -423,121 +433,4 @@ def _release_imports(tape: Tape, known: Known | None) -> None:
             tape.release_imports()
 
 
-def _failure(error: Exception, kind: Kind, rows: int, graph: Graph, node: int) -> Exception:
-    """The error that says which operation failed, and where it was recorded."""
-    where = (
-        f"first recorded at {readable(kind.line)} "
-        "(under ln.debug() this is the line of the very expression)"
-    )
-    for tape, indices, numbers in graph.tapes:
-        if tape.lines:
-            for i, number in zip(indices, numbers):
-                if number == node and int(i) in tape.lines:
-                    where = f"recorded at {tape.lines[int(i)]}"
-    text = f"{kind} x {rows} rows, {where}: {error}"
-    if isinstance(error, LazynetError):
-        return type(error)(text)
-    if isinstance(error, MemoryError):
-        if hasattr(error, "_size"):  # CuPy's
-            text = f"{kind} x {rows} rows, {where}: {device_is_full(error)}"
-            return OutOfMemoryError(text)
-        return OutOfMemoryError(f"{text}; evaluate fewer examples at a time")
-    return EvaluationError(text)
-
-
-# What expressions ask for
-
-
-def value(x: Expression) -> Any:
-    """The value of one expression: see `Expression.value`."""
-    if isinstance(x, Leaf):
-        if LOCAL.tape.trace is not None:
-            raise LOCAL.tape.trace.refuse_value(x)
-        return _own(np.array(to_host(x.values)), None)
-    if not evaluated(x):
-        evaluate([x])
-    evaluation, number = x.tape.location(x.index)
-    return _own(evaluation.host_value(number), x.batch)
-
-
-def device_value(x: Expression) -> Any:
-    """The value as an array that stays on its device: see `Expression.value`."""
-    if isinstance(x, Leaf):
-        if LOCAL.tape.trace is not None:
-            raise LOCAL.tape.trace.refuse_value(x)
-        with on_device(device_of(x.values)):
-            return x.values.copy()
-    evaluate([x])
-    evaluation, number = x.tape.location(x.index)
-    with on_device(evaluation.device, evaluation.mirror):
-        return evaluation.value(number)
-
-
-def _own(array: Array, batch: int | None) -> Any:
-    if batch is None and array.ndim == 0:
-        return array.item()
-    return array
-
-
-def values(expressions: Iterable[Any]) -> list[Any]:
-    """The values of several expressions, computed in one batched run.
-
-    Args:
-        expressions: Expressions; numbers and arrays stand for themselves.
-
-    Returns:
-        What `.value()` of each returns, in the same order.
-
-    >>> import lazynet as ln
-    >>> x = ln.constant([1.0, 2.0])
-    >>> total, largest = ln.values([x.sum(), x.max()])
-    >>> total, largest
-    (3.0, 2.0)
-    """
-    if isinstance(expressions, (Expression, str)) or not isinstance(expressions, Iterable):
-        raise ArgumentError(
-            f"values: got {expressions!r}; it takes a list of expressions; for one use .value()"
-        )
-    entries = [as_expression(x, "values") for x in expressions]
-    evaluate(entries)
-    found = _from_gpu(entries) if gpu_in_use() else {}
-    return [found[k] if k in found else value(x) for k, x in enumerate(entries)]
-
-
-def _from_gpu(entries: list[Expression]) -> dict[int, Any]:
-    """Values of evaluated expressions that lie on a GPU, in one copy for each arena.
-
-    Returns:
-        By position; those of parameters, and of what is computed from them alone, are left out.
-    """
-    groups: dict[tuple[Any, int], list[tuple[int, int]]] = {}
-    for k, x in enumerate(entries):
-        if not isinstance(x, Leaf):
-            evaluation, number = x.tape.location(x.index)
-            arena = int(evaluation.layout.arena[number])
-            if evaluation.mirror is not None and arena >= 0:
-                groups.setdefault((evaluation, arena), []).append((k, number))
-    found: dict[int, Any] = {}
-    for (evaluation, arena), members in groups.items():
-        rows = [evaluation.layout.node_rows(number) for _, number in members]
-        with on_device(evaluation.device):
-            taken = to_host(take_rows(evaluation.arenas[arena], np.concatenate(rows)))
-        start = 0
-        for (k, _), own in zip(members, rows):
-            x = entries[k]
-            shape = x.shape if x.batch is None else (len(own), *x.shape)
-            stop = start + len(own)
-            found[k] = _own(taken[start:stop].reshape(shape).copy(), x.batch)
-            start = stop
-    return found
-
-
-def detach(x: Expression) -> Expression:
-    """A constant of the value of x."""
-    return constant(device_value(x), batched=x.batch is not None, dtype=x.dtype)
-
-
-HOOKS.value = value
-HOOKS.device_value = device_value
 HOOKS.evaluated = evaluated
-HOOKS.detach = detach

@@ -28,7 +28,7 @@ def save(model: Model, path: Any, optimizer: Any = None) -> None:
     """See `Model.save`."""
     prefix = len(model.path)
     tensors: dict[str, Array] = {
-        _PARAMETER + name[prefix:]: np.array(to_host(p.values), order="C")
+        _PARAMETER + name[prefix:]: np.array(to_host(p.values), _stored(p.dtype), order="C")
         for name, p in model.items()
     }
     state = {"initialisers": _generator_state(model), "random": get_state()}
@@ -57,6 +57,11 @@ def store(path: Any, kind: str, tensors: dict[str, Array], state: dict[str, Any]
         {"format": kind, "state": json.dumps(state), "empty": json.dumps(empty)},
     )
     _write(target, data)
+
+
+def _stored(dtype: Any) -> Any:
+    """The dtype that values are written in: safetensors reads no bfloat16 without PyTorch."""
+    return np.float32 if dtype.kind == "V" else dtype
 
 
 def _write(target: Path, data: bytes) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 from lazynet.convert import as_array
 from lazynet.differentiate import backward
 from lazynet.errors import ArgumentError, DtypeError, GradientError
-from lazynet.execute import values
 from lazynet.graph import Expression
 from lazynet.inputs import constant
-from lazynet.kinds import FLOAT64, FLOATS, INT64, Array
+from lazynet.kinds import FLOAT64, FLOATS, HALVES, INT64, Array
 from lazynet.ops import sum as sum_all
 from lazynet.ops import sum_batch
 from lazynet.parameters import Parameter
+from lazynet.reading import values
 
 
 def gradcheck(
@@ -50,7 +50,7 @@ def gradcheck(
         GradientError: If a gradient is wrong; the message names the input and both numbers. Near
             a kink or a pole a right gradient fails too: choose other inputs.
         ArgumentError: If there is nothing to differentiate.
-        DtypeError: If a parameter is not float64.
+        DtypeError: If a parameter is not float64, or a result is stored in 16 bits.
 
     >>> import lazynet as ln
     >>> ln.gradcheck(lambda x, y: ln.tanh(x) * y, [[0.1, 0.2], [1.0, 2.0]])
@@ -129,6 +129,11 @@ class _Run:
                 raise ArgumentError(
                     f"gradcheck: the function returned {type(r).__name__}; it must return an "
                     "expression, or a tuple or list of them"
+                )
+            if r.dtype in HALVES:
+                raise DtypeError(
+                    f"gradcheck: the function returned {r.dtype}, in which differences drown in "
+                    "rounding; leave out the conversion to it for the check"
                 )
         floating = [r for r in listed if r.dtype in FLOATS]
         if not floating:

@@ -175,7 +175,7 @@ class Expression:
         return HOOKS.max(self, axis)
 
     def astype(self, dtype: Any) -> Expression:
-        """The same values in another dtype ("float32", "float64" or "int64")."""
+        """The same values in another dtype: see `ln.astype`."""
         return HOOKS.astype(self, dtype)
 
     # Values and gradients

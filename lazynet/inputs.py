@@ -29,9 +29,9 @@ def constant(
         array: A number, nested list or array; an array on a GPU (of CuPy, or of any library whose
             arrays have `__cuda_array_interface__`) stays there.
         batched: Whether the first axis is the batch.
-        dtype: "float32", "float64" or "int64" (for indices). Default: float32 and float64 arrays
-            keep theirs, all else becomes float32. Where a constant meets an expression of another
-            floating-point dtype, it takes that dtype.
+        dtype: "float32", "float64", "float16", "bfloat16" or "int64" (for indices). Default: arrays
+            of these floating-point dtypes keep theirs, all else becomes float32. Where a constant
+            meets an expression of another floating-point dtype, it takes that dtype.
         role: What an error message calls the argument.
 
     Returns:

@@ -29,12 +29,19 @@ Shape: TypeAlias = tuple[int, ...]
 
 FLOAT32: Final = np.dtype(np.float32)
 FLOAT64: Final = np.dtype(np.float64)
+FLOAT16: Final = np.dtype(np.float16)
 INT64: Final = np.dtype(np.int64)
-FLOATS: Final = (FLOAT32, FLOAT64)
+FLOATS: Final = [FLOAT32, FLOAT64, FLOAT16]
+"""Floating-point dtypes of values. bfloat16, which NumPy lacks, is added when it is first met."""
+HALVES: Final = [FLOAT16]
+"""Those of them in which values are stored only: what is computed from them is float32."""
 
 TABLE_LIMIT = 50_000
 """Entries after which an interning table starts anew. Nodes of the same signature recorded before
 and after then have two kinds: that costs a batch once and never changes a value."""
+
+HALVES_MET: Final[list[bool]] = []
+"""Not empty once there is a type of 16 bits: until then nobody need look for one."""
 
 _serials = count(1)
 
@@ -45,22 +52,31 @@ class Type:
     Attributes:
         id: Serial number.
         shape: Shape of one example.
-        dtype: NumPy dtype.
+        dtype: NumPy dtype, in which values are stored.
+        work: The dtype in which ops see them, and of their gradients: float32 for 16 bits.
         width: Number of elements of one row.
         shared: 0, or the serial number of the value that every row shares.
     """
 
-    __slots__ = ("dtype", "id", "shape", "shared", "width")
+    __slots__ = ("dtype", "id", "shape", "shared", "width", "work")
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], shared: int) -> None:
         self.id = next(_serials)
         self.shape = shape
         self.dtype = dtype
+        self.work = working(dtype)
+        if self.work is not dtype and not HALVES_MET:
+            HALVES_MET.append(True)
         self.shared = shared
         width = 1
         for n in shape:
             width *= n
         self.width = width
+
+
+def working(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which values of this one are computed with."""
+    return FLOAT32 if dtype in HALVES else dtype
 
 
 _types: dict[tuple[Shape, np.dtype[Any], int], Type] = {}
@@ -186,6 +202,7 @@ class Op:
     * `backward(call, dy, y, *args)` returns one gradient per argument (an array shaped like the
       argument; anything where ``call.needs[i]`` is False), or the bare array for one argument.
     * None of them changes an array that it was given, `call.out` and `call.keep` excepted.
+    * Values of 16 bits, and their gradients, come and go as float32.
 
     >>> import lazynet as ln
     >>> from dataclasses import dataclass
@@ -225,11 +242,17 @@ class Op:
     differentiable: ClassVar[bool] = True
     """False: the result is a leaf for `backward` (argmax, comparisons)."""
 
+    infinite: ClassVar[bool] = False
+    """Whether results may be infinite on purpose: `ln.detect_anomaly` lets them pass then."""
+
     pieces: ClassVar[bool] = False
     """Whether `piece` may find something."""
 
     staged: ClassVar[bool] = False
     """Whether it is a `Staged` op: one workspace for all batches of a kind."""
+
+    moves: ClassVar[bool] = False
+    """Whether `forward` only copies rows: arguments of 16 bits and `call.out` come as they are."""
 
     rearranges: ClassVar[bool] = False
     """Derived: the op points at rows, so that a shared argument must become a row first."""
@@ -319,6 +342,19 @@ class Op:
         Args:
             shapes: Of the arguments.
             shared: Per argument, whether it comes without a row axis.
+        """
+        return None
+
+    def halves(self, shapes: list[Shape], shared: tuple[bool, ...]) -> Callable[..., bool] | None:
+        """How the op computes on a GPU from values stored in float16, if not from float32 copies.
+
+        Args:
+            shapes: Of the arguments.
+            shared: Per argument, whether it comes without a row axis.
+
+        Returns:
+            ``f(call, *args)``, which writes to `call.out` in float16 what was computed in float32,
+            or returns False; None for an op that has none.
         """
         return None
 
@@ -506,9 +542,12 @@ def is_expression(x: object) -> bool:
 
 
 __all__ = [
+    "FLOAT16",
     "FLOAT32",
     "FLOAT64",
     "FLOATS",
+    "HALVES",
+    "HALVES_MET",
     "HOOKS",
     "INT64",
     "Array",
@@ -528,4 +567,5 @@ __all__ = [
     "show",
     "type_of",
     "user_line",
+    "working",
 ]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lazynet.aliases import resolve_aliases
 from lazynet.backend import add_rows
 from lazynet.collect import Graph, ranges, stable_order
-from lazynet.kinds import Array, Kind, Op, Shape, Type
+from lazynet.kinds import HALVES_MET, Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule, split_by_shared
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Layout:
         kinds, code, rows: As in the graph.
         runs: Batches that run together, in order (see `chains`); None: not looked for yet.
         stages: Its staged kinds (see `stages`); None: likewise.
+        half: Whether anything in it is stored in 16 bits.
         gathers: For ops with shared arguments, the rows of their other arguments in all batches
             of a kind: by the numbers of the batches and the position; None: not looked for yet.
         plan: The schedule it was made from.
@@ -124,6 +126,7 @@ class Layout:
         "code",
         "first",
         "gathers",
+        "half",
         "kinds",
         "plan",
         "rebatched",
@@ -142,6 +145,7 @@ class Layout:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.half = False
         self.shared: list[tuple[int, Kind, list[int]]] = []
         self.arenas: list[tuple[Any, int, int]] = []
         self.rebatched: dict[int, Array] = {}
@@ -183,6 +187,8 @@ def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
     layout.code = code
     layout.rows = rows
     layout.plan = plan
+    if HALVES_MET:
+        layout.half = any([t.work is not t.dtype for k in graph.kinds for t in k.outputs])
     for i in plan.shared:
         layout.shared.append((i, graph.kinds[code[i]], args[starts[i] : starts[i + 1]].tolist()))
     bounds = split_by_shared(graph, plan, code, starts, args)
@@ -228,7 +234,7 @@ def _assign_rows(
             further = np.flatnonzero(position == p)
             at = place[plan.pointer[further]]
             first[further] = starts_of[p][batch_of[at]] + offset[at]
-        _resolve_aliases(layout, graph, plan, position, starts, args)
+        resolve_aliases(layout, graph, plan, position, starts, args)
     layout.arenas = [(d, w, sizes[a]) for a, (d, w) in enumerate(arenas)]
     _make_steps(layout, order, bounds, batch_rows, starts_of, None if single else count, places)
 
@@ -311,56 +317,6 @@ def _make_steps(
             begin = begins[k][b]
             step.outputs.append((arenas[k + 1], begin, begin + count_of, t.shape))
         steps.append(step)
-
-
-def _resolve_aliases(
-    layout: Layout, graph: Graph, plan: Schedule, position: Array, starts: Array, args: Array
-) -> None:
-    """Rows of aliases, in order, so that an alias of an alias finds it resolved."""
-    first, kinds, code = layout.first, layout.kinds, layout.code
-    later = plan.alias & (position == 0)
-    later[: len(graph.externals)] = False
-    row_of = np.zeros(len(code), np.int64)
-    if graph.picks:
-        picks = np.array(graph.picks, np.int64)
-        row_of[picks] = graph.picked
-        sources = args[starts[picks]]
-        direct = ~later[sources]
-        picks, sources = picks[direct], sources[direct]
-        first[picks] = first[sources] + row_of[picks]
-        later[picks] = False
-    taken = dict(zip(graph.takes, graph.taken))
-    several = np.array([k.op.nary for k in kinds], bool)[code] & later
-    if several.any():
-        _resolve_many(layout, np.flatnonzero(several), later, starts, args)
-    for i in np.flatnonzero(later).tolist():
-        if i in taken:
-            layout.rebatched[i] = layout.node_rows(int(args[starts[i]]))[list(taken[i])]
-            first[i] = -1
-        elif kinds[int(code[i])].op.nary:
-            parts = [layout.node_rows(s) for s in args[starts[i] : starts[i + 1]].tolist()]
-            layout.rebatched[i] = np.concatenate(parts)
-            first[i] = -1
-        else:
-            source = int(args[starts[i]])
-            row = int(row_of[i])
-            rebatched = layout.rebatched.get(source)
-            first[i] = first[source] + row if rebatched is None else rebatched[row]
-
-
-def _resolve_many(layout: Layout, nodes: Array, later: Array, starts: Array, args: Array) -> None:
-    """Rows of those aliases of several nodes whose sources are single rows known already."""
-    lengths = starts[nodes + 1] - starts[nodes]
-    sources = args[ranges(starts[nodes], lengths)]
-    unknown = np.concatenate([[0], np.cumsum(later[sources] | (layout.rows[sources] != -1))])
-    ends = np.cumsum(lengths)
-    known = unknown[ends] == unknown[ends - lengths]
-    rows = layout.first[sources]
-    nodes, lengths, ends = nodes[known], lengths[known], ends[known]
-    later[nodes] = False
-    layout.first[nodes] = -1
-    for i, begin, end in zip(nodes.tolist(), (ends - lengths).tolist(), ends.tolist()):
-        layout.rebatched[i] = rows[begin:end]
 
 
 def _connect(layout: Layout, starts: Array, args: Array) -> None:
@@ -565,14 +521,27 @@ _cache: dict[Any, Layout] = {}
 _CACHED_NODES = 256
 
 
-def layout_of(graph: Graph, autobatch: bool) -> Layout:
-    """The layout of a graph; those of small graphs are remembered by structure."""
+def layout_of(graph: Graph, autobatch: bool, profile: Any = None) -> Layout:
+    """The layout of a graph; those of small graphs are remembered by structure.
+
+    Args:
+        graph: The graph.
+        autobatch: Whether nodes are batched.
+        profile: What times it (`recorder.Recorder`); told when the schedule is made.
+    """
     if len(graph) > _CACHED_NODES:
-        return lay_out(graph, schedule(graph, autobatch), autobatch)
+        return _new_layout(graph, autobatch, profile)
     key = (graph.key(), autobatch)
     found = _cache.get(key)
     if found is None:
         if len(_cache) >= 1024:
             _cache.clear()
-        found = _cache[key] = lay_out(graph, schedule(graph, autobatch), autobatch)
+        found = _cache[key] = _new_layout(graph, autobatch, profile)
     return found
+
+
+def _new_layout(graph: Graph, autobatch: bool, profile: Any) -> Layout:
+    plan = schedule(graph, autobatch)
+    if profile is not None:
+        profile.scheduled()
+    return lay_out(graph, plan, autobatch)

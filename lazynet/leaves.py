@@ -76,6 +76,7 @@ class Unshare(Op):
     """A shared value as a row."""
 
     unshares = True
+    moves = True
     reads_args = False
     reads_y = False
 

@@ -8,12 +8,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 
 class Modes:
-    """The settings in force. Immutable: a ``with`` block puts another object in its place."""
+    """The settings in force. Not changed any more: a ``with`` block puts a copy in their place.
 
-    __slots__ = ("autobatch", "debug", "device", "fuse", "gradients", "marks", "training")
+    Attributes:
+        gradients: Whether gradients flow through what is recorded.
+        training: Whether dropout and noise are on.
+        debug: Whether nodes remember the line that recorded them.
+        autobatch: Whether nodes are batched.
+        fuse: Whether fused functions are one node.
+        device: Of models, and of what depends on no parameter.
+        profile: What evaluations are timed by (`timing.Recorder`), or None.
+        anomaly: What stops an evaluation: 0 nothing, 1 NaN, 2 infinities too (`anomaly`).
+        marks: Whether every recorded node has to be marked: the only test on the record path.
+    """
+
+    __slots__ = (
+        "anomaly",
+        "autobatch",
+        "debug",
+        "device",
+        "fuse",
+        "gradients",
+        "marks",
+        "profile",
+        "training",
+    )
 
     def __init__(
         self,
@@ -23,6 +46,8 @@ class Modes:
         autobatch: bool,
         fuse: bool = True,
         device: str = "cpu",
+        profile: Any = None,
+        anomaly: int = 0,
     ) -> None:
         self.gradients = gradients
         self.training = training
@@ -30,15 +55,31 @@ class Modes:
         self.autobatch = autobatch
         self.fuse = fuse
         self.device = device
+        self.profile = profile
+        self.anomaly = anomaly
         self.marks = debug or not gradients
-        """Whether every recorded node has to be marked: the only test on the record path."""
+
+    def copy(self) -> Modes:
+        """The same settings, to be changed before it is put in force."""
+        return Modes(
+            self.gradients,
+            self.training,
+            self.debug,
+            self.autobatch,
+            self.fuse,
+            self.device,
+            self.profile,
+            self.anomaly,
+        )
 
 
 MODES: ContextVar[Modes] = ContextVar("lazynet.modes", default=Modes(True, True, False, True))
 
 
 @contextmanager
-def _mode(modes: Modes) -> Iterator[None]:
+def in_force(modes: Modes) -> Iterator[None]:
+    """Put settings, a copy of those in force that was changed, in their place."""
+    modes.marks = modes.debug or not modes.gradients
     token = MODES.set(modes)
     try:
         yield
@@ -56,8 +97,9 @@ def no_grad() -> Iterator[None]:
     >>> x.value().tolist()
     [3.0, 6.0]
     """
-    m = MODES.get()
-    with _mode(Modes(False, m.training, m.debug, m.autobatch, m.fuse, m.device)):
+    modes = MODES.get().copy()
+    modes.gradients = False
+    with in_force(modes):
         yield
 
 
@@ -72,24 +114,37 @@ def training(mode: bool = True) -> Iterator[None]:
     ...     ln.dropout(ln.constant([1.0, 2.0]), 0.5).value().tolist()
     [1.0, 2.0]
     """
-    m = MODES.get()
-    with _mode(Modes(m.gradients, bool(mode), m.debug, m.autobatch, m.fuse, m.device)):
+    modes = MODES.get().copy()
+    modes.training = bool(mode)
+    with in_force(modes):
         yield
 
 
 @contextmanager
 def debug() -> Iterator[None]:
-    """Remember for every node the source line that recorded it; failures then show that line."""
-    m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, True, m.autobatch, m.fuse, m.device)):
+    """Remember for every node the source line that recorded it; failures then show that line.
+
+    A failure in forward also says which node of a batch it was, and of a fused function or a scan
+    which operation inside. Recording is slower: fused functions are traced again at every call.
+
+    >>> import lazynet as ln
+    >>> with ln.debug():
+    ...     x = ln.constant([1.0, 2.0])
+    >>> x.index in x.tape.lines
+    True
+    """
+    modes = MODES.get().copy()
+    modes.debug = True
+    with in_force(modes):
         yield
 
 
 @contextmanager
 def no_autobatch() -> Iterator[None]:
     """Evaluate node by node, in the order of recording: the reference for every batched result."""
-    m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, m.debug, False, m.fuse, m.device)):
+    modes = MODES.get().copy()
+    modes.autobatch = False
+    with in_force(modes):
         yield
 
 
@@ -106,24 +161,28 @@ def no_fuse() -> Iterator[None]:
     ...     len(ln.plan(twice(x)))
     3
     """
-    m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, m.debug, m.autobatch, False, m.device)):
+    modes = MODES.get().copy()
+    modes.fuse = False
+    with in_force(modes):
         yield
 
 
 @contextmanager
 def device_mode(device: str) -> Iterator[None]:
     """The device of models and of what depends on no parameter; see `use_device`."""
-    m = MODES.get()
-    with _mode(Modes(m.gradients, m.training, m.debug, m.autobatch, m.fuse, device)):
+    modes = MODES.get().copy()
+    modes.device = device
+    with in_force(modes):
         yield
 
 
 @contextmanager
 def tracing() -> Iterator[None]:
     """The modes in which a fused function is traced: gradients on, lines remembered."""
-    m = MODES.get()
-    with _mode(Modes(True, m.training, True, m.autobatch, m.fuse, m.device)):
+    modes = MODES.get().copy()
+    modes.gradients = True
+    modes.debug = True
+    with in_force(modes):
         yield
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from lazynet.backend import (
     CPU,
     SparseRows,
+    check_dtype,
     coalesce,
     device_name,
     device_of,
@@ -22,14 +23,27 @@ from lazynet.backend import (
     to_host,
 )
 from lazynet.convert import as_array, as_dtype, on_gpu
-from lazynet.errors import ArgumentError, GradientError, SettingError, ShapeError
+from lazynet.errors import (
+    ArgumentError,
+    GradientError,
+    OutOfMemoryError,
+    SettingError,
+    ShapeError,
+)
 from lazynet.graph import Leaf
 from lazynet.init import resolve
-from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of
+from lazynet.kinds import HOOKS, Array, Kind, Op, Shape, new_identity, type_of, working
 from lazynet.modes import MODES
 from lazynet.tape import NO_TAPE
 
 _HOST = nullcontext()
+
+
+def _checksum_of(values: Array) -> int:
+    if not values.size:
+        return 0
+    # bfloat16 has no buffer
+    return zlib.crc32(values.data if values.dtype.kind == "f" else values.view(np.uint16).data)
 
 
 class ParameterLeaf(Op):
@@ -101,7 +115,7 @@ class Parameter(Leaf):
         self._settle()
         if self.values.base is not None:  # of `share`: views of this one must be told from others
             self.values = self.values.copy()
-        self._checksum = zlib.crc32(self.values.data) if self.values.size else 0
+        self._checksum = _checksum_of(self.values)
         return self.values.view()
 
     @array.setter
@@ -128,7 +142,7 @@ class Parameter(Leaf):
         """Tell that `values` was written into."""
         self._version += 1
         if self._checksum is not None:
-            self._checksum = zlib.crc32(self.values.data) if self.values.size else 0
+            self._checksum = _checksum_of(self.values)
 
     def version(self) -> int:
         """A number that changes whenever the values do, through a view that was handed out too."""
@@ -139,7 +153,7 @@ class Parameter(Leaf):
     def _settle(self) -> None:
         """Notice writes through views of `values`: compare checksums while such views are about."""
         if self._checksum is not None:
-            checksum = zlib.crc32(self.values.data) if self.values.size else 0
+            checksum = _checksum_of(self.values)
             if checksum != self._checksum:
                 self._version += 1
                 self._checksum = checksum
@@ -183,10 +197,15 @@ class Parameter(Leaf):
         """The gradient, dense and where the values are; zero if there is none."""
         dense = self.pending
         with on_device(device_of(self.values)):
-            result = np.zeros_like(self.values) if dense is None else dense.copy()
+            result = np.zeros_like(self.values, self.type.work) if dense is None else dense.copy()
             for rows, values in self.pending_rows:
                 result += SparseRows(rows, values).dense(self.values.shape)
         return result
+
+    @property
+    def row_width(self) -> int:
+        """Elements of a row, of which `pending_rows` holds gradients."""
+        return int(np.prod(self.values.shape[1:]))
 
     def has_gradient(self) -> bool:
         """Whether a gradient has been accumulated."""
@@ -202,12 +221,13 @@ class Parameter(Leaf):
 
 
 def gradients_of(
-    members: list[tuple[Parameter, Array, Array]],
+    members: list[tuple[Parameter, Array, Array]], summed: bool = True
 ) -> list[Array] | None:
     """The gradients of parameters whose values are parts of one array (see `Parameter.share`).
 
     Args:
         members: Each parameter, its part, and what stands for its gradient if it has none.
+        summed: Whether those of rows are to be added.
 
     Returns:
         Their gradients; None where one is frozen, or its values cannot be in that part.
@@ -216,7 +236,7 @@ def gradients_of(
     for p, part, zero in members:
         if (p.values is not part and not p.share(part)) or not p._trainable:
             return None
-        gradient = p.pending if not p.pending_rows else p.summed()
+        gradient = p.pending if not p.pending_rows or not summed else p.summed()
         found.append(zero if gradient is None else gradient)
     return found
 
@@ -251,9 +271,9 @@ class Lookup(Parameter):
             int64 ``(k,)`` and ``(k, *row shape)``, to be read only; both empty if there is none.
         """
         shape = self.values.shape
-        width = int(np.prod(shape[1:]))
+        width = self.row_width
         if not self.pending_rows:
-            return np.zeros(0, np.int64), np.zeros_like(self.values[:0])
+            return np.zeros(0, np.int64), np.zeros_like(self.values[:0], self.type.work)
         if len(self.pending_rows) == 1:
             rows, values = self.pending_rows[0]
             values = values.reshape(len(rows), width)
@@ -271,7 +291,8 @@ class Model:
 
     Args:
         seed: Seeds the initialisers.
-        dtype: "float32" or "float64", of all parameters.
+        dtype: Of all parameters: "float32" or "float64"; "float16" or "bfloat16", in which values
+            are stored only (see docs/gpu.md).
         device: "cpu", "cuda" (the first GPU) or "cuda:1" and so on: where the parameters are, and
             so what is computed from them. Default: what `ln.use_device` says, "cpu" outside.
 
@@ -292,6 +313,7 @@ class Model:
         self.seed = int(seed)
         self.dtype = as_dtype(dtype, floating=True)
         self.device = device_name(MODES.get().device if device is None else device)
+        check_dtype(self.dtype, self.device)
         self.path = ""
         self.rng = np.random.Generator(np.random.Philox(self.seed & (2**64 - 1)))
         self._root = self
@@ -427,15 +449,16 @@ class Model:
 
     def _initial(self, init: Any, shape: Shape, lookup: bool, name: str) -> Array:
         try:
-            values = resolve(init)(self.rng, shape, self.dtype, lookup)
+            values = resolve(init)(self.rng, shape, working(self.dtype), lookup)
         except MemoryError as error:
-            from lazynet.errors import OutOfMemoryError
-
             raise OutOfMemoryError(
                 f"parameter {name!r}: shape {shape} does not fit into memory; make it smaller"
             ) from error
         host: Array = np.ascontiguousarray(values, self.dtype).reshape(shape)
-        return to_device(host, self.device)
+        try:
+            return to_device(host, self.device)
+        except OutOfMemoryError as error:
+            raise OutOfMemoryError(f"parameter {name!r}: {error}") from error
 
 
 def _shape(shape: Any, role: str) -> Shape:

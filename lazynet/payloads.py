@@ -18,7 +18,7 @@ def assemble(form: str, parts: Sequence[Any], step: Step) -> Array:
     """The payloads of a batch as one array with an entry per row."""
     dtype: Any = np.int64
     if form == "float":
-        dtype = step.kind.type.dtype
+        dtype = step.kind.type.work
     elif form == "key":
         dtype = np.uint64
     if step.counts is None:

@@ -11,8 +11,9 @@ from typing import Any
 from lazynet.accumulate import accumulate, add_leaf
 from lazynet.backend import uninitialised
 from lazynet.kinds import FLOATS
+from lazynet.needs import Seed
 from lazynet.rewind import Back, Withheld, back_of, print_back
-from lazynet.walk import Asked, Seed, Walk
+from lazynet.walk import Asked, Walk
 
 
 def retrace(seeds: list[Seed]) -> bool:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from lazynet.chains import give_rows, give_sum, join
+from lazynet.errors import GradientError
+from lazynet.failures import failed_batch
 from lazynet.kinds import FLOATS, Array
 from lazynet.layout import SAME, SHARED, SLICE, Step
-from lazynet.routine import Printer
+from lazynet.routine import Printer, owner_of
 from lazynet.sheet import Sheet, joined_call
 from lazynet.stages import stage_key
 from lazynet.whole import find_writes, mark_reached, put
@@ -36,9 +38,10 @@ class Back:
             gradients of shared values by number.
         needed, reached: As the walk leaves them (`Evaluation`).
         read: Parameters whose values backward reads.
+        owners: Per line of `run`, the batch that it belongs to (-1: none).
     """
 
-    __slots__ = ("needed", "reached", "read", "run")
+    __slots__ = ("needed", "owners", "reached", "read", "run")
 
     def __init__(self, sheet: Sheet, writes: list[tuple[bool, ...]], starts: list[Any]) -> None:
         layout = sheet.evaluation.layout
@@ -47,6 +50,7 @@ class Back:
         self.run = printer.function(
             "run(e, v, g, s, kept, calls, arguments)", lines, len(layout.arenas)
         )
+        self.owners = printer.owners
         self.needed = sheet.needed
         self.reached = sheet.reached
         self.read = [number for number in sheet.evaluation.leaves if number in printer.read]
@@ -60,15 +64,23 @@ class Back:
         for number in self.read:
             if evaluation.leaves[number].version() != evaluation.versions[number]:
                 raise Withheld
-        found: dict[int, Any] = self.run(
-            evaluation,
-            evaluation.arenas,
-            gradients,
-            evaluation.shared,
-            evaluation.payloads,
-            evaluation.calls,
-            evaluation.arguments,
-        )
+        try:
+            found: dict[int, Any] = self.run(
+                evaluation,
+                evaluation.arenas,
+                gradients,
+                evaluation.shared,
+                evaluation.payloads,
+                evaluation.calls,
+                evaluation.arguments,
+            )
+        except (GradientError, Withheld):
+            raise
+        except Exception as error:
+            k = owner_of(error, self.run, self.owners)
+            if k < 0:
+                raise
+            raise failed_batch(error, evaluation, evaluation.layout.steps[k]) from error
         return found
 
 
@@ -191,8 +203,10 @@ class _Backward(Printer):
                 self.call(k, step)
         for group in self.groups.values():
             if len(group) > 1:
+                self.owner = group[0]
                 self.joined(group)
         for key, name in self.stages.items():
+            self.owner = [stage_key(step) == key for step in self.layout.steps].index(True)
             self.line(f"for n, x in zip(e.stages[{name}].shared, {name}_op.finish({name}_back)):")
             self.line("    if x is not None: collect(found, n, x)")
             self.scope[f"{name}_op"] = key[0].op

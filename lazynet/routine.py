@@ -84,12 +84,17 @@ class Routine:
 
     def failed(self, error: BaseException) -> int:
         """The batch that an exception of `run` comes from; -1 if from none."""
-        trace = error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code is self.run.__code__:
-                return self.owners[trace.tb_lineno]
-            trace = trace.tb_next
-        return -1
+        return owner_of(error, self.run, self.owners)
+
+
+def owner_of(error: BaseException, run: Any, owners: list[int]) -> int:
+    """The batch that an exception of a printed function comes from; -1 if from none."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is run.__code__:
+            return owners[trace.tb_lineno]
+        trace = trace.tb_next
+    return -1
 
 
 def routine_of(known: Known) -> Routine | None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import add_rows, on_device, pick_rows, take_rows, uninitialised
-from lazynet.collect import ranges
-from lazynet.evaluation import Evaluation
+from lazynet.backend import add_rows, on_device, pick_rows, take_rows, take_rows_as, uninitialised
+from lazynet.chosen import Chosen, ChosenNodes, mark
+from lazynet.evaluation import Evaluation, widened
 from lazynet.gathers import gathered_rows
-from lazynet.kinds import FLOATS, Array, Call, Kind
+from lazynet.kinds import FLOAT32, FLOATS, HALVES, Array, Call, Kind, working
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Step
 
 KEPT = 64
@@ -29,9 +29,12 @@ class Sheet:
     """Backward's working space for one evaluation."""
 
     __slots__ = (
+        "chosen",
         "covered",
         "evaluation",
+        "gathers",
         "gradients",
+        "handed",
         "key",
         "mixed",
         "needed",
@@ -44,6 +47,7 @@ class Sheet:
         "stages",
         "step_needs",
         "stopped",
+        "withheld",
         "writes",
     )
 
@@ -64,6 +68,10 @@ class Sheet:
         self.partial: dict[int, tuple[int, int]] = {}  # per arena, where rows that need none lie
         self.writes: list[tuple[bool, ...]] | None = None  # see `whole`, and for the next
         self.covered: list[Array] = []
+        self.chosen: dict[int, Chosen | ChosenNodes] = {}  # per batch, see `foresee`
+        self.handed: dict[int, tuple[Array, Array]] = {}  # rows of links, likewise
+        self.withheld = False  # whether an op withheld a gradient that was foreseen
+        self.gathers: dict[Any, Array] = {}  # places of rows of several batches, likewise
 
     def on_device(self) -> Any:
         """A context in which the device of the evaluation is the current one."""
@@ -79,7 +87,7 @@ class Sheet:
         """
         self.opened = True
         self.gradients = [
-            uninitialised(len(a), a.shape[1], a.dtype, self.evaluation.device)
+            uninitialised(len(a), a.shape[1], working(a.dtype), self.evaluation.device)
             if a.dtype in FLOATS
             else a
             for a in self.evaluation.arenas
@@ -126,6 +134,25 @@ class Sheet:
         low, high = self.partial.get(arena, (start, stop))
         self.partial[arena] = min(low, start), max(high, stop)
 
+    def choose(self, k: int, step: Step, selected: Array, payload: Array | None) -> Chosen:
+        """What follows from some rows of a batch taking part; known if it was foreseen."""
+        known = self.chosen.get(k)
+        if isinstance(known, Chosen) and known.selected is selected:
+            return known
+        return Chosen(step, selected, payload)
+
+    def gathered(self, runs: list[Run], position: int) -> Array:
+        """Where rows of one argument of several batches lie."""
+        key = (tuple([(k, id(selected)) for k, selected in runs]), position)
+        known = self.gathers.get(key)
+        if known is None:
+            index = []
+            for k, selected in runs:
+                rows = gathered_rows([self.evaluation.layout.steps[k]], position)
+                index.append(rows if selected is None else rows[selected])
+            known = self.gathers[key] = np.concatenate(index)
+        return known
+
     def give(self, arena: int, index: Array, rows: Array) -> None:
         """Add to the gradients of rows from outside, before the walk through this evaluation."""
         gradients, reached = self.gradients[arena], self.reached[arena]
@@ -157,74 +184,31 @@ class Sheet:
                 gradients.fill(0)
 
 
-def nodes_of(step: Step, rows: Array) -> Array:
-    """Nodes of a segmented batch to which these rows of the result belong."""
-    assert step.segments is not None
-    return np.unique(np.searchsorted(step.segments, rows, side="right") - 1)
-
-
-def argument_rows(step: Step, argument: Argument, nodes: Array | None) -> Array | None:
-    """Rows of an argument of a segmented batch that belong to these nodes."""
-    if nodes is None or argument.per_node:
-        return nodes
-    assert step.segments is not None
-    return ranges(step.segments[nodes], np.diff(step.segments)[nodes])
-
-
-def by_segment(part: Array, step: Step, per_node: bool = False) -> Array:
-    """Per row of the result of a segmented batch, whether any argument row in it is marked.
-
-    With `per_node`, the argument has one row for each node.
-    """
-    assert step.segments is not None
-    if per_node:
-        return np.repeat(part, np.diff(step.segments))
-    marked = np.concatenate([[0], np.cumsum(part)])
-    any_ = marked[step.segments[1:]] > marked[step.segments[:-1]]
-    if step.rows == len(any_):
-        return any_
-    return np.repeat(any_, np.diff(step.segments))
-
-
 def view(
     sheet: Sheet, k: int, step: Step, selected: Array | None, reads: bool
-) -> tuple[Call, Any, Any, list[Any], list[Array | None]]:
-    """A batch as backward sees it, or the selected rows of it.
-
-    The last result is, per argument, which of its rows take part (None: all).
-    """
+) -> tuple[Call, Any, Any, list[Any], Chosen | None]:
+    """A batch as backward sees it, or the selected rows of it: these are the last result."""
     evaluation = sheet.evaluation
     kept = evaluation.call(k)
     args: list[Any] = evaluation.fetched(k) if reads else [None] * len(step.args)
     if selected is None:
         rows = step.rows
         dy = _outputs(sheet.gradients, step, None)
-        y = _outputs(evaluation.arenas, step, None) if step.op.reads_y else None
+        y = _results(evaluation, step, None) if step.op.reads_y else None
         call = Call(rows, kept.payload, step.shared, (), None, step.segments)
         call.keep = kept.keep
-        return call, dy, y, args, [None] * len(args)
+        return call, dy, y, args, None
+    chosen = sheet.choose(k, step, selected, kept.payload)
     dy = _outputs(sheet.gradients, step, selected)
-    y = _outputs(evaluation.arenas, step, selected) if step.op.reads_y else None
-    arg_rows = selected
-    segments = None
-    if step.segments is not None:
-        chosen = selected
-        if step.rows != len(step.segments) - 1:
-            owner = np.repeat(np.arange(len(step.segments) - 1), np.diff(step.segments))
-            chosen = np.unique(owner[selected])
-        lengths = np.diff(step.segments)[chosen]
-        segments = np.concatenate([[0], np.cumsum(lengths)])
-        arg_rows = ranges(step.segments[chosen], lengths)
-    payload = kept.payload[selected] if kept.payload is not None else None
-    call = Call(len(selected), payload, step.shared, (), None, segments)
-    kept_rows = (
-        arg_rows if segments is not None and _length(kept.keep) == step.args[0].rows else selected
-    )
-    call.keep = _pick(kept.keep, kept_rows)
+    y = _results(evaluation, step, selected) if step.op.reads_y else None
+    call = Call(len(selected), chosen.payload, step.shared, (), None, chosen.segments)
+    per_argument = step.segments is not None and _length(kept.keep) == step.args[0].rows
+    call.keep = _pick(kept.keep, chosen.rows if per_argument else selected)
     args = [
-        a if a is None or shared else pick_rows(a, arg_rows) for a, shared in zip(args, step.shared)
+        a if a is None or shared else pick_rows(a, chosen.rows)
+        for a, shared in zip(args, step.shared)
     ]
-    return call, dy, y, args, [arg_rows] * len(args)
+    return call, dy, y, args, chosen
 
 
 def _length(keep: Any) -> int:
@@ -240,6 +224,18 @@ def _pick(keep: Any, rows: Array) -> Any:
     return pick_rows(keep, rows)
 
 
+def _results(evaluation: Evaluation, step: Step, selected: Array | None) -> Any:
+    """The results of a batch as its backward sees them."""
+    found = _outputs(evaluation.arenas, step, selected)
+    return _wide(found) if evaluation.layout.half else found
+
+
+def _wide(found: Any) -> Any:
+    if isinstance(found, tuple):
+        return tuple([widened(x) for x in found])
+    return None if found is None else widened(found)
+
+
 def _outputs(arenas: list[Array], step: Step, selected: Array | None) -> Any:
     """The rows of a batch's results."""
     parts = []
@@ -247,37 +243,47 @@ def _outputs(arenas: list[Array], step: Step, selected: Array | None) -> Any:
         if selected is None:
             rows = arenas[arena][start:stop]
         else:
-            rows = take_rows(arenas[arena], start + selected)
+            rows = take_rows(arenas[arena][start:stop], selected)
         parts.append(rows.reshape((len(rows), *shape)))
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def add_to_argument(
-    sheet: Sheet, argument: Argument, shared: bool, dx: Array, rows: Array | None
+    sheet: Sheet,
+    argument: Argument,
+    shared: bool,
+    dx: Array,
+    rows: Array | None,
+    index: Array | None = None,
 ) -> None:
-    """Add a batch's gradient of one argument to the rows it came from."""
+    """Add a batch's gradient of one argument to the rows it came from.
+
+    Args:
+        sheet: Of the evaluation.
+        argument: It.
+        shared: Whether the gradient has been summed over rows that share the argument.
+        dx: The gradient.
+        rows: Which rows of the argument it is of; None: all.
+        index: Where they lie, if they are gathered.
+    """
     target = sheet.gradients[argument.arena]
-    reached = sheet.reached[argument.arena]
     width = target.shape[1]
+    mark(sheet.reached, argument, rows, index)
     if argument.mode == SAME:
         if not shared:
             dx = dx.reshape(len(dx), width).sum(axis=0)
         target[argument.start] += dx.reshape(width)
-        reached[argument.start] = True
         return
     dx = dx.reshape(len(dx), width)
     if argument.mode == SLICE:
+        part = target[argument.start : argument.stop]
         if rows is None:
-            target[argument.start : argument.stop] += dx
-            reached[argument.start : argument.stop] = True
+            part += dx
         else:
-            add_rows(target, argument.start + rows, dx)
-            reached[argument.start + rows] = True
+            add_rows(part, rows, dx)
         return
     assert argument.mode == TAKE and argument.index is not None
-    index = argument.index if rows is None else argument.index[rows]
-    add_rows(target, index, dx)
-    reached[index] = True
+    add_rows(target, argument.index if rows is None or index is None else index, dx)
 
 
 def together(
@@ -294,13 +300,15 @@ def together(
         return view(sheet, runs[0][0], first, runs[0][1], reads)[:4]
     dy = _joined(sheet.gradients, [(steps[k], s) for k, s in runs], whole)
     y = _joined(evaluation.arenas, [(steps[k], s) for k, s in runs], whole) if reads_y else None
+    if evaluation.layout.half:
+        y = _wide(y)
     rows = len(dy[0] if isinstance(dy, tuple) else dy)
     args: list[Any] = []
     for position, argument in enumerate(first.args):
         if not reads:
             args.append(None)
         elif argument.mode == SHARED:
-            value = evaluation.shared[argument.start]
+            value = evaluation.operand(argument.start)
             shape = (rows, *argument.shape)
             args.append(value if kind.op.shares else np.broadcast_to(value, shape))
         else:
@@ -355,7 +363,7 @@ def _joined(arenas: list[Array], runs: list[tuple[Step, Array | None]], whole: b
                 [
                     arenas[arena][b:e]
                     if selected is None
-                    else take_rows(arenas[arena], b + selected)
+                    else take_rows(arenas[arena][b:e], selected)
                     for (_, b, e, _), (_, selected) in zip(spans, runs)
                 ]
             )
@@ -372,10 +380,8 @@ def _gathered(sheet: Sheet, runs: list[Run], position: int) -> Array:
     if layout.gathers is not None and all(selected is None for _, selected in runs):
         flat = layout.gathers.get((tuple([k for k, _ in runs]), position))
     if flat is None:
-        index = []
-        for k, selected in runs:
-            rows = gathered_rows([layout.steps[k]], position)
-            index.append(rows if selected is None else rows[selected])
-        flat = np.concatenate(index)
-    taken = take_rows(evaluation.arenas[argument.arena], flat)
+        flat = sheet.gathered(runs, position)
+    arena = evaluation.arenas[argument.arena]
+    half = arena.dtype in HALVES
+    taken = take_rows_as(FLOAT32, arena, flat) if half else take_rows(arena, flat)
     return taken.reshape((len(flat), *argument.shape))

@@ -7,10 +7,69 @@ this interface: a workspace for each evaluation, a call for each batch, one more
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
-from lazynet.kinds import Array, Op
+from lazynet.kinds import Array, Call, Kind, Op
+
+
+class Inner(NamedTuple):
+    """One operation inside a staged one, as it runs by itself on one example.
+
+    Attributes:
+        kind: What it is.
+        line: The line that recorded it.
+        step: Which step of a sequence; -1 outside sequences.
+        call: Its call.
+        args: What it gets, with a row axis except where `call.shared`.
+        names: What each of them is.
+        results: What it made.
+        sources, targets: Numbers of arguments and results among all values of the replay.
+        flows: Whether a gradient flows through it.
+    """
+
+    kind: Kind
+    line: str
+    step: int
+    call: Call
+    args: list[Array]
+    names: list[str]
+    results: list[Array]
+    sources: list[int]
+    targets: list[int]
+    flows: bool
+
+
+class InnerError(Exception):
+    """An operation inside a staged one failed in a replay; the cause is chained."""
+
+    def __init__(self, kind: Kind, line: str, step: int) -> None:
+        super().__init__(kind, line, step)
+        self.kind = kind
+        self.line = line
+        self.step = step
+
+
+class Replay:
+    """A staged operation run on one example, one inner operation after the other.
+
+    Attributes:
+        outputs: Once it is through, the numbers of the results: for each its rows in order.
+        arguments: By the number of a value, which argument it is.
+        shared: Numbers of values without row axis.
+    """
+
+    outputs: list[list[int]]
+    arguments: dict[int, int]
+    shared: set[int]
+
+    def run(self) -> Iterator[Inner]:
+        """Run it.
+
+        Raises:
+            InnerError: If an inner operation fails.
+        """
+        raise TypeError(f"{type(self).__name__} defines no run")
 
 
 class Staged(Op):
@@ -36,6 +95,23 @@ class Staged(Op):
     def renewed(self, payload: Any) -> Any:
         """The payload of one node with a new random key in place of the one it has, if any."""
         return payload
+
+    def replay(self, args: list[Array], payload: Any, row: int) -> Replay | None:
+        """What runs the operations inside by themselves, to find the one that is to blame.
+
+        Args:
+            args: Values of the arguments for one example; of sequences all rows.
+            payload: What the node carries.
+            row: Which row of the node's batch; 0 for a single one.
+
+        Returns:
+            None if there is nothing inside.
+        """
+        return None
+
+    def failed_inside(self, error: BaseException) -> tuple[Kind, str] | None:
+        """Which operation inside an exception comes from, and its line; None if that is unknown."""
+        return None
 
     def on_device(self) -> Staged:
         """The operation that takes this one's place on a GPU."""
@@ -99,6 +175,21 @@ class Staged(Op):
         """
         raise TypeError(f"{type(self).__name__} defines no backspace")
 
+    def foresee(
+        self,
+        back: Any,
+        start: int,
+        stop: int,
+        needs: Sequence[bool],
+        selected: Array | None,
+        segments: Array | None,
+    ) -> None:
+        """On a GPU: what `reverse` will be called with, in the order of its calls."""
+
+    def foreseen(self, back: Any) -> list[Array]:
+        """Index arrays that `reverse` and `finish` will use, after all calls of `foresee`."""
+        return []
+
     def reverse(
         self,
         back: Any,
@@ -130,4 +221,4 @@ class Staged(Op):
         raise TypeError(f"{type(self).__name__} defines no finish")
 
 
-__all__ = ["Staged"]
+__all__ = ["Inner", "InnerError", "Replay", "Staged"]

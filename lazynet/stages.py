@@ -17,12 +17,14 @@ class Stage:
         filled: Rows computed so far.
         spans: For each result its arena, and first and last row there.
         shared: Per argument, the node whose value all rows share, or -1.
+        results: Where `work` has its results.
     """
 
-    __slots__ = ("filled", "largest", "rows", "shared", "spans", "work")
+    __slots__ = ("filled", "largest", "results", "rows", "shared", "spans", "work")
 
     def __init__(self, step: Step) -> None:
         self.work: Any = None
+        self.results: list[Array] = []
         self.rows = 0
         self.largest = 0
         self.filled = 0
@@ -38,7 +40,7 @@ class Stage:
     def fresh(self) -> Stage:
         """The same batches, of which none has run."""
         stage: Stage = Stage.__new__(Stage)
-        stage.work = None
+        stage.work, stage.results = None, []
         stage.rows, stage.largest, stage.filled = self.rows, self.largest, 0
         stage.spans, stage.shared = self.spans, self.shared
         return stage

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from lazynet.errors import LazynetError
-from lazynet.kinds import FLOAT64, FLOATS, Array, Kind, Op, alike
+from lazynet.kinds import FLOAT32, FLOAT64, FLOATS, Array, Kind, Op, alike
 from lazynet.leaves import Input
 from lazynet.native import Local
 
@@ -162,7 +162,9 @@ class Tape:
         firm = {kind.type.dtype for kind in floats if not isinstance(kind.op, Input)}
         if len(firm) > 1:
             return None  # the op's dtype rule will say so
-        return firm.pop() if firm else FLOAT64
+        if firm:
+            return firm.pop()
+        return FLOAT64 if FLOAT64 in [kind.type.dtype for kind in floats] else FLOAT32
 
     def seal(self) -> None:
         """Close the tape: from now on it is only evaluated."""

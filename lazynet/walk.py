@@ -10,33 +10,28 @@ import heapq
 import weakref
 from typing import Any
 
-import numpy as np
-
 from lazynet.accumulate import accumulate, add_leaf
-from lazynet.backend import SparseRows, module_of, take_rows, to_device
+from lazynet.anomaly_back import check_gradients, check_shared_gradients
+from lazynet.backend import SparseRows, beside, module_of, note, take_rows, to_device
 from lazynet.cells import readable
 from lazynet.chains import Run, factor
-from lazynet.errors import GradientError
+from lazynet.chosen import ChosenNodes
+from lazynet.errors import AnomalyError, GradientError
 from lazynet.evaluation import Evaluation
+from lazynet.failures import failed_batch, failed_kind
+from lazynet.foresee import NONE, back_of, foresee, handed, taking_part
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind
-from lazynet.layout import SAME, SHARED, SLICE, Argument, Step
+from lazynet.layout import SHARED, Step
+from lazynet.modes import MODES
+from lazynet.needs import Seed, find_needs
 from lazynet.pieces import pieces_of
+from lazynet.recorder import BACKWARD as BACKWARD_PHASE
+from lazynet.recorder import WEIGHTS, Recorder
 from lazynet.rewind import Withheld, rewind
-from lazynet.sheet import (
-    Sheet,
-    add_to_argument,
-    argument_rows,
-    by_segment,
-    nodes_of,
-    together,
-    view,
-)
-from lazynet.stages import stage_key
+from lazynet.sheet import Sheet, add_to_argument, together, view
 from lazynet.timing import BACKWARD, SHARED_GRADIENTS, TIMING
 from lazynet.whole import find_writes, mark_reached, put_pieces, target, write
-
-Seed = tuple[Evaluation, int]
 
 
 class Asked:
@@ -53,13 +48,20 @@ class Walk:
     """One backward."""
 
     def __init__(
-        self, seeds: list[Seed], wanted: dict[int, set[int]], leaves: dict[Leaf, Any]
+        self,
+        seeds: list[Seed],
+        wanted: dict[int, set[int]],
+        leaves: dict[Leaf, Any],
+        profile: Recorder | None = None,
     ) -> None:
         self.seeds = seeds
         self.wanted = wanted
         self.leaves = leaves
         self.given = dict(leaves)
         self.sheets: dict[int, Sheet] = {}
+        self.profile = profile
+        self.anomaly = MODES.get().anomaly
+        self.singly = TIMING.timer is not None or self.anomaly > 0
         self.short = not wanted  # whether evaluations may be rewound, see `_reverse`
 
     def run(self) -> None:
@@ -81,13 +83,18 @@ class Walk:
                 self._one(sheet, agenda)
 
     def _one(self, sheet: Sheet, agenda: list[int]) -> None:
+        profile = self.profile
         self._reverse(sheet)
+        if profile is not None:
+            profile.mark(WEIGHTS)
         self._shared(sheet)
+        if profile is not None:
+            profile.mark(BACKWARD_PHASE)
         self._externals(sheet, agenda)
 
     def begin(self) -> list[int]:
         """Find out what needs a gradient, and give the roots theirs; returns a heap of sheets."""
-        self._find_needs()
+        self.sheets = find_needs(self.seeds, self.wanted, self.short)
         agenda: list[int] = []
         for evaluation, number in self.seeds:
             sheet = self.sheets[evaluation.serial]
@@ -95,7 +102,7 @@ class Walk:
             t = evaluation.layout.type(number)
             with sheet.on_device():
                 if t.shared:
-                    one = module_of(evaluation.shared[number]).ones(t.shape, t.dtype)
+                    one = module_of(evaluation.shared[number]).ones(t.shape, t.work)
                     _add(sheet.shared_gradients, number, one)
                 else:
                     layout = evaluation.layout
@@ -119,6 +126,7 @@ class Walk:
             evaluation.needed = sheet.needed
             evaluation.shared_gradients = sheet.shared_gradients
             evaluation.asked = asked
+            evaluation.wide = {}
             if sheet.opened:
                 evaluation.gradients = sheet.gradients
 
@@ -129,136 +137,26 @@ class Walk:
             heapq.heappush(agenda, -sheet.evaluation.serial)
 
     @staticmethod
-    def _hand(sheet: Sheet, arena: int, index: Array, rows: Array) -> None:
+    def _hand(sheet: Sheet, arena: int, index: Array, rows: Array, source: Evaluation) -> None:
         """Add to the gradients of rows, which may come from another device."""
         evaluation = sheet.evaluation
+        copy = None
+        if evaluation.mirror is not None and source.device == evaluation.device:
+            copy = beside(rows, index)  # where the source has uploaded it
         with sheet.on_device():
+            if copy is not None:
+                note(index, copy)
             sheet.give(arena, index, to_device(rows, evaluation.device))
-
-    # What needs a gradient
-
-    def _find_needs(self) -> None:
-        found: dict[int, Evaluation] = {}
-        stack = [evaluation for evaluation, _ in self.seeds]
-        while stack:
-            evaluation = stack.pop()
-            if evaluation.serial not in found:
-                found[evaluation.serial] = evaluation
-                stack += [source for _, source, _ in evaluation.borrowed]
-                stack += [link.source for link in evaluation.links]
-        for serial in sorted(found):
-            sheet = self.sheets[serial] = Sheet(found[serial])
-            self._needs(sheet)
-
-    def _needs(self, sheet: Sheet) -> None:
-        evaluation = sheet.evaluation
-        layout = evaluation.layout
-        needed = sheet.needed
-        wanted = self.wanted.get(evaluation.serial, set())
-        for number, leaf in evaluation.leaves.items():
-            sheet.shared_needed[number] = leaf.trainable
-        for number, source, there in evaluation.borrowed:
-            theirs = self.sheets[source.serial]
-            sheet.shared_needed[number] = theirs.shared_needed.get(there, False)
-        masks = []
-        for link in evaluation.links:
-            needs = self.sheets[link.source.serial].needed[link.their_arena][link.theirs]
-            needed[link.arena][link.ours] = needs
-            masks.append(needs)
-            if not needs.all():
-                sheet.leave_out(link.arena, 0, len(needed[link.arena]))
-        if self.short and evaluation.routine is not None and sheet.recall_needs(masks):
-            return
-        for number, kind, args in layout.shared:
-            sheet.shared_needed[number] = number in wanted or (
-                kind.op.differentiable
-                and number not in evaluation.frozen
-                and any(sheet.shared_needed[a] for a in args)
-            )
-        marked: dict[int, Array] = {}
-        for i in wanted:
-            arena = int(layout.arena[i])
-            if arena >= 0:
-                mask = marked.setdefault(arena, np.zeros(len(needed[arena]), bool))
-                mask[layout.node_rows(i)] = True
-                sheet.mixed = True
-        for k, step in enumerate(layout.steps):
-            sheet.step_needs.append(self._step_needs(sheet, k, step, marked))
-        sheet.remember_needs()
-
-    def _step_needs(
-        self, sheet: Sheet, k: int, step: Step, wanted: dict[int, Array]
-    ) -> tuple[bool, ...]:
-        """Mark the rows of a batch that need a gradient; says which arguments do."""
-        needed = sheet.needed
-        flags = []
-        rows: Any = False
-        reduces = step.segments is not None
-        if step.op.differentiable:
-            for argument in step.args:
-                if argument.mode == SHARED:
-                    mine: Any = sheet.shared_needed.get(argument.start, False)
-                elif self._clear(sheet, argument):
-                    mine = bool(argument.rows)
-                elif argument.mode == SAME:
-                    mine = bool(needed[argument.arena][argument.start])
-                else:
-                    marks = needed[argument.arena]
-                    if argument.index is None:
-                        part = marks[argument.start : argument.stop]
-                    else:
-                        part = marks.take(argument.index)
-                    count = int(np.count_nonzero(part))
-                    mine = count > 0
-                    if 0 < count < len(part):
-                        mine = by_segment(part, step, argument.per_node) if reduces else part
-                flags.append(mine is not False)
-                rows = (
-                    mine
-                    if rows is False or mine is True
-                    else (rows if rows is True or mine is False else rows | mine)
-                )
-        if rows is not True:
-            for arena, start, stop, _ in step.outputs:
-                sheet.leave_out(arena, start, stop)
-            sheet.mixed |= rows is not False
-        if rows is not False:
-            frozen = sheet.evaluation.frozen
-            for arena, start, stop, _ in step.outputs:
-                needed[arena][start:stop] = rows
-            if frozen:
-                self._freeze(sheet, k, step, frozen)
-        for arena, start, stop, _ in step.outputs if wanted else ():
-            if arena in wanted:
-                needed[arena][start:stop] |= wanted[arena][start:stop]
-        return tuple(flags)
-
-    @staticmethod
-    def _clear(sheet: Sheet, argument: Argument) -> bool:
-        """Whether it is plain to see that all rows of an argument need a gradient."""
-        left_out = sheet.partial.get(argument.arena)
-        if left_out is None:
-            return True
-        if argument.mode != SLICE:
-            return False
-        return argument.stop <= left_out[0] or argument.start >= left_out[1]
-
-    def _freeze(self, sheet: Sheet, k: int, step: Step, frozen: set[int]) -> None:
-        counts = step.counts if step.counts is not None else np.ones(len(step.nodes), np.int64)
-        stopped = np.array([i in frozen for i in step.nodes.tolist()], bool)
-        if stopped.any():
-            marked = np.repeat(stopped, counts)
-            rows = np.flatnonzero(marked)
-            sheet.stopped[k] = marked
-            sheet.mixed = True
-            for arena, start, stop, _ in step.outputs:
-                sheet.needed[arena][start + rows] = False
-                sheet.leave_out(arena, start, stop)
 
     # The walk
 
     def _reverse(self, sheet: Sheet) -> None:
-        if sheet.key is not None and TIMING.timer is None and rewind(sheet):
+        profile = self.profile
+        if profile is not None:
+            profile.start()
+        if sheet.key is not None and not self.singly and rewind(sheet):
+            if profile is not None:
+                profile.unit(sheet.evaluation.layout.steps, -1)
             return
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
@@ -266,13 +164,18 @@ class Walk:
         sheet.writes = find_writes(sheet) if evaluation.mirror is None else None
         if sheet.writes is None:
             sheet.zero_unreached()
+        foreseen = None if evaluation.mirror is None else foresee(sheet)
+        if profile is not None:
+            profile.start()
         runs = list(evaluation.layout.runs or ())
         k = len(steps)
         while k:
             if runs and runs[-1].end == k:
                 run = runs.pop()
-                if sheet.writes is not None and TIMING.timer is None:
+                if sheet.writes is not None and not self.singly:
                     self._run(sheet, run)
+                    if profile is not None:
+                        profile.unit(run.steps, -1)
                     k = run.first
                     continue
             k -= 1
@@ -284,22 +187,12 @@ class Walk:
                 if step.rows:
                     self._step(sheet, k, step, needs, None)
                 continue
-            active: Any = False
-            for arena, start, stop, _ in step.outputs:
-                mask = sheet.reached[arena][start:stop] & sheet.needed[arena][start:stop]
-                active = mask if active is False else active | mask
-            if k in sheet.stopped:  # a row may be needed for its own sake, and still be a leaf
-                active &= ~sheet.stopped[k]
-            if active.all():
-                selected = None
-                if not len(active):
-                    continue
+            if foreseen is None or sheet.withheld:
+                selected = taking_part(sheet, k, step, sheet.reached)
             else:
-                if step.segments is not None and step.rows != len(step.segments) - 1:
-                    active = by_segment(active, step)
-                selected = np.flatnonzero(active)
-                if not len(selected):
-                    continue
+                selected = foreseen[k]
+            if selected is NONE:
+                continue
             self._step(sheet, k, step, needs, selected)
         if sheet.writes is not None:
             mark_reached(sheet)
@@ -337,8 +230,17 @@ class Walk:
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
     ) -> None:
         began = TIMING.now()
-        self._batch(sheet, k, step, needs, selected)
+        try:
+            self._batch(sheet, k, step, needs, selected)
+        except (AnomalyError, GradientError):
+            raise
+        except Exception as error:
+            raise failed_batch(error, sheet.evaluation, step) from error
         TIMING.add(BACKWARD, step.kind, step.rows if selected is None else len(selected), began)
+        if self.profile is not None and (
+            step.op.staged or any([n and a.mode != SHARED for n, a in zip(needs, step.args)])
+        ):
+            self.profile.unit(step, -1 if selected is None else len(selected))
 
     def _batch(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
@@ -348,6 +250,8 @@ class Walk:
             return
         deferred = self._defer(sheet, k, step, needs, selected)
         now = tuple([n and not d for n, d in zip(needs, deferred)])
+        if self.anomaly:
+            check_gradients(sheet, k, step, selected, (), (), self.anomaly)
         if True not in now:
             return
         if step.op.pieces and sheet.evaluation.mirror is None:
@@ -355,55 +259,56 @@ class Walk:
             if cut is not None:
                 put_pieces(sheet, k, step, selected, *cut)
                 return
-        call, dy, y, args, arg_rows = view(sheet, k, step, selected, self._values(sheet, step))
+        call, dy, y, args, chosen = view(sheet, k, step, selected, self._values(sheet, step))
         call.needs = now
         if sheet.writes is not None:
             call.into = target(sheet, k, step)
         grads = step.op.backward(call, dy, y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)
+        if self.anomaly:
+            wanted = [g if n else None for g, n in zip(grads, now)]
+            check_gradients(sheet, k, step, selected, call.shared, wanted, self.anomaly)
         if sheet.writes is not None:
             if call.into is None or grads[0] is not call.into:
                 write(sheet, k, step, now, call.shared, grads)
             return
-        for need, argument, shared, dx, rows in zip(now, step.args, call.shared, grads, arg_rows):
-            if need and dx is not None:
-                add_to_argument(sheet, argument, shared, dx, rows)
+        for need, argument, shared, dx in zip(now, step.args, call.shared, grads):
+            if not need:
+                continue
+            if dx is None:
+                sheet.withheld = True
+            elif chosen is None:
+                add_to_argument(sheet, argument, shared, dx, None)
+            else:
+                add_to_argument(sheet, argument, shared, dx, chosen.rows, chosen.index(argument))
 
     def _staged(
         self, sheet: Sheet, k: int, step: Step, needs: tuple[bool, ...], selected: Array | None
     ) -> None:
         """A batch of a staged kind: gradients of rows now, of shared values in `_shared`."""
         evaluation = sheet.evaluation
-        op: Any = step.op
-        if evaluation.mirror is not None:
-            op = op.on_device()
         self._values(sheet, step)
-        key = stage_key(step)
-        stage = evaluation.stages[key]
-        back = sheet.stages.get(key)
-        if back is None:
-            shared = [n and a.mode == SHARED for n, a in zip(needs, step.args)]
-            seeds = stage.slices(sheet.gradients)
-            back = sheet.stages[key] = op.backspace(stage.work, shared, seeds)
+        op, back = back_of(sheet, step, needs)
         call = evaluation.calls[k]
         assert call is not None
         start = call.keep
         now = tuple([n and a.mode != SHARED for n, a in zip(needs, step.args)])
-        chosen = selected
-        if selected is not None and step.segments is not None:
-            chosen = nodes_of(step, selected)
-            if len(chosen) == len(step.segments) - 1:  # whole sequences are computed anyway
-                chosen = selected = None
+        chosen = sheet.chosen.get(k)
+        if not isinstance(chosen, ChosenNodes) or chosen.selected is not selected:
+            chosen = ChosenNodes(step, selected)
         args = evaluation.arguments[k]
-        grads = op.reverse(back, start, start + step.rows, args, now, chosen, step.segments)
+        grads = op.reverse(back, start, start + step.rows, args, now, chosen.nodes, step.segments)
+        if self.anomaly:
+            check_gradients(sheet, k, step, selected, (), grads, self.anomaly)
         if sheet.writes is not None:
             write(sheet, k, step, now, (False,) * len(now), grads)
             return
         for need, argument, dx in zip(now, step.args, grads):
             if need and dx is not None:
-                rows = selected if chosen is selected else argument_rows(step, argument, chosen)
-                add_to_argument(sheet, argument, False, dx, rows)
+                add_to_argument(sheet, argument, False, dx, *chosen.places(argument))
+            elif need:
+                sheet.withheld = True
 
     def _values(self, sheet: Sheet, step: Step) -> bool:
         """Whether backward reads the arguments; checks parameters it reads for changes."""
@@ -419,46 +324,77 @@ class Walk:
 
     def _shared(self, sheet: Sheet) -> None:
         """Gradients of shared values: one backward over all rows of each kind."""
+        profile = self.profile
         evaluation = sheet.evaluation
         steps = evaluation.layout.steps
         for (kind, _), runs in sheet.ran.items():
             began = TIMING.now()
             step = steps[runs[0][0]]
-            needs = tuple(
-                [a.mode == SHARED and sheet.shared_needed.get(a.start, False) for a in step.args]
-            )
-            call, dy, y, args = together(sheet, kind, runs, self._values(sheet, step))
-            call.needs = needs
-            grads = kind.op.backward(call, dy, y, *args)
-            if not isinstance(grads, tuple):
-                grads = (grads,)
-            for need, argument, dx in zip(needs, step.args, grads):
-                if need and dx is not None:
-                    if not kind.op.shares:
-                        dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
-                    _add(sheet.shared_gradients, argument.start, dx)
-            TIMING.add(SHARED_GRADIENTS, kind, call.rows, began)
+            try:
+                rows = self._of_all(sheet, kind, runs, step)
+            except (AnomalyError, GradientError):
+                raise
+            except Exception as error:
+                raise failed_batch(error, evaluation, step) from error
+            TIMING.add(SHARED_GRADIENTS, kind, rows, began)
+            if profile is not None:
+                profile.unit(kind, rows)
         for key, back in sheet.stages.items():
             began = TIMING.now()
             op: Any = key[0].op
             if evaluation.mirror is not None:
                 op = op.on_device()
             stage = evaluation.stages[key]
-            for number, gradient in zip(stage.shared, op.finish(back)):
+            try:
+                found = op.finish(back)
+            except Exception as error:
+                raise failed_kind(error, key[0], backward=True) from error
+            if self.anomaly:
+                check_shared_gradients(sheet, key[0], stage.shared, found, self.anomaly)
+            for number, gradient in zip(stage.shared, found):
                 if gradient is not None:
                     _add(sheet.shared_gradients, number, gradient)
             TIMING.add(SHARED_GRADIENTS, key[0], stage.rows, began)
+            if profile is not None:
+                profile.unit(key[0], stage.rows)
         for number, kind, arg_numbers in reversed(evaluation.layout.shared):
             dy_shared = sheet.shared_gradients.get(number)
             if dy_shared is None or number in evaluation.frozen or not kind.op.differentiable:
                 continue
             if isinstance(dy_shared, SparseRows):
                 dy_shared = dy_shared.dense(kind.type.shape)
-            self._shared_node(sheet, number, kind, arg_numbers, dy_shared)
+            try:
+                self._shared_node(sheet, number, kind, arg_numbers, dy_shared)
+            except (AnomalyError, GradientError):
+                raise
+            except Exception as error:
+                line = evaluation.lines.get(number)
+                raise failed_kind(error, kind, line, True) from error
         for number, leaf in evaluation.leaves.items():
             if leaf.trainable and number in sheet.shared_gradients:
                 # not kept here as well, so that it can become the parameter's own (`_owned`)
                 add_leaf(self.leaves, leaf, sheet.shared_gradients.pop(number))
+
+    def _of_all(self, sheet: Sheet, kind: Kind, runs: list[Any], step: Step) -> int:
+        """Gradients of shared values from all rows of a kind; returns how many."""
+        needs = tuple(
+            [a.mode == SHARED and sheet.shared_needed.get(a.start, False) for a in step.args]
+        )
+        call, dy, y, args = together(sheet, kind, runs, self._values(sheet, step))
+        call.needs = needs
+        grads = kind.op.backward(call, dy, y, *args)
+        if not isinstance(grads, tuple):
+            grads = (grads,)
+        if self.anomaly:
+            wanted = [g if n else None for g, n in zip(grads, needs)]
+            numbers = [a.start for a in step.args]
+            check_shared_gradients(sheet, kind, numbers, wanted, self.anomaly)
+        for need, argument, dx in zip(needs, step.args, grads):
+            if need and dx is not None:
+                if not kind.op.shares:
+                    dx = dx.reshape((len(dx), *argument.shape)).sum(axis=0)
+                _add(sheet.shared_gradients, argument.start, dx)
+        return call.rows
 
     def _shared_node(
         self, sheet: Sheet, number: int, kind: Kind, arg_numbers: list[int], dy: Array
@@ -472,13 +408,16 @@ class Walk:
             leaf = evaluation.leaves.get(a)
             if kind.op.reads_args and leaf is not None and leaf.version() != evaluation.versions[a]:
                 raise _changed(leaf, kind)
-            args.append(evaluation.shared[a][None])
+            args.append(evaluation.operand(a)[None])
         call = Call(1, None, (False,) * len(args), needs, None)
         call.keep = evaluation.kept[number]
-        y = evaluation.shared[number][None]
+        y = evaluation.operand(number)[None]
         grads = kind.op.backward(call, dy[None], y, *args)
         if not isinstance(grads, tuple):
             grads = (grads,)
+        if self.anomaly:
+            wanted = [g if n else None for g, n in zip(grads, needs)]
+            check_shared_gradients(sheet, kind, arg_numbers, wanted, self.anomaly)
         for need, a, dx in zip(needs, arg_numbers, grads):
             if need and dx is not None:
                 _add(sheet.shared_gradients, a, dx.reshape(evaluation.shared[a].shape))
@@ -492,13 +431,15 @@ class Walk:
                 theirs = self.sheets[source.serial]
                 self._open(theirs, agenda)
                 _add(theirs.shared_gradients, there, to_device(found, source.device))
-        for link in evaluation.links:
-            mask = sheet.reached[link.arena][link.ours] & sheet.needed[link.arena][link.ours]
-            if mask.any():
+        for number in range(len(evaluation.links)):
+            found = handed(sheet, number, sheet.reached)
+            if found is not None:
+                link = evaluation.links[number]
                 theirs = self.sheets[link.source.serial]
                 self._open(theirs, agenda)
-                rows = take_rows(sheet.gradients[link.arena], link.ours[mask])
-                self._hand(theirs, link.their_arena, link.theirs[mask], rows)
+                ours, index = found
+                rows = take_rows(sheet.gradients[link.arena], ours)
+                self._hand(theirs, link.their_arena, index, rows, evaluation)
 
 
 def _changed(leaf: Leaf, kind: Kind) -> GradientError:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from devices import HOST_ONLY
 from hypothesis import settings
 
 import lazynet as ln
 from lazynet.modes import MODES
+
+ROOT = Path(__file__).parents[1]
 
 settings.register_profile("lazynet", derandomize=True, deadline=None, database=None)
 settings.load_profile("lazynet")
@@ -18,12 +23,31 @@ def seeded() -> None:
     ln.seed(0)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pycollect_makemodule(module_path: Path) -> Iterator[None]:
+    """Every module of tests runs on each device, unless `HOST_ONLY` says why not.
+
+    Those of a GPU alone, `test_gpu*.py`, see to it themselves.
+    """
+    outcome: Any = yield
+    module = outcome.get_result()
+    if _name(module_path) not in HOST_ONLY and not module_path.name.startswith("test_gpu"):
+        module.add_marker(pytest.mark.usefixtures("device"))
+
+
 @pytest.fixture(autouse=True)
 def of_the_host(request: pytest.FixtureRequest) -> None:
-    """Skips tests of what there is on the host alone, where they would run on a GPU."""
-    marker = request.node.get_closest_marker("host")
-    if marker is not None and MODES.get().device != "cpu":
-        pytest.skip(f"of the host alone: {marker.args[0]}")
+    """Skips single tests of what there is on the host alone, where they would run on a GPU."""
+    if MODES.get().device != "cpu":
+        test = f"{_name(request.path)}::{request.node.originalname}"
+        arguments = request.node.name.removeprefix(request.node.originalname)
+        for name in (test, test + arguments.replace("[cuda-", "[")):
+            if name in HOST_ONLY:
+                pytest.skip(f"of the host alone: {HOST_ONLY[name]}")
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 def without_gpu() -> str:

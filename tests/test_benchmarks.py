@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.gpu_smoke import counted
 from benchmarks.suite.base import Lazynet, Sizes
 from benchmarks.suite.data import SHIFT, Tree, random_tree, read_trees, transitions
 from benchmarks.suite.floor import Floor
 from benchmarks.suite.report import summary, table
 from benchmarks.suite.tasks import TASKS
 from benchmarks.suite.worker import run
+
+ROOT = Path(__file__).parents[1]
 
 SMALL: dict[str, Any] = {
     "examples": 3,
@@ -108,3 +115,45 @@ def test_transitions_are_a_derivation() -> None:
             assert stacked >= 1
         assert len(moves) == 2 * n - 1
         assert stacked == 1
+
+
+def test_what_a_profiler_saw() -> None:
+    names = ["Memcpy HtoD (Pinned -> Device)", "Memset (Device)", "sgemm", "lazynet_take_rows"]
+    assert counted([*names, "Memcpy DtoH (Device -> Pageable)"]) == {
+        "launches": 2,
+        "h2d": 1,
+        "d2h": 1,
+    }
+
+
+def smoke(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "benchmarks/gpu_smoke.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", ["cuda"], indirect=True)
+def test_the_first_run_on_a_gpu(device: str) -> None:
+    """But for the ops, which `tests/test_ops_contract.py` compares."""
+    parts = [f"--only={part}" for part in ("layers", "optimisers", "files", "tests", "tasks")]
+    status, output = smoke("--quick", *parts)
+    assert status == 0, output
+    assert output.rstrip().endswith("nothing failed")
+    assert re.search(r"^lattice, lazynet op by op( +\d+\.\d\d){6}", output, re.M)
+    for part, count in {"layers": 18, "optimisers": 14, "files": 3, "tasks": 12}.items():
+        assert re.search(rf"^{part} +{count} +0$", output, re.M), output
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cpu", "give cuda or cuda:1"),
+        ("gpu", "must be 'cpu', 'cuda'"),
+        ("cuda:99", "pip|no such GPU"),
+    ],
+)
+def test_a_first_run_where_there_is_none(name: str, message: str) -> None:
+    status, output = smoke("--device", name)
+    assert status == 1
+    assert re.search(message, output) and "Traceback" not in output

@@ -53,3 +53,13 @@ def test_pictures_pages_and_errors_name_the_cell(file: str) -> None:
         ln.explore(x).html,
     ):
         assert "In[7]:2" in text
+
+
+def test_failures_and_anomalies_name_the_cell(file: str) -> None:
+    names: dict[str, object] = {"ln": ln, "y": ln.constant([-1.0, 0.5])}
+    with ln.detect_anomaly():
+        exec(compile("\nx = ln.log(y)", file, "exec"), names)
+        x = names["x"]
+        assert isinstance(x, ln.Expression)
+        with pytest.raises(ln.AnomalyError, match=r"In\[7\]:2"):
+            x.value()

@@ -69,7 +69,7 @@ def test_without_a_gpu_the_error_says_where_to_look() -> None:
         try:
             ln.Model(device="cuda:1")
         except ln.DeviceError as error:
-            assert "'cuda:1'" in str(error) and "there are 1" in str(error), error
+            assert "'cuda:1'" in str(error) and "there is 1" in str(error), error
         else:
             raise AssertionError("no error")
     """)

@@ -11,8 +11,6 @@ import pytest
 
 import lazynet as ln
 
-pytestmark = pytest.mark.usefixtures("device")
-
 LOG: list[tuple[str, int, tuple[bool, ...]]] = []
 
 
@@ -467,7 +465,7 @@ def change_by_step(model: ln.Model, w: ln.Parameter) -> None:
 
 
 CHANGES = [
-    pytest.param(change_view, marks=pytest.mark.host("views of the values are of host memory")),
+    change_view,
     change_all,
     change_by_step,
 ]
@@ -489,7 +487,6 @@ def test_a_parameter_changed_before_backward_is_an_error_that_names_it(change: A
     assert v.has_gradient()
 
 
-@pytest.mark.host("views of the values are of host memory")
 def test_a_view_that_was_handed_out_before_is_noticed() -> None:
     model = ln.Model(seed=0)
     w = model.parameter(2, init=[3.0, 4.0], name="gain")

@@ -129,14 +129,14 @@ def test_text_fits_its_box_and_the_picture(name: str) -> None:
 
 
 def test_the_widths_of_text_are_those_of_its_font() -> None:
-    font = pytest.importorskip("matplotlib.textpath")
-    properties = pytest.importorskip("matplotlib.font_manager").FontProperties
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
     text = "The quick brown fox: (12, 345) jumps_over 0.678 [LAZY] @ W/U?"
     for bold in (False, True):
         weight = "bold" if bold else "normal"
-        path = font.TextPath(
-            (0, 0), text, 100, prop=properties(family="DejaVu Sans", weight=weight)
-        )
+        face = FontProperties(family="DejaVu Sans", weight=weight)
+        path = TextPath((0, 0), text, 100, prop=face)
         measured = path.get_extents().width / 100
         assert abs(text_width(text, 1.0, bold) - measured) < 0.02 * measured
 
@@ -154,6 +154,12 @@ def test_values_and_gradients_are_shown_as_asked_for() -> None:
     assert "value 0.668" in only and not any("gradient" in w for w in only)
     neither = words(ln.draw(loss, values=False, gradients=False).svg)
     assert not any(w.startswith("value ") for w in neither)
+
+
+def test_numbers_are_never_cut() -> None:
+    shown = words(ln.draw(different_weights(12)).svg)
+    numbers = [w for w in shown if w.startswith(("value", "gradient"))]
+    assert len(numbers) > 20 and not any("…" in w for w in numbers)
 
 
 def test_what_is_not_computed_is_dashed_and_explained() -> None:
@@ -184,6 +190,14 @@ def test_folded_boxes_count() -> None:
     assert any("stands for all nodes of one kind" in w for w in shown)
 
 
+def test_folding_by_operation() -> None:
+    model = ln.Model(seed=0)
+    weights = [model.parameter((k + 1,)) for k in range(120)]
+    shown = words(ln.draw(ln.sum([ln.sum(ln.tanh(w)) for w in weights])).svg)
+    assert "tanh \N{MULTIPLICATION SIGN} 120" in shown and "several shapes" in shown
+    assert any("stands for all nodes of one operation" in w for w in shown)
+
+
 def test_parameters_that_many_use_are_named_in_boxes() -> None:
     shown = words(ln.draw(tree_lstms_by_op(1, 6, 6)).svg)
     assert any(w.startswith("with parameter_") for w in shown)
@@ -191,9 +205,9 @@ def test_parameters_that_many_use_are_named_in_boxes() -> None:
 
 
 def test_details_are_where_the_pointer_is() -> None:
-    with ln.debug():  # the line of this node, whoever recorded the first of its kind
-        error = two_neurons()
-    titles = [t.text or "" for t in ET.fromstring(ln.draw(error).svg).iter(f"{SVG}title")]
+    with ln.debug():
+        loss = two_neurons()
+    titles = [t.text or "" for t in ET.fromstring(ln.draw(loss).svg).iter(f"{SVG}title")]
     sigmoid = next(t for t in titles if ": sigmoid" in t)
     assert "1 / (1 + e^-v" in sigmoid and "test_draw.py:" in sigmoid
     assert "value 0.66" in sigmoid and "batch 3: 1 node, 1 row, computed" in sigmoid
@@ -236,7 +250,6 @@ def test_jupyter_and_files(tmp_path: Path) -> None:
 
 
 def test_png(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     picture = ln.draw(two_neurons())
     data = picture.save(tmp_path / "graph.PNG").read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"

@@ -163,8 +163,8 @@ def test_dtypes() -> None:
     assert x.astype("int64").value().tolist() == [1, -1]
     assert x.astype("int64").astype("float64").dtype == np.float64
     assert derivative(lambda x: x.astype("float32").astype("float64") * 3, [1.0]) == [3]
-    with pytest.raises(ln.DtypeError, match="float16"):
-        x.astype("float16")
+    with pytest.raises(ln.DtypeError, match="complex64"):
+        x.astype("complex64")
     with pytest.raises(ln.DtypeError, match="float"):
         x.astype("int64") + 1
 

@@ -6,6 +6,7 @@ import re
 import sys
 from typing import Any
 
+import networkx
 import numpy as np
 import pytest
 
@@ -14,7 +15,6 @@ from lazynet.inspect.export import quoted
 
 
 def test_networkx_holds_all_facts() -> None:
-    networkx = pytest.importorskip("networkx")
     model = ln.Model(seed=0)
     w = model.parameter((2,), init=0.5, name="w")
     x = ln.constant([1.0, 2.0], dtype="float32")
@@ -36,7 +36,6 @@ def test_networkx_holds_all_facts() -> None:
 
 
 def test_networkx_is_not_folded() -> None:
-    pytest.importorskip("networkx")
     x = ln.constant([1.0])
     for _ in range(500):
         x = ln.tanh(x)

@@ -14,8 +14,6 @@ import safetensors.numpy
 
 import lazynet as ln
 
-pytestmark = pytest.mark.usefixtures("device")
-
 
 def make(seed: int = 0, width: int = 3) -> ln.Model:
     model = ln.Model(seed=seed)

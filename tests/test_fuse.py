@@ -18,8 +18,6 @@ from test_ops_contract import Case
 import lazynet as ln
 from lazynet.tape import LOCAL, NO_TAPE, tape_count
 
-pytestmark = pytest.mark.usefixtures("device")
-
 N_IN, N = 3, 4
 RNG = np.random.default_rng(0)
 
@@ -151,10 +149,8 @@ def sources(y: Any) -> list[str]:
     return [v.source for v in y.kind.op.compiled.values() if hasattr(v, "source")]
 
 
-def test_products_of_the_same_inputs_are_one(p: Weights, device: str) -> None:
+def test_products_of_the_same_inputs_are_one(p: Weights) -> None:
     """Also in the gates of an LSTM from matrices of their own; gradients of weights come later."""
-    if device != "cpu":
-        pytest.skip("it reads NumPy code; test_gpu_fuse counts launches")
     f = ln.fuse(
         lambda x, h: (
             ln.sigmoid(ln.affine(p.b, p.W, x, p.U, h))
@@ -178,9 +174,7 @@ def test_products_of_the_same_inputs_are_one(p: Weights, device: str) -> None:
     assert before.count("matmul(") == loop.count("matmul(") == 1
 
 
-def test_chains_need_no_temporaries(p: Weights, device: str) -> None:
-    if device != "cpu":
-        pytest.skip("it counts arrays of NumPy code")
+def test_chains_need_no_temporaries(p: Weights) -> None:
     f = ln.fuse(lambda x: ln.exp(-(ln.tanh(x * 2.0 + 1.0) * 0.5 - 3.0)) * 2.0)
     with ln.no_grad():
         y = f(vector(np.ones(N)))
@@ -189,6 +183,33 @@ def test_chains_need_no_temporaries(p: Weights, device: str) -> None:
 
 
 # The same numbers
+
+
+def test_each_value_keeps_its_own_dtype() -> None:
+    """In a function that mixes them, also where an argument takes the dtype of what it meets."""
+
+    def mixed(x: Any, W: Any, b: Any, k: int) -> Any:
+        h = ln.tanh(x) * x + ln.sum(x)
+        g = h.astype("float32")
+        z = W @ g + b[k]
+        y = ln.concatenate([z, g]).astype("float64") * 2.0
+        return y * x[0], z, (y[1:3] * h[:2]).astype("float32")
+
+    def run(function: Any) -> list[Any]:
+        model = ln.Model(seed=0)
+        W, b = model.parameter((2, 3)), model.parameter((3, 2))
+        xs = [ln.constant(normal(3)) for _ in range(3)]
+        found = [y for x in xs for y in function(x * 1.0, W, b, 1)]
+        ln.sum([ln.squared_norm(y).astype("float64") for y in found]).backward()
+        return [*ln.values(found), *[x.gradient() for x in xs], W.gradient(), b.gradient()]
+
+    for got, expected in zip(run(ln.fuse(mixed)), run(mixed), strict=True):
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, 1e-5, 1e-5)
+    w = ln.Model(seed=0).parameter((3, 2))
+    y = ln.fuse(lambda x: x + w[1])(ln.constant(np.zeros(2)))
+    assert y.dtype == y.value().dtype == np.float32
+    assert (y.value() == w.array[1]).all()
 
 
 BLOCKS: dict[str, Callable[[Weights], Callable[..., Any]]] = {

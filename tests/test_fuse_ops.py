@@ -12,8 +12,6 @@ from test_ops_contract import CASES
 
 import lazynet as ln
 
-pytestmark = pytest.mark.usefixtures("device")
-
 FUSED = [case for case in CASES if not case.across_rows]
 
 

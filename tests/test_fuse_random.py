@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 import lazynet as ln
 
-pytestmark = pytest.mark.usefixtures("device")
-
 WIDTHS = (4, 8, 12, 3, 1)
 CLASSES = 3
 

@@ -380,6 +380,21 @@ def test_an_array_on_the_gpu_where_one_on_the_host_belongs() -> None:
         ln.gradcheck(ln.tanh, [cupy.ones(3)])
 
 
+@pytest.mark.parametrize("way", ["mixes", "returns"])
+def test_an_operation_of_the_users_that_takes_arrays_of_the_host(way: str) -> None:
+    class Mixing(ln.Op):
+        def shape(self, *shapes: Any) -> Any:
+            return shapes[0]
+
+        def forward(self, call: ln.Call, x: Any) -> Any:
+            return np.ones((1, 3)) + x if way == "mixes" else np.ones((1, 3))
+
+    with ln.use_device("cuda"):
+        y = Mixing()(ln.constant([1.0, 2.0, 3.0]))
+        with pytest.raises(ln.EvaluationError, match=r"mixing.*on a GPU.*np\.zeros_like\(x"):
+            y.value()
+
+
 # What is copied when
 
 
@@ -435,10 +450,25 @@ def test_values_of_many_expressions_come_in_few_copies() -> None:
 # Too large
 
 
+POOL = pytest.mark.skipif(
+    os.environ.get("CUDA_EMULATOR_MEMCHECK") == "1",
+    reason="memory comes from no pool where every access is checked, and is not limited",
+)
+
+
+@POOL
+def test_what_does_not_fit_is_named_with_its_sizes() -> None:
+    """Also where its bytes are a multiple of 2^64, of which CuPy would make none."""
+    with ln.use_device("cuda"):
+        for side in (10**6, 2**31):
+            x = ln.broadcast_to(ln.constant(1.0), (side, side))
+            with pytest.raises(ln.OutOfMemoryError, match=r"shape .* needs \d+\.\d\d GB.*GPU has"):
+                (x * x).value()
+
+
+@POOL
 def test_out_of_memory_is_an_error_with_sizes_and_leaves_the_model_usable() -> None:
     pytest.importorskip("cuda_emulator")
-    if os.environ.get("CUDA_EMULATOR_MEMCHECK") == "1":
-        pytest.skip("memory is not limited where every access is checked")
     program = """
         import lazynet as ln
         import numpy as np
@@ -462,7 +492,7 @@ def test_out_of_memory_is_an_error_with_sizes_and_leaves_the_model_usable() -> N
         try:
             model.lookup(30_000, 1000)
         except ln.OutOfMemoryError as error:
-            assert "GB" in str(error)
+            assert "GB" in str(error) and "parameter '/lookup_0'" in str(error), error
         else:
             raise AssertionError("it fits")
         print("usable")

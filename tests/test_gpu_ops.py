@@ -14,17 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from contract import Case, batches, cotangents, differentiate, draw, record
-from devices import check_on, why_no_gpu
+from devices import check_on
 from test_ops_contract import CASES, ops_of_lazynet
 
 import lazynet as ln
 from lazynet.backend import kernels, to_host
 
-REASON = why_no_gpu()
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(bool(REASON), reason=f"no GPU: {REASON}"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu")]
 
 TABLE = Path(__file__).parent.parent / "docs" / "gpu.md"
 

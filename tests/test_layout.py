@@ -11,15 +11,17 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from devices import HOST_ONLY
 
 import lazynet as ln
 
 ROOT = Path(ln.__file__).parent
 ORDER = (
     "errors cells native modes deferred backend kinds staged leaves convert tape graph randomness"
-    " calls shortcuts inputs collect components agenda schedule layout gathers chains payloads"
-    " pieces stages timing evaluation placement recall routine execute sheet whole rewind"
-    " accumulate walk retrace differentiate revise plan init files device parameters ops fuse nn"
+    " calls shortcuts inputs collect components agenda schedule aliases layout gathers chains"
+    " payloads pieces stages timing recorder evaluation wide placement recall routine externals"
+    " culprit failures anomaly execute reading chosen sheet whole rewind accumulate foresee needs"
+    " anomaly_back walk retrace differentiate revise plan init files device parameters ops fuse nn"
     " optim gradcheck together search dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
@@ -157,3 +159,10 @@ def test_everything_public_has_a_docstring(name: str) -> None:
     value = getattr(ln, name)
     if not isinstance(value, str):
         assert inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", HOST_ONLY)
+def test_what_is_left_out_on_a_gpu_is_there(name: str) -> None:
+    path, _, test = name.partition("::")
+    source = (Path(__file__).parents[1] / path).read_text("utf-8")
+    assert not test or f"def {test.partition('[')[0]}(" in source

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contract import CHECKS, Case
-from devices import check_on, why_no_gpu
+from devices import check_on
 
 import lazynet
 import lazynet as ln
@@ -81,20 +81,10 @@ def test_contract(check: Any, case: Case) -> None:
     check(case)
 
 
-@pytest.fixture(scope="module")
-def device(request: pytest.FixtureRequest) -> str:
-    """A device to compare with the CPU; what cannot be used here is skipped, with the reason."""
-    name: str = request.param
-    reason = why_no_gpu()
-    if reason:
-        pytest.skip(reason)
-    return name
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", ["cuda"], indirect=True)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_contract_on(device: str, case: Case) -> None:
+def test_a_gpu_finds_what_the_cpu_finds(case: Case, device: str) -> None:
     check_on(case, device)
 
 

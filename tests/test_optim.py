@@ -9,8 +9,6 @@ import lazynet as ln
 from lazynet.backend import device_of, on_device, to_device
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 
-pytestmark = pytest.mark.usefixtures("device")
-
 STEPS = 7
 
 # The references: one element at a time, s holds what the method remembers of it.
@@ -712,7 +710,6 @@ def test_groups_that_change_keep_each_parameters_state():
         np.testing.assert_allclose(moment, [s["m"] for s in reference.memory.values()], rtol=1e-12)
 
 
-@pytest.mark.host("views of the values are of host memory")
 def test_two_optimisers_and_views_handed_out():
     model = ln.Model(seed=0, dtype="float64")
     first, second = model.submodel("first"), model.submodel("second")
@@ -881,7 +878,6 @@ def test_moments_that_decay_at_once(settings, monkeypatch):
     np.testing.assert_allclose(*tables, rtol=1e-11)
 
 
-@pytest.mark.host("a GPU moves all rows in one launch")
 @pytest.mark.parametrize("rule", ["rmsprop", "adadelta", "adam"])
 def test_exact_steps_touch_no_row_that_rests(rule, monkeypatch):
     """Counted in elements, not timed."""
@@ -903,7 +899,6 @@ def test_exact_steps_touch_no_row_that_rests(rule, monkeypatch):
     assert sum(sizes) <= 24
 
 
-@pytest.mark.host("a GPU updates small and large together")
 @rules
 def test_an_interrupt_counts_no_gradient_twice(rule, monkeypatch):
     model = ln.Model(seed=0)

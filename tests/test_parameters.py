@@ -9,8 +9,6 @@ import pytest
 
 import lazynet as ln
 
-pytestmark = pytest.mark.usefixtures("device")
-
 
 def test_names_and_submodels() -> None:
     model = ln.Model(seed=0)
@@ -101,7 +99,6 @@ def test_a_parameter_is_an_expression() -> None:
     assert scalar.value() == 2.0 and float(scalar) == 2.0
 
 
-@pytest.mark.host("views of the values are of host memory")
 def test_array_is_a_view_both_ways() -> None:
     w = ln.Model().parameter((2, 2), init=0.0)
     w.array[0, 1] = 5.0
@@ -117,7 +114,6 @@ def test_array_is_a_view_both_ways() -> None:
         w.array = "nonsense"  # type: ignore[assignment]
 
 
-@pytest.mark.host("views of the values are of host memory")
 def test_initial_arrays_are_copied() -> None:
     a = np.ones(3, np.float32)
     w = ln.Model().parameter(3, init=a)
@@ -125,7 +121,6 @@ def test_initial_arrays_are_copied() -> None:
     assert a.tolist() == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.host("views of the values are of host memory")
 def test_versions() -> None:
     w = ln.Model().parameter(2, init=0.0)
     seen = w.version()
@@ -143,7 +138,6 @@ def test_versions() -> None:
     assert w._checksum is None  # no view is about: nothing to compare
 
 
-@pytest.mark.host("views of the values are of host memory")
 def test_values_can_be_part_of_an_array() -> None:
     model = ln.Model(seed=0)
     p, q = model.parameter(2, init=[1.0, 2.0]), model.parameter(1, init=[3.0])
@@ -158,7 +152,6 @@ def test_values_can_be_part_of_an_array() -> None:
     assert whole.tolist() == [2, 4, 7]
 
 
-@pytest.mark.host("views of the values are of host memory")
 def test_whoever_has_a_view_of_the_values_keeps_it() -> None:
     model = ln.Model(seed=0)
     p = model.parameter(2, init=[1.0, 2.0])

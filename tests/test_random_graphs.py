@@ -19,8 +19,6 @@ from lazynet.collect import collect
 from lazynet.modes import MODES
 from lazynet.schedule import schedule
 
-pytestmark = pytest.mark.usefixtures("device")
-
 WIDTH = 3
 BATCHES = (None, 0, 1, 3)
 

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 import lazynet as ln
 
-pytestmark = pytest.mark.usefixtures("device")
-
 N_IN, N = 3, 4
 RNG = np.random.default_rng(0)
 RAGGED = [RNG.standard_normal((length, N_IN)) for length in (5, 1, 3, 7, 3)]

@@ -339,7 +339,7 @@ def test_a_subclass_of_arrays_and_foreign_byte_order() -> None:
     ln.constant(np.ones((2, 3)))
     assert ln.constant(np.ones((2, 3)).view(np.matrix)).shape == (2, 3)
     assert ln.constant(np.ones((2, 3), ">f8")).dtype == np.float32  # as ever
-    assert ln.constant(np.ones((2, 3), np.float16)).dtype == np.float32
+    assert ln.constant(np.ones((2, 3), np.float16)).dtype == np.float16
 
 
 # Fused functions

@@ -44,7 +44,7 @@ class Cell(ln.Op):
 
 def _total(call: ln.Call, xs: tuple[Any, ...]) -> Any:
     width = xs[0].shape[-1]
-    total = np.zeros((call.rows, width), xs[0].dtype)
+    total = np.zeros((call.rows, width), xs[0].dtype, like=xs[0])
     for x in xs:
         total += x
     return total

@@ -218,9 +218,9 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    result = {"Python": platform.python_version()}
+    result = {"Python": platform.python_version(), "lazynet": ln.__version__}
     compiled = not str(ln.tape.__file__).endswith(".py")
-    for name in ("lazynet", "numpy", "dynet38", "torch"):
+    for name in ("numpy", "dynet38", "torch"):
         try:
             result[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -6,6 +6,7 @@ This package is the only place that imports cupy.
 from lazynet.backend.devices import (
     CPU,
     as_device_array,
+    check_dtype,
     device_is_full,
     device_name,
     device_of,
@@ -14,8 +15,11 @@ from lazynet.backend.devices import (
     is_device_array,
     module_of,
     on_device,
+    remedy,
+    synchronize,
     to_device,
     to_host,
+    where_it_lies,
 )
 from lazynet.backend.pool import uninitialised
 from lazynet.backend.rows import (
@@ -25,6 +29,7 @@ from lazynet.backend.rows import (
     join,
     mirrored,
     norms,
+    note,
     part,
     pick_rows,
     put_rows,
@@ -33,16 +38,20 @@ from lazynet.backend.rows import (
     segment_max,
     segment_sum,
     take_rows,
+    take_rows_as,
 )
+from lazynet.backend.sources import Sources
 from lazynet.backend.sparse import SparseRows, coalesce
 from lazynet.backend.threads import product_workers, run_blocks, workers
 
 __all__ = [
     "CPU",
+    "Sources",
     "SparseRows",
     "add_rows",
     "as_device_array",
     "beside",
+    "check_dtype",
     "coalesce",
     "device_is_full",
     "device_name",
@@ -55,19 +64,24 @@ __all__ = [
     "mirrored",
     "module_of",
     "norms",
+    "note",
     "on_device",
     "part",
     "pick_rows",
     "product_workers",
     "put_rows",
+    "remedy",
     "run_blocks",
     "scatter_add",
     "segment_ids",
     "segment_max",
     "segment_sum",
+    "synchronize",
     "take_rows",
+    "take_rows_as",
     "to_device",
     "to_host",
     "uninitialised",
+    "where_it_lies",
     "workers",
 ]

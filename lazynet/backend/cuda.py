@@ -22,6 +22,9 @@ Array = Any
 
 _ALIGNMENT = 256
 
+_MOST = 1 << 56
+"""Numbers that no GPU holds. CuPy takes bytes modulo 2^64, and may find that 0 is enough."""
+
 
 class Mirror:
     """Copies on the GPU of host arrays that an evaluation refers to, by identity.
@@ -40,6 +43,10 @@ class Mirror:
         if fresh:
             for host, device in zip(fresh, uploaded(fresh)):
                 self._known[id(host)] = (host, device)
+
+    def note(self, host: NDArray[Any], device: Array) -> None:
+        """Note that this is the copy of a host array."""
+        self._known[id(host)] = (host, device)
 
     def part(self, host: NDArray[Any], start: int, stop: int, rows: NDArray[Any]) -> NDArray[Any]:
         """Note that `rows` are rows start:stop of an array, so that they need no upload."""
@@ -92,6 +99,12 @@ def part(host: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
     return rows if mirror is None else mirror.part(host, start, stop, rows)
 
 
+def note(host: NDArray[Any], device: Array) -> None:
+    """Note that this is the copy of a host array on the current GPU."""
+    if _current.mirror is not None:
+        _current.mirror.note(host, device)
+
+
 def mirrored(hosts: list[NDArray[Any]]) -> None:
     """See `rows.mirrored`."""
     if _current.mirror is not None:
@@ -138,15 +151,18 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     Raises:
         OutOfMemoryError: If there is no room for it.
     """
+    count = math.prod(shape)
+    if count > _MOST:
+        raise out_of_memory(f"an array of shape {shape}", count * np.dtype(dtype).itemsize)
     try:
         return cupy.empty(shape, dtype)
     except cupy.cuda.memory.OutOfMemoryError as error:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = count * np.dtype(dtype).itemsize
         raise out_of_memory(f"an array of shape {shape}", size) from error
 
 
 def take_rows(source: Array, index: Any, out: Array | None = None) -> Array:
-    """Rows of a 2-D array."""
+    """Rows of a 2-D array; in the dtype of `out`, if that is given."""
     index = on_device(index)
     if out is None:
         out = empty((len(index), source.shape[1]), source.dtype)
@@ -156,7 +172,7 @@ def take_rows(source: Array, index: Any, out: Array | None = None) -> Array:
 
 
 _take = cupy.ElementwiseKernel(
-    "raw T source, raw int64 index, int64 width", "T out",
+    "raw S source, raw int64 index, int64 width", "T out",
     "out = source[index[i / width] * width + i % width]", "lazynet_take_rows",
 )  # fmt: skip
 

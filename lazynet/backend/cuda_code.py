@@ -5,13 +5,14 @@ Imported when the first fused function runs on a GPU.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import cupy
 import numpy as np
-from cupy.cuda import cublas, device
+from cupy.cuda import cublas, device, runtime
 
 from lazynet.backend.cuda import empty, on_device
 
@@ -37,9 +38,40 @@ def kernel(name: str, source: str) -> Callable[..., None]:
     return launch
 
 
-_FUNCTIONS = {"f": cublas.sgemm, "d": cublas.dgemm}
-_NUMBERS = {c: (np.zeros(1, c), np.ones(1, c)) for c in _FUNCTIONS}
+def _gemm_of_halves(
+    handle: int, turned_a: int, turned_b: int, m: int, n: int, k: int, alpha: int,
+    a: int, pitch_a: int, b: int, pitch_b: int, beta: int, c: int, pitch_c: int,
+) -> None:  # fmt: skip
+    """Like `cublas.sgemm` for float16: sums are float32, and rounded when they are stored."""
+    kind = runtime.CUDA_R_16F
+    cublas.gemmEx(
+        handle, turned_a, turned_b, m, n, k, alpha, a, kind, pitch_a, b, kind, pitch_b, beta,
+        c, kind, pitch_c, cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT,
+    )  # fmt: skip
+
+
+def _gemm_in_tf32(
+    handle: int, turned_a: int, turned_b: int, m: int, n: int, k: int, alpha: int,
+    a: int, pitch_a: int, b: int, pitch_b: int, beta: int, c: int, pitch_c: int,
+) -> None:  # fmt: skip
+    """`cublas.sgemm` with factors rounded to TF32."""
+    kind = runtime.CUDA_R_32F
+    cublas.gemmEx(
+        handle, turned_a, turned_b, m, n, k, alpha, a, kind, pitch_a, b, kind, pitch_b, beta,
+        c, kind, pitch_c, cublas.CUBLAS_COMPUTE_32F_FAST_TF32, cublas.CUBLAS_GEMM_DEFAULT,
+    )  # fmt: skip
+
+
+# CuPy reads this variable for its own products, but not for calls of cuBLAS like these.
+_TF32 = os.environ.get("CUPY_TF32", "0") not in ("", "0")
+_FUNCTIONS = {
+    "e": _gemm_of_halves,
+    "f": _gemm_in_tf32 if _TF32 else cublas.sgemm,
+    "d": cublas.dgemm,
+}
+_NUMBERS = {c: (np.zeros(1, c), np.ones(1, c)) for c in "fd"}
 _ADDRESSES = {c: tuple([n.ctypes.data for n in numbers]) for c, numbers in _NUMBERS.items()}
+_ADDRESSES["e"] = _ADDRESSES["f"]
 
 
 def gemm(

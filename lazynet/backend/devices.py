@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lazynet.errors import DeviceError, OutOfMemoryError, SettingError
+from lazynet.errors import DeviceError, DtypeError, OutOfMemoryError, SettingError
 
 CPU = "cpu"
 
@@ -39,7 +39,8 @@ def device_name(device: Any) -> str:
     number = int(found[1] or 0)
     count = _gpu_count()
     if number >= count:
-        there = "there is none" if count == 0 else f"there are {count}: 'cuda:0' and so on"
+        some = "there is 1: 'cuda:0'" if count == 1 else f"there are {count}: 'cuda:0' and so on"
+        there = some if count else "there is none"
         raise DeviceError(
             f"device {device!r}: CuPy finds no such GPU; {there}; check nvidia-smi and "
             "CUDA_VISIBLE_DEVICES, or use device='cpu'"
@@ -69,6 +70,22 @@ def gpu_description() -> str:
     cupy = _cupy()
     name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     return f"{name}, CuPy {cupy.__version__}"
+
+
+def check_dtype(dtype: np.dtype[Any], device: str) -> None:
+    """Raise where CuPy has no such dtype.
+
+    Raises:
+        DtypeError: For bfloat16 before CuPy 14.
+    """
+    if device == CPU or dtype.kind != "V":
+        return
+    version = _cupy().__version__
+    if int(version.partition(".")[0]) < 14:
+        raise DtypeError(
+            f"dtype: got 'bfloat16' on {device!r}, which CuPy {version} lacks; it takes CuPy 14; "
+            "install that with pip install -U 'lazynet[cuda13]' (or [cuda12]), or use 'float16'"
+        )
 
 
 def _cupy() -> Any:
@@ -132,6 +149,12 @@ def to_device(array: Any, device: str) -> NDArray[Any]:
             raise out_of_memory(f"an array of shape {array.shape}", array.nbytes) from error
 
 
+def where_it_lies(array: Any) -> Any:
+    """A context in which the device of an array is the current one, for what needs no mirror."""
+    device = device_of(array)
+    return nullcontext() if device == CPU else _cupy().cuda.Device(int(device.partition(":")[2]))
+
+
 def module_of(array: Any) -> Any:
     """NumPy, or CuPy, for functions that make arrays."""
     return np if isinstance(array, _HOST) else _cupy()
@@ -143,7 +166,7 @@ def out_of_memory(what: str, size: int) -> OutOfMemoryError:
     free, total = cupy.cuda.runtime.memGetInfo()
     pool = cupy.get_default_memory_pool()
     return OutOfMemoryError(
-        f"{what} needs {size / 1e9:.2f} GB of device memory; the GPU has {total / 1e9:.1f} GB, of "
+        f"{what} needs {size / 1e9:.2f} GB of device memory; the GPU has {total / 1e9:.2f} GB, of "
         f"which {free / 1e9:.2f} GB are free and {pool.free_bytes() / 1e9:.2f} GB more can be used "
         "again; evaluate fewer examples at a time, drop expressions that are no longer needed, or "
         "use a smaller model"
@@ -153,6 +176,24 @@ def out_of_memory(what: str, size: int) -> OutOfMemoryError:
 def device_is_full(error: MemoryError) -> OutOfMemoryError:
     """The error for what CuPy raises where the GPU is full."""
     return out_of_memory("an intermediate result", int(getattr(error, "_size", 0)))
+
+
+def synchronize(device: str) -> None:
+    """Return when everything that a GPU was told to do is done."""
+    if device != CPU:
+        _cupy().cuda.Device(int(device.partition(":")[2])).synchronize()
+
+
+def remedy(error: Exception) -> str:
+    """What to do about an error of an operation that mixed arrays of host and GPU; or nothing."""
+    if not _Used.gpu or not isinstance(error, (TypeError, ValueError)):
+        return ""
+    if not re.search(r"numpy\.ndarray|NumPy array", str(error)):
+        return ""
+    return (
+        "; its arguments are arrays on a GPU, which do not mix with those of the host: make arrays "
+        "like an argument, np.zeros_like(x, shape=...), and take functions of NumPy that CuPy has"
+    )
 
 
 @contextmanager

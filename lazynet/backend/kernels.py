@@ -44,6 +44,14 @@ def summing(name: str, inputs: str, body: str, preamble: str = "") -> Any:
     )
 
 
+@lru_cache(maxsize=4096)
+def raw(source: str, name: str, options: tuple[str, ...] = ()) -> Any:
+    """A `cupy.RawKernel`, to be called with blocks, threads and arguments."""
+    import cupy
+
+    return cupy.RawKernel(source, name, options)
+
+
 class Lines(NamedTuple):
     """How to cut a contiguous array into lines, each of which is worked on as a whole.
 
@@ -256,12 +264,13 @@ def into(out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:
     return empty(shape, dtype)
 
 
-def gemm(x: Array, weight: Array, out: Array, beta: float) -> bool:
-    """``out = x @ weight.T + beta out`` in one launch; False if the matrices do not lie right."""
+def gemm(x: Array, weight: Array, out: Array, add: bool) -> bool:
+    """``out = x @ weight.T``, or with `add` ``out += ...``; False if matrices do not lie right."""
     for matrix in (x, weight, out):
         if not matrix.flags.c_contiguous or not matrix.size:
             return False
-    from cupy import cublas
+    from lazynet.backend import cuda_code
 
-    cublas.gemm("N", "T", x, weight, out=out, alpha=1.0, beta=beta)
+    rows, outputs, inputs = len(x), len(weight), x.shape[1]
+    cuda_code.gemm(rows, outputs, inputs, x, 0, False, weight, 0, True, out, 0, add)
     return True

@@ -49,6 +49,22 @@ def take_rows(source: Array, index: Array, out: Array | None = None) -> Array:
     return found
 
 
+def take_rows_as(
+    dtype: np.dtype[Any], source: Array, index: Array, out: Array | None = None
+) -> Array:
+    """Rows `index` of a 2-D array in another dtype, as a new contiguous array, or in `out`."""
+    if type(source) is np.ndarray:
+        taken = source.take(index, 0, None, "clip")
+        if out is None:
+            return taken.astype(dtype)
+        out[...] = taken
+        return out
+    if out is None:
+        out = _cuda().empty((len(index), source.shape[1]), dtype)
+    found: Array = _cuda().take_rows(source, index, out)
+    return found
+
+
 def fill(target: Array, given: Any) -> None:
     """Write numbers into a flat array: those of one array, or of several behind one another."""
     if isinstance(given, list):
@@ -114,6 +130,11 @@ def mirrored(arrays: list[Array]) -> None:
     _cuda().mirrored(arrays)
 
 
+def note(array: Array, copy: Array) -> None:
+    """Note that a host array has this copy on the current GPU."""
+    _cuda().note(array, copy)
+
+
 def segment_sum(values: Array, offsets: Array) -> Array:
     """Sum of the rows of each segment, ``(segments, ...)``; zero for an empty one."""
     if type(values) is np.ndarray:
@@ -137,6 +158,7 @@ __all__ = [
     "join",
     "mirrored",
     "norms",
+    "note",
     "pick_rows",
     "put_rows",
     "scatter_add",
@@ -144,4 +166,5 @@ __all__ = [
     "segment_max",
     "segment_sum",
     "take_rows",
+    "take_rows_as",
 ]

@@ -23,14 +23,9 @@ def coalesce(rows: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], ND
     Returns:
         The distinct rows, ascending, and the sum of the values of each, in the order of mention.
     """
-    order = _stable_order(rows)
+    order, ordered, first = in_order(rows)
     if type(values) is not np.ndarray:
-        return _coalesce_on_device(rows[order], order, values)
-    ordered = rows[order]
-    changes = np.empty(len(rows), bool)
-    changes[:1] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])
-    first = np.flatnonzero(changes)
+        return _coalesce_on_device(ordered, order, first, values)
     if len(first) == len(rows):
         return ordered, values[order]
     if values.size < _FEW or values.ndim != 2:
@@ -43,13 +38,22 @@ def coalesce(rows: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], ND
     return ordered[first], csr_array((ones, order, ends), (len(first), len(rows))) @ values
 
 
+def in_order(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """What sorts rows, equal ones as mentioned; them in order; and where in it each comes first."""
+    order = _stable_order(rows)
+    ordered = rows[order]
+    changes = np.empty(len(rows), bool)
+    changes[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])
+    return order, ordered, np.flatnonzero(changes)
+
+
 def _coalesce_on_device(
-    ordered: NDArray[Any], order: NDArray[Any], values: Any
+    ordered: NDArray[Any], order: NDArray[Any], first: NDArray[Any], values: Any
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The same for values on a GPU: rows stay on the host, where they are sorted."""
     from lazynet.backend.rows import mirrored, pick_rows, segment_sum
 
-    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
     if len(first) == len(ordered):
         mirrored([ordered, order])
         return ordered, pick_rows(values, order)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.dynet import files
-from lazynet.dynet.config import checked_device, settings
+from lazynet.dynet.config import checked_device, default_device, settings
 from lazynet.dynet.expression import as_number, short
 from lazynet.dynet.initializers import initial_values, numbers
 from lazynet.dynet.parameters import Decay, LookupParameters, Parameters
@@ -43,7 +43,7 @@ class ParameterCollection:
             raise TypeError(
                 f"ParameterCollection: got parent={short(parent)}; it takes a ParameterCollection"
             )
-        self._start("/", Engine(), [], Decay(settings().weight_decay), set())
+        self._start("/", Engine(device=default_device()), [], Decay(settings().weight_decay), set())
 
     def _start(
         self,
@@ -99,7 +99,7 @@ class ParameterCollection:
                 "saxe"), a number, or an array, which the parameter gets the shape of;
                 GlorotInitializer if there is none.
             name: Its name; a number is added where it is taken.
-            device: "" or "CPU".
+            device: "", "CPU", or one that was asked for; the collection's is used in any case.
             scale: Bound of "uniform".
             mean: Mean of "normal".
             std: Standard deviation of "normal".
@@ -126,7 +126,7 @@ class ParameterCollection:
             dim: Number of rows, then the dimensions of a row.
             init: As for `add_parameters`.
             name: Its name; a number is added where it is taken.
-            device: "" or "CPU".
+            device: "", "CPU", or one that was asked for; the collection's is used in any case.
             scale: Bound of "uniform".
             mean: Mean of "normal".
             std: Standard deviation of "normal".

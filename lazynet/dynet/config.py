@@ -1,29 +1,35 @@
 """Settings: what DyNet reads from the command line and from `dynet_config`, and devices.
 
 Settings are read when this package is first imported, as DyNet does, and can be changed at any
-time after that. Memory sizes, the number of GPUs and the switch for autobatching are accepted and
-change nothing: memory is never reserved, there is no GPU, and expressions are always batched.
+time after that. Memory sizes and the switch for autobatching are accepted and change nothing:
+memory is never reserved, and expressions are always batched. Where a GPU is asked for, collections
+of parameters are made on it, which is where everything that depends on them is computed.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import secrets
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lazynet.backend import CPU, device_name
 from lazynet.dynet import dynet_config, profiling
-from lazynet.errors import ArgumentError, RangeError
+from lazynet.errors import ArgumentError, DeviceError, RangeError
+from lazynet.modes import MODES
 from lazynet.randomness import get_state
 from lazynet.randomness import seed as restart_stream
 
 RUNNER = "lazynet.dynet"
 """What is run with `python -m`."""
-HAVE_CUDA = False
+HAVE_CUDA = importlib.util.find_spec("cupy") is not None
+"""Whether CuPy is installed; whether there is a GPU shows when one is asked for."""
 ERRMSG = (
-    "DyNet was not installed with GPU support: lazynet.dynet computes on the CPU; GPU devices "
-    "are accepted on the command line and stand for the CPU"
+    "DyNet was not installed with GPU support: GPU devices stand for the CPU; for a GPU, "
+    "pip install 'lazynet[cuda13]' (or [cuda12])"
 )
 
 _VALUES = {
@@ -33,9 +39,9 @@ _VALUES = {
     "l2": "the weight decay of collections made afterwards",
     "autobatch": "0 or 1; ignored",
     "profiling": "0, or 1 to print times at the end, or 2 to print batches too",
-    "gpus": "the number of GPUs; ignored",
-    "gpu-ids": "the numbers of the GPUs; ignored",
-    "devices": "names of devices",
+    "gpus": "the number of GPUs",
+    "gpu-ids": "the numbers of the GPUs, with commas between them",
+    "devices": "names of devices, CPU or GPU:0 and so on, with commas between them",
 }
 _SWITCHES = ("gpu", "viz", "shared-parameters", "dynamic-mem")
 _IGNORED = ("autobatch-debug", "profiling-debug")
@@ -49,7 +55,8 @@ class Settings(NamedTuple):
         weight_decay: Of parameter collections that are made from now on.
         profiling: 0; 1 to print times per operation at the end, 2 to print every batch as well.
         autobatch: Kept, changes nothing.
-        devices: Names that `device=` and `to_device` accept; all stand for the CPU.
+        devices: Names that `device=` and `to_device` accept; all stand for the first GPU among
+            them, or for the CPU where there is none.
         viz: Whether `--dynet-viz` was given; `print_graphviz` works either way.
     """
 
@@ -62,9 +69,11 @@ class Settings(NamedTuple):
 
 
 class _State:
-    """The settings in force, which all threads share."""
+    """What is in force, for all threads."""
 
     settings = Settings()
+    device = ""
+    """Where GPUs that were asked for are: "cuda:0" and so on, or "cpu"; empty if none was."""
 
 
 def settings() -> Settings:
@@ -72,18 +81,39 @@ def settings() -> Settings:
     return _State.settings
 
 
+def default_device() -> str:
+    """Where collections of parameters are made: on the GPU asked for, or by `ln.use_device`."""
+    return _State.device or MODES.get().device
+
+
 def apply(new: Settings, restart: bool = True) -> None:
-    """Put settings in force: restart the random numbers (or not), switch profiling."""
+    """Put settings in force: find the GPU, switch profiling, restart random numbers or not."""
     _State.settings = new
     if restart:
         reset_random_seed(new.seed or secrets.randbits(31) + 1)
     profiling.switch(new.profiling)
-    stand_ins = [name for name in new.devices if name != "CPU"]
-    if stand_ins:
+    gpus = [name for name in new.devices if name != "CPU"]
+    _State.device = _find(gpus) if gpus else ""
+
+
+def _find(gpus: list[str]) -> str:
+    """The first of these GPUs, or else the CPU, with a warning; so too where there are several."""
+    try:
+        found = device_name(f"cuda:{gpus[0][4:]}")
+    except DeviceError as error:
         warnings.warn(
-            f"lazynet.dynet: there is no GPU here; {', '.join(stand_ins)} will be the CPU",
-            stacklevel=2,
+            f"lazynet.dynet: {', '.join(gpus)} will be the CPU, because there is no such GPU here: "
+            f"{error}",
+            stacklevel=3,
         )
+        return CPU
+    if len(gpus) > 1:
+        warnings.warn(
+            f"lazynet.dynet: {', '.join(gpus[1:])} will be {gpus[0]}: a network is computed on one "
+            "device",
+            stacklevel=3,
+        )
+    return found
 
 
 def reset_random_seed(seed: int) -> None:
@@ -132,18 +162,34 @@ def read_flags(argv: Sequence[str]) -> Settings | None:
             found[flag] = value
     if not found:
         return None
-    devices = ["CPU"]
-    if "gpu" in found or _number(found, "gpus", int):
-        devices.append("GPU:0")
-    devices += [name for name in found.get("devices", "").split(",") if name not in ("", "CPU")]
     return Settings(
         _number(found, "seed", int),
         _number(found, "weight-decay" if "weight-decay" in found else "l2", float),
         _number(found, "profiling", int),
         _number(found, "autobatch", int),
-        tuple(dict.fromkeys(devices)),
+        _devices(found),
         "viz" in found,
     )
+
+
+def _devices(found: Mapping[str, str]) -> tuple[str, ...]:
+    """The devices that flags name, the CPU first.
+
+    Raises:
+        ValueError: If a name is none.
+    """
+    devices = ["CPU", *(f"GPU:{k}" for k in range(_number(found, "gpus", int)))]
+    if "gpu" in found:
+        devices.append("GPU:0")
+    devices += [f"GPU:{k}" for k in found.get("gpu-ids", "").split(",") if k]
+    devices += [name for name in found.get("devices", "").split(",") if name]
+    for name in devices:
+        if not re.fullmatch(r"CPU|GPU:\d{1,3}", name):
+            raise ValueError(
+                f"Bad argument to --dynet-devices or --dynet-gpu-ids: {name}; devices are CPU and "
+                "GPU:0, GPU:1 and so on, with commas between them"
+            )
+    return tuple(dict.fromkeys(devices))
 
 
 def _number(found: Mapping[str, str], flag: str, kind: Any) -> Any:
@@ -252,13 +298,13 @@ class DynetParams:
         """Accepted for old programs: threads share parameters anyway."""
 
     def set_requested_gpus(self, requested_gpus: int) -> None:
-        """Accepted for old programs: there is no GPU."""
+        """Ask for as many GPUs; the first one is used."""
         n = _setting("requested GPUs", requested_gpus, int)
         names = tuple(f"GPU:{i}" for i in range(n))
         self.settings = self.settings._replace(devices=("CPU", *names))
 
     def set_gpu_mask(self, gpu_mask: Any) -> None:
-        """Accepted for old programs: there is no GPU."""
+        """Accepted for old programs: `--dynet-devices` and CUDA_VISIBLE_DEVICES choose a GPU."""
 
     def set_cpu_mode(self) -> None:
         """Use the CPU."""
@@ -299,9 +345,9 @@ class DeviceInfo:
     """A device.
 
     Attributes:
-        name: "CPU".
+        name: "CPU", or "GPU:0" and the like.
         id: Its number.
-        dtype: Its type.
+        dtype: Its type: "CPU" or "GPU".
     """
 
     def __init__(self, name: str, id: int, dtype: Any) -> None:
@@ -314,8 +360,13 @@ class DeviceInfo:
 
 
 def available_devices() -> list[str]:
-    """Names of the devices there are: the CPU."""
-    return ["CPU"]
+    """Names of the devices there are: the GPU in use, if one is, and the CPU."""
+    return ["CPU"] if default_device() == CPU else [_default(), "CPU"]
+
+
+def _default() -> str:
+    """DyNet's name of the device in use."""
+    return "CPU" if default_device() == CPU else f"GPU:{default_device().partition(':')[2]}"
 
 
 def checked_device(name: Any, role: str) -> str:
@@ -330,20 +381,24 @@ def checked_device(name: Any, role: str) -> str:
         RuntimeError: If there is no such device.
     """
     if name == "" or name == "CPU":
-        return "CPU"
+        return name or _default()
     if not isinstance(name, str):
         raise TypeError(f"{role}: got device={name!r}; it must be a text such as 'CPU'")
-    if name not in _State.settings.devices:
+    if name not in _State.settings.devices and name != _default():
+        names = " and ".join(map(repr, dict.fromkeys([*_State.settings.devices, _default()])))
         raise RuntimeError(
-            f"{role}: got device={name!r}: Invalid device name: {name}; there is only 'CPU'"
+            f"{role}: got device={name!r}: Invalid device name: {name}; there is only {names}"
         )
     return name
 
 
 def get_device_info(name: str) -> DeviceInfo:
-    """What is known of a device.
+    """What is known of a device; "" for the one in use.
 
     Raises:
         RuntimeError: If there is no such device.
     """
-    return DeviceInfo(checked_device(name, "get_device_info"), 0, "CPU")
+    found = checked_device(name, "get_device_info")
+    if found == "CPU" or default_device() == CPU:
+        return DeviceInfo(found, 0, "CPU")
+    return DeviceInfo(found, int(found[4:]), "GPU")

@@ -36,8 +36,8 @@ def set(
         profiling: 1 to print times per operation to stderr at the end, 2 every batch as well.
         weight_decay: Of parameter collections that are made afterwards.
         shared_parameters: Accepted; threads share parameters anyway.
-        requested_gpus: Accepted; there is no GPU.
-        gpu_mask: Accepted; there is no GPU.
+        requested_gpus: 1 to compute on the first GPU; more change nothing.
+        gpu_mask: Accepted; CUDA_VISIBLE_DEVICES chooses a GPU.
     """
     conf = {
         "mem": mem,
@@ -59,7 +59,7 @@ def set(
 
 
 def set_gpu(flag: bool = True) -> None:
-    """Ask for a GPU, or not. There is none: a warning says so, and the CPU is used."""
+    """Ask for a GPU, or not. Where there is none a warning says so, and the CPU is used."""
     _State.gpu = flag
     if _State.conf is None:
         set(requested_gpus=int(bool(flag)))

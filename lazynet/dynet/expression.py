@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 import lazynet.execute as engine
+import lazynet.reading as reading
 from lazynet.differentiate import backward
 from lazynet.dynet.graph import STATE, ask, compute, invalidate
 from lazynet.dynet.stretch import Stretch
@@ -268,7 +269,7 @@ def compute_at_once(node: Node, stretch: Stretch) -> None:
         RuntimeError: If the value is to be checked and holds NaN or infinity.
     """
     compute([node])
-    if stretch.validate and not np.isfinite(engine.value(node)).all():
+    if stretch.validate and not np.isfinite(reading.value(node)).all():
         raise RuntimeError(
             f"{node.kind.op.name}: the value of {node!r} holds NaN or infinity (checked because "
             "of renew_cg(check_validity=True))"
@@ -667,7 +668,7 @@ def _computed(x: Expression, name: str, recalculate: Any) -> Array:
     """The value of an expression, an array of one's own with the batch first."""
     _settle(x, name, bool(recalculate))
     if x.at < 0:
-        return np.asarray(engine.value(x.node))
+        return np.asarray(reading.value(x.node))
     evaluation, number = x.tape.location(x.at)
     array: Array = evaluation.host_value(number)
     return array

@@ -20,8 +20,9 @@ import numpy as np
 from lazynet.backend import CPU, put_rows, take_rows
 from lazynet.kinds import Array
 from lazynet.optim import Optimizer
-from lazynet.optim.flat import State, scratch
+from lazynet.optim.flat import Chunk, State, scratch
 from lazynet.optim.gradient import Gradient, table
+from lazynet.optim.kernel import Buffer
 from lazynet.optim.work import Work
 from lazynet.parameters import Lookup, Model, Parameter
 
@@ -66,6 +67,12 @@ class Rule(Optimizer):
         self, x: Array, gradient: Array, state: dict[str, Array], lr: float, count: int
     ) -> None:
         self.move(x, gradient, state, self.rate(lr, count), scratch(x, 0))
+
+    def move_on_gpu(self, chunk: Chunk, lr: float, scale: float, count: int) -> None:
+        """Update the values of a chunk, whose gradient is still to be scaled, in one launch."""
+        buffer = Buffer(chunk.x, chunk.slots, chunk.gradient)
+        if not self._launch(buffer, lr, scale, count):
+            raise AssertionError("a rule of this module is no kernel")
 
     def some_rows(self) -> bool:
         """Whether only the rows of a table that have a gradient are updated."""

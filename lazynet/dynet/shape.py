@@ -158,11 +158,11 @@ def scale_gradient(x: Expression, lambd: float = 1.0) -> Expression:
 
 
 def to_device(e: Expression, device_str: str) -> Expression:
-    """The same value; there is one device, the CPU.
+    """The same value: a network is computed on one device.
 
     Args:
         e: Any expression.
-        device_str: "CPU", or "" for the default device, or a name that `--dynet-devices` gave.
+        device_str: "" for the device in use, "CPU", or one that was asked for.
 
     Returns:
         An expression of the same dimensions.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-import lazynet.execute as engine
+import lazynet.reading as reading
 from lazynet.dynet.clusters import Cluster, read_clusters, word_ids
 from lazynet.dynet.collection import ParameterCollection
 from lazynet.dynet.expression import Expression, checked, short, show, wrap
@@ -282,7 +282,7 @@ def _drawn(logits: list[Node]) -> list[int]:
     """A class for each of these scores, in one batched run."""
     nodes = [categorical(z) for z in logits]
     compute(nodes)
-    return [int(np.asarray(engine.value(node)).item()) for node in nodes]
+    return [int(np.asarray(reading.value(node)).item()) for node in nodes]
 
 
 class StandardSoftmaxBuilder(SoftmaxBuilder):

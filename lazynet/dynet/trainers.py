@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lazynet.backend import Sources
 from lazynet.dynet import rules
 from lazynet.dynet.collection import ParameterCollection
 from lazynet.dynet.parameters import LookupParameters, Parameters
-from lazynet.dynet.updates import FLOAT, Plan, Step, gradient_or_none, square, square_on_gpu
+from lazynet.dynet.updates import FLOAT, Plan, Step, gradient_or_none, square
 from lazynet.errors import FileError, GradientError, RangeError
 from lazynet.execute import LOCK
 from lazynet.files import fetch, store
-from lazynet.optim.gradient import gradient_of
+from lazynet.optim.gradient import from_sources, gradient_of
 from lazynet.parameters import Parameter, finish
 
 _FORMAT = "lazynet-dynet-trainer-1"
@@ -95,17 +96,21 @@ class Trainer:
             RuntimeError: If a gradient is NaN or infinite; nothing is changed then.
         """
         with LOCK, np.errstate(all="ignore"), self._model.model.place():
-            plan = self._read()
+            plan, sources = self._read()
             rule = self._rule
-            step = Step(plan, rule) if plan.tables or plan.alone else None
-            scale = self._scale(plan, step)
+            step = Step(plan, rule, sources) if plan.tables or plan.alone else None
+            scale = self._scale(plan, step, sources)
             lr, count = self._lr, self._updates + 1
             rate: Any = self._rate
             rate[()] = rule.rate(lr, count)
-            if rule.on_gpu:
-                rate = float(rate)
             for vector in plan.vectors:
                 chunk = vector.chunk
+                if sources is not None:
+                    try:
+                        rule.move_on_gpu(chunk, lr, scale, count)
+                    finally:
+                        finish(vector.parameters)
+                    continue
                 if scale != 1.0:
                     chunk.gradient *= scale
                 try:
@@ -132,8 +137,8 @@ class Trainer:
         some = self._members(updated_params, self._model.parameters, "updated_params")
         some += self._members(updated_lookups, self._model.lookups, "updated_lookups")
         with LOCK, np.errstate(all="ignore"), self._model.model.place():
-            plan = self._read()
-            scale = self._scale(plan, Step(plan, self._rule))
+            plan, sources = self._read()
+            scale = self._scale(plan, Step(plan, self._rule, sources), sources)
             for p in some:
                 if p.trainable:
                     try:
@@ -251,22 +256,30 @@ class Trainer:
                 )
         return [parameters[i].leaf for i in dict.fromkeys(indices)]
 
-    def _read(self) -> Plan:
-        """What to update; the gradients of small parameters are brought together."""
+    def _read(self) -> tuple[Plan, Sources | None]:
+        """What to update; the gradients of small parameters are brought together.
+
+        On a GPU they are when the sources have been read.
+        """
         model = self._model
         plan = self._plan
         size = len(model.parameters) + len(model.lookups)
-        if plan is None or not plan.read(size):
+        sources = Sources() if self._rule.on_gpu else None
+        if plan is None or not plan.read(size, sources):
             plan = self._plan = Plan(model.leaves(), self._rule)
-            if not plan.read(size):
+            sources = Sources() if self._rule.on_gpu else None
+            if not plan.read(size, sources):
                 raise AssertionError("a plan does not hold where it was made")
-        return plan
+        return plan, sources
 
-    def _scale(self, plan: Plan, step: Step | None) -> float:
+    def _scale(self, plan: Plan, step: Step | None, sources: Sources | None) -> float:
         """The factor on all gradients that clips them."""
         total = 0.0
-        if self._rule.on_gpu:
-            total = square_on_gpu(plan, step)
+        if sources is not None:
+            for p in plan.frozen:
+                if p.has_gradient():
+                    from_sources(p, sources)
+            total = sources.read()
         else:
             for vector in plan.vectors:
                 total += square(vector.chunk.gradient)
@@ -285,15 +298,19 @@ class Trainer:
 
     def _refuse(self) -> None:
         """Raise, naming the parameters whose gradients are not finite."""
-        bad = [
-            p.name
-            for p in self._model.leaves()
-            if p.has_gradient() and not math.isfinite(gradient_of(p).norm())
-        ]
+        bad, rows = [], []
+        for p in self._model.leaves():
+            if p.has_gradient():
+                gradient = gradient_of(p)
+                if not math.isfinite(gradient.norm()):
+                    bad.append(p.name)
+                    row = gradient.first_bad()
+                    rows += [p.name + row] if row else []
+        where = f" ({'; '.join(rows)})" if rows else ""
         raise GradientError(
             f"{self._kind}.update: magnitude of gradient is bad: that of {', '.join(bad)} holds "
-            "NaN or infinity; nothing was updated; look for the values it was computed from with "
-            "renew_cg(immediate_compute=True, check_validity=True), or lower the learning rate"
+            f"NaN or infinity{where}; nothing was updated; look for the values it was made of "
+            "with renew_cg(immediate_compute=True, check_validity=True), or lower the learning rate"
         )
 
     def _decay(self) -> None:

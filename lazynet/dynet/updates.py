@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import add_rows, join, module_of, norms, put_rows, take_rows
+from lazynet.backend import Sources, add_rows, join, module_of, put_rows, take_rows
 from lazynet.dynet.rules import Rule
 from lazynet.kinds import Array
 from lazynet.optim.flat import Chunk, block_size, chunk_size, cut
-from lazynet.optim.gradient import Gradient, gradient_of, norm, table
-from lazynet.optim.work import small_size
+from lazynet.optim.gradient import Gradient, from_sources, gradient_of, norm, table
+from lazynet.optim.work import join_sources, small_size
 from lazynet.parameters import Lookup, Parameter, finish, gradients_of
 
 FLOAT = np.dtype(np.float32)
@@ -192,10 +192,13 @@ class Step:
 
     __slots__ = ("alone", "gradient", "rows")
 
-    def __init__(self, plan: Plan, rule: Rule) -> None:
+    def __init__(self, plan: Plan, rule: Rule, sources: Sources | None) -> None:
         self.rows: list[Rows] = []
         self.alone: list[tuple[Parameter, Gradient | None]] = []
         some_rows = rule.some_rows()
+        if sources is not None:  # each is one launch
+            self._read(plan, some_rows, sources)
+            return
         left = TOGETHER
         for entry in plan.tables:
             part = entry.rows() if some_rows and rule.together else None
@@ -215,10 +218,14 @@ class Step:
         if len(parts) > 1:
             self.gradient = np.concatenate([part.values for part in parts], None)
 
-    def arrays(self) -> list[Array]:
-        """Arrays whose squares add up to those of the gradients."""
-        found = [self.gradient] if self.rows else []
-        return found + [g.whole() for _, g in self.alone if g is not None]
+    def _read(self, plan: Plan, some_rows: bool, sources: Sources) -> None:
+        """Everything by itself; gradients are there when the sources have been read."""
+        tables = [entry.parameter for entry in plan.tables]
+        for p in [*tables, *plan.alone]:
+            if p.has_gradient():
+                self.alone.append((p, from_sources(p, sources)))
+            elif not some_rows or not isinstance(p, Lookup):
+                self.alone.append((p, None))
 
     def square(self) -> float:
         """The sum of the squares of the gradients."""
@@ -282,11 +289,12 @@ class Plan:
         parts = cut(small, chunk_size(small[0].values)) if small else ()
         self.vectors = [Vector(small[part], rule) for part in parts]
 
-    def read(self, size: int) -> bool:
+    def read(self, size: int, sources: Sources | None) -> bool:
         """Bring the gradients of the small parameters together.
 
         Args:
             size: How many parameters and tables there are.
+            sources: On a GPU, what they are to be brought together by.
 
         Returns:
             Whether the plan still holds; if not, nothing is to be made of it.
@@ -303,10 +311,13 @@ class Plan:
             if not entry.parameter.trainable:
                 return False
         for vector in self.vectors:
-            gradients = gradients_of(vector.members)
+            gradients = gradients_of(vector.members, sources is None)
             if gradients is None:
                 return False
-            join(gradients, vector.chunk.gradient)
+            if sources is None:
+                join(gradients, vector.chunk.gradient)
+            else:
+                join_sources(vector.parameters, vector.chunk.gradient, sources)
         return True
 
 
@@ -316,15 +327,6 @@ def square(gradient: Array) -> float:
     if 1e-30 < result < 1e30:
         return result
     return norm(gradient) ** 2  # squares leave the range of float32
-
-
-def square_on_gpu(plan: Plan, step: Step | None) -> float:
-    """The sum of the squares of all gradients of an update, with one wait for the GPU."""
-    arrays = [vector.chunk.gradient for vector in plan.vectors]
-    if step is not None:
-        arrays += step.arrays()
-    arrays += [gradient_of(p).whole() for p in plan.frozen if p.has_gradient()]
-    return sum([n * n for n in norms(arrays)]) if arrays else 0.0
 
 
 def gradient_or_none(p: Parameter) -> Gradient | None:

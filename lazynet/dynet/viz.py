@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import lazynet.execute as engine
+import lazynet.reading as reading
 from lazynet.dynet.expression import Expression
 from lazynet.dynet.graph import STATE, current_tape
 from lazynet.dynet.parameters import LookupParameters, Parameters
@@ -336,7 +337,7 @@ def dump_cg(
             continue
         lines.append(f"Node {node.number}")
         if show_values:
-            lines += _numbers("Value", np.asarray(engine.value(x)), x.batch, nan_check_only)
+            lines += _numbers("Value", np.asarray(reading.value(x)), x.batch, nan_check_only)
         if show_gradients and STATE.differentiated:
             lines += _numbers("Gradient", _gradient(node, x), x.batch, nan_check_only)
     text = "\n".join(lines) + "\n"

@@ -97,7 +97,7 @@ class Lowered:
                 outputs.append(x)  # type: ignore[arg-type]
                 continue
             size = forward.size(i)
-            out = code.value(1, size, forward.kinds[i].type.dtype)
+            out = code.value(1, size, forward.kinds[i].type.work)
             if isinstance(x, Shared):
                 code.add("copy", out, [Shared(x.index, x.shape, 1, size)])
             elif x.planes > 1:

@@ -65,6 +65,7 @@ class OnDevice(Fused):
             object.__setattr__(self, name, getattr(op, name))
         object.__setattr__(self, "compiled", {})
         object.__setattr__(self, "lowered", self.lower())
+        self.find_constants()
 
     def constant(self, array: Array) -> Array:
         found: Array = cuda_code().on_device(array)
@@ -72,9 +73,7 @@ class OnDevice(Fused):
 
     def constants(self) -> list[Array]:
         """Constants of the trace."""
-        tape = self.trace.tape
-        payloads = [tape.payloads[i] for i in self.lowered.forward.shared]
-        return [p for p in payloads if isinstance(p, np.ndarray)]
+        return list(self.constants_of.values())
 
     def repeated(self, rows: int) -> dict[int, Array]:
         """Payloads of operations inside that are the same for all rows, by their number."""
@@ -260,7 +259,7 @@ class DeviceRows(OnDevice, FusedRows):
     ) -> list[Array | None]:
         work = back.work
         count = len(self.trace.inputs)
-        wanted = (tuple([bool(n) for n in needs[:count]]), back.nodes)
+        wanted = self.wanted(back, needs)
         code = self.back_code(wanted)
         ran = back.ran.get(wanted)
         if ran is None:

@@ -97,7 +97,7 @@ def _printer(lowered: Lowered, names: DeviceNames, phase: str = "") -> DevicePri
         names,
         lowered.trace.name,
         forward.code.dtype,
-        lambda i: forward.kinds[i].type.dtype,
+        lambda i: forward.kinds[i].type.work,
         indent,
         phase,
     )

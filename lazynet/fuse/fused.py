@@ -19,8 +19,9 @@ from lazynet.fuse.compile import (
 )
 from lazynet.fuse.gradients import Taken, add_gradient, pick, rows_taken
 from lazynet.fuse.program import Value
+from lazynet.fuse.replay import TraceReplay
 from lazynet.fuse.reverse import SharedGradient
-from lazynet.fuse.runtime import prepare
+from lazynet.fuse.runtime import prepare, run, unrun
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Leaf
 from lazynet.kinds import Array, Call, Kind, Shape, Type
@@ -59,6 +60,9 @@ class Back:
         seeds: Cotangents of the results, ``(rows, width)``.
         totals: Gradients of shared values added up so far, by (operation, argument).
         ran: Batches by the code that ran them.
+        foreseen: On a GPU, what will take part, likewise; see `Staged.foresee`.
+        arrays: Index arrays that this takes.
+        indices: The rows of `foreseen`, where they are not contiguous.
     """
 
     work: Any
@@ -66,6 +70,9 @@ class Back:
     seeds: list[Array]
     totals: dict[tuple[int, int], Any] = field(default_factory=dict)
     ran: dict[Needs, Reversed] = field(default_factory=dict)
+    foreseen: dict[Needs, list[Taken]] = field(default_factory=dict)
+    arrays: list[Array] = field(default_factory=list)
+    indices: dict[Needs, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +101,42 @@ class Fused(Staged):
                 places[i] = at
                 at += 1
         object.__setattr__(self, "places", places)
+        self.find_constants()
+
+    def find_constants(self) -> None:
+        """Note the constants of the trace, in the dtypes that they are computed with."""
+        tape = self.trace.tape
+        found = {}
+        for i in self.lowered.forward.shared:
+            payload = tape.payloads[i]
+            if isinstance(payload, np.ndarray) and not tape.arguments(i):
+                found[i] = payload.astype(tape.kinds[i].type.work, copy=False)
+        object.__setattr__(self, "constants_of", found)
 
     def renewed(self, payload: Any) -> Any:
         # the numbers of a call follow one another from its key: one that is mixed starts elsewhere
         return (*payload[:-1], mix(next_key())) if self.trace.keys else payload
 
+    def replay(self, args: list[Array], payload: Any, row: int) -> TraceReplay:
+        return TraceReplay(self.trace, getattr(self, "form", None), args, payload, row)
+
+    def failed_inside(self, error: BaseException) -> tuple[Kind, str] | None:
+        trace, ops = error.__traceback__, []
+        while trace is not None:
+            if trace.tb_frame.f_code in (run.__code__, unrun.__code__):
+                ops.append(trace.tb_frame.f_locals["op"])
+            trace = trace.tb_next
+        tape = self.trace.tape
+        found = [(kind, tape.lines[i]) for i, kind in enumerate(tape.kinds) if kind.op in ops[:1]]
+        lines = list(dict.fromkeys([line for _, line in found]))
+        return (found[0][0], " or ".join(lines)) if found else None
+
     lowered: Any = field(init=False, repr=False)
     compiled: Any = field(init=False, repr=False)
     places: Any = field(init=False, repr=False)
     """Which argument a shared node of the trace is."""
+    constants_of: Any = field(init=False, repr=False)
+    """Constants by node of the trace."""
 
     def lower(self) -> Lowered:
         """The lowered program."""
@@ -149,11 +183,11 @@ class Fused(Staged):
                 value = given[self.places[i]]
                 assert value is not None
                 values[i] = value
-            elif isinstance(tape.payloads[i], np.ndarray) and not tape.arguments(i):
-                values[i] = self.constant(tape.payloads[i]).reshape(kind.type.shape)
+            elif i in self.constants_of:
+                values[i] = self.constant(self.constants_of[i]).reshape(kind.type.shape)
             else:
                 args = [values[a][None] for a in tape.arguments(i)]
-                out = self.allocate(1, 1, kind.type.width, kind.type.dtype)
+                out = self.allocate(1, 1, kind.type.width, kind.type.work)
                 out = out.reshape(1, *kind.type.shape)
                 call = Call(1, None, (False,) * len(args), (True,) * len(args), out)
                 y = kind.op.forward(call, *args)
@@ -257,14 +291,28 @@ class Fused(Staged):
 
     def finish(self, back: Back) -> list[Any]:
         totals: dict[int, Any] = {}
-        for ran in back.ran.values():
-            self._finish(back, ran, totals)
+        for wanted, ran in back.ran.items():
+            self._finish(back, wanted, ran, totals)
         return self.shared_gradients(back.work, back.nodes, totals)
 
-    def _finish(self, back: Back, ran: Reversed, totals: dict[int, Any]) -> None:
+    def wanted(self, back: Back, needs: Sequence[bool]) -> Needs:
+        """What the code of a batch depends on: which arguments and shared nodes need a gradient."""
+        return tuple([bool(n) for n in needs[: len(self.trace.inputs)]]), back.nodes
+
+    def foreseen(self, back: Back) -> list[Array]:
+        for wanted, taken in back.foreseen.items():
+            index = rows_taken(taken, back.work.rows)
+            if isinstance(index, np.ndarray):
+                back.indices[wanted] = index
+        return [*back.arrays, *back.indices.values()]
+
+    def _finish(self, back: Back, wanted: Needs, ran: Reversed, totals: dict[int, Any]) -> None:
         """Add the gradients of shared nodes from the batches that one code ran."""
         work = back.work
         index = rows_taken(ran.taken, work.rows)
+        known = back.indices.get(wanted)
+        if known is not None and np.array_equal(known, index):  # type: ignore[arg-type]
+            index = known
         residues = {v.number: r for v, r in zip(ran.code.names.keep, ran.residues)}
 
         def joined(value: Value) -> Array:

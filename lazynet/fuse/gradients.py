@@ -14,21 +14,27 @@ Taken = tuple[int, "Array | None", int]
 """First row of a batch, which of its rows take part (None: all), and the row after the last."""
 
 
-def rows_taken(taken: list[Taken], rows: int) -> Array | None:
+def rows_taken(taken: list[Taken], rows: int) -> Array | slice | None:
     """Which rows of the kind took part; None if all did."""
     count = sum(stop - start if chosen is None else len(chosen) for start, chosen, stop in taken)
     if count == rows:
         return None
+    ordered = sorted(taken, key=lambda t: t[0])
+    first, last = ordered[0][0], ordered[-1][2]
+    if last - first == count and all([chosen is None for _, chosen, _ in taken]):
+        return slice(first, last)
     parts = [
         np.arange(start, stop) if chosen is None else start + chosen
-        for start, chosen, stop in sorted(taken, key=lambda t: t[0])
+        for start, chosen, stop in ordered
     ]
     return np.concatenate(parts)
 
 
-def pick(kept: Array, rows: Array) -> Array:
+def pick(kept: Array, rows: Array | slice) -> Array:
     """Some rows of a kept array."""
-    return kept[:, rows] if kept.ndim == 3 else pick_rows(kept, rows)
+    if kept.ndim == 3:
+        return kept[:, rows]
+    return kept[rows] if isinstance(rows, slice) else pick_rows(kept, rows)
 
 
 def add_gradient(

@@ -63,7 +63,7 @@ class Forward:
         self.payloads = tape.payloads
         self.batched = [r != -1 for r in tape.rows]
         self.frozen = tape.unrecorded
-        dtypes = {k.type.dtype for k in self.kinds if k.type.dtype in FLOATS}
+        dtypes = {k.type.work for k in self.kinds if k.type.dtype in FLOATS}
         self.code = Code(FLOAT64 if FLOAT64 in dtypes else FLOAT32)
         self.env: dict[int, Value | Shared] = {}
         self.shared: list[int] = []
@@ -79,7 +79,8 @@ class Forward:
                 )
         for i, kind in enumerate(self.kinds):
             if kind.position == 0:
-                self._node(i)
+                with self.code.of(kind.type.work):
+                    self._node(i)
 
     def size(self, i: int) -> int:
         """Elements of one row of node i."""
@@ -138,7 +139,7 @@ class Forward:
                 self.shared.append(i)
                 self.env[i] = Shared(i, shape, 1, max(1, prod(shape)))
                 return
-            value = self.code.value(1, self.size(i), kind.type.dtype)
+            value = self.code.value(1, self.size(i), kind.type.work)
             value.argument = self.positions[i]
             self.env[i] = value
         elif isinstance(op, Unshare):
@@ -318,7 +319,7 @@ class Forward:
         opaque.batched = self.batched[i]
         outs = []
         for k, t in enumerate(kind.outputs):
-            value = self.code.value(1, t.width, t.dtype)
+            value = self.code.value(1, t.width, t.work)
             value.opaque = True
             self.env[i + k] = value
             outs.append(value)

@@ -50,7 +50,7 @@ def merge_products(forward: Forward) -> Groups:
         biases = [k.info.biases[0] for k in instructions]
         merged = Instruction(
             "product",
-            [code.value(planes, width)],
+            [code.value(planes, width, first.outs[0].dtype)],
             list(first.ins),
             Product(weights, biases, planes),
         )

@@ -59,6 +59,13 @@ class Packing:
         return result
 
     @cached_property
+    def origin_perm(self) -> Array:
+        """Of a part of a batch: for each row, time-major, the row of the whole batch."""
+        assert self.origin is not None
+        found: Array = self.origin[self.perm]
+        return found
+
+    @cached_property
     def place(self) -> Array:
         """For each sequence, its place in `order`."""
         return np.argsort(self.order)
@@ -87,6 +94,7 @@ class Batch:
     constants: list[Array]
     payload: Any
     memo: dict[int, dict[int, Any]]
+    part: Part | None = None
 
     def before(self, j: int) -> Array:
         """The state before every row."""
@@ -108,19 +116,47 @@ def time_major(batch: Batch, form: Form, k: int, output: Array, rows: Array | No
         return batch.histories[form.next_states.index(k)][batch.packing.nodes :]
     if rows is None:
         return take_rows(output, batch.packing.perm)
-    assert batch.packing.origin is not None
-    return take_rows(output, batch.packing.origin[batch.packing.perm])
+    return take_rows(output, batch.packing.origin_perm)
+
+
+class Part:
+    """Some sequences of a batch.
+
+    Attributes:
+        chosen: Which ones.
+        packing: Them, as a batch.
+        rows: Which of the rows of the whole batch, time-major, theirs are.
+        place: Where they are in the order of the whole batch.
+    """
+
+    __slots__ = ("chosen", "packing", "place", "rows")
+
+    def __init__(self, whole: Packing, chosen: Array, segments: Array, reverse: bool) -> None:
+        lengths = np.diff(segments)[chosen]
+        self.chosen = chosen
+        self.packing = own = Packing(np.concatenate([[0], np.cumsum(lengths)]), reverse)
+        offsets = np.repeat(segments[:-1][chosen] - (np.cumsum(lengths) - lengths), lengths)
+        own.origin = np.arange(own.rows) + offsets
+        self.rows: Array = whole.inverse[own.origin_perm]
+        self.place: Array = whole.place[chosen][own.order]
+
+    def arrays(self) -> list[Array]:
+        """The index arrays that backward may use."""
+        own = self.packing
+        assert own.origin is not None
+        return [
+            self.rows, self.place, own.origin, own.origin_perm, own.perm, own.inverse, own.order,
+            own.place, own.before, own.sequence,
+        ]  # fmt: skip
 
 
 def subset(batch: Batch, chosen: Array, segments: Array, reverse: bool) -> tuple[Batch, Array]:
     """Some sequences of a batch as a batch; and which of its rows, time-major, they are."""
     packing = batch.packing
-    lengths = np.diff(segments)[chosen]
-    own = Packing(np.concatenate([[0], np.cumsum(lengths)]), reverse)
-    offsets = np.repeat(segments[:-1][chosen] - (np.cumsum(lengths) - lengths), lengths)
-    own.origin = np.arange(own.rows) + offsets
-    rows = packing.inverse[own.origin[own.perm]]
-    place = packing.place[chosen][own.order]
+    part = batch.part
+    if part is None or part.chosen is not chosen:
+        part = Part(packing, chosen, segments, reverse)
+    own, rows, place = part.packing, part.rows, part.place
     histories = [
         np.concatenate([pick_rows(h, place), pick_rows(h[packing.nodes :], rows)])
         for h in batch.histories

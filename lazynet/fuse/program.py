@@ -8,12 +8,14 @@ printer turns instructions into straight-line code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from lazynet.kinds import FLOAT32, Op
+from lazynet.kinds import FLOAT32, FLOATS, Op
 
 PLANES, COLUMNS, FOLD = "planes", "columns", "fold"
 
@@ -208,12 +210,27 @@ class Instruction:
 
 
 class Code:
-    """A list of instructions under construction; equal elementwise steps are computed once."""
+    """A list of instructions under construction; equal elementwise steps are computed once.
+
+    Attributes:
+        instructions: So far.
+        dtype: Of values that are not given one.
+    """
 
     def __init__(self, dtype: Any) -> None:
         self.instructions: list[Instruction] = []
         self.dtype = dtype
         self._known: dict[Any, Value] = {}
+
+    @contextmanager
+    def of(self, dtype: Any) -> Iterator[None]:
+        """Make values of this floating-point dtype: that of a node, where a function mixes them."""
+        outer = self.dtype
+        self.dtype = dtype if dtype in FLOATS else outer
+        try:
+            yield
+        finally:
+            self.dtype = outer
 
     def value(self, planes: int, width: int, dtype: Any = None) -> Value:
         """A new value."""

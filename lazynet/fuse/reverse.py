@@ -87,14 +87,15 @@ class Backward:
         forward.code = code  # helpers of the forward half now append here
         try:
             for k, i in enumerate(trace.outputs):
-                seed = code.value(1, forward.size(i), forward.kinds[i].type.dtype)
+                seed = code.value(1, forward.size(i), forward.kinds[i].type.work)
                 seed.argument = k
                 self.seeds.append(seed)
                 if forward.kinds[i].type.dtype in FLOATS:
                     self.give(i, seed)
             for i in range(len(forward.kinds) - 1, -1, -1):
                 if forward.kinds[i].position == 0:
-                    self._node(i)
+                    with code.of(forward.kinds[i].type.work):
+                        self._node(i)
             self.inputs: list[Value | None] = []
             for k, i in enumerate(trace.inputs):
                 found = self._resolve(i) if needs[k] and not forward.is_shared(i) else None
@@ -121,8 +122,11 @@ class Backward:
 
     def give(self, i: int, dy: Operand) -> None:
         """Add to the cotangent of node i."""
-        if not self.wanted[i]:
-            return
+        if self.wanted[i]:
+            with self.code.of(self.forward.kinds[i].type.work):  # maybe not that of the result
+                self._give(i, dy)
+
+    def _give(self, i: int, dy: Operand) -> None:
         forward = self.forward
         x = self.env[i]
         planes, width = (1, x.width) if isinstance(x, Shared) else forward.planes(i)
@@ -155,8 +159,9 @@ class Backward:
         """The cotangent of node i, complete."""
         parts = self.parts.pop(i, None)
         if parts:
-            for layer in _layers(parts):
-                self.give(i, self._assembled(i, layer))
+            with self.code.of(self.forward.kinds[i].type.work):
+                for layer in _layers(parts):
+                    self.give(i, self._assembled(i, layer))
         return self.cotangents.get(i)
 
     def _assembled(self, i: int, parts: list[tuple[int, int, Value]]) -> Value:
@@ -334,14 +339,15 @@ class Backward:
         for k, dy in enumerate(dys):
             if dy is None:
                 t = forward.kinds[i + k].type
-                dy = self.code.add("zero", self.code.value(1, t.width, t.dtype), [])
+                dy = self.code.add("zero", self.code.value(1, t.width, t.work), [])
             given.append(forward.flat(dy))
         rows = [k for k, a in enumerate(args) if needs[k] and not forward.is_shared(a)]
         kept = op.reads_args or op.reads_y or isinstance(op, Elementwise)
         waits = op.shares and not kept and not rows and len(given) == 1
         outs = []
         for k in rows:
-            outs.append(self.code.value(1, forward.size(args[k])))
+            t = forward.kinds[args[k]].type
+            outs.append(self.code.value(1, t.width, t.dtype))
         for k, a in enumerate(args):
             if needs[k] and forward.is_shared(a):
                 found = SharedGradient("call" if waits else "steps", forward.shared_index(a))

@@ -29,6 +29,7 @@ from lazynet.fuse.compile import (
 )
 from lazynet.fuse.fused import Back, Fused, Reversed
 from lazynet.fuse.gradients import pick
+from lazynet.fuse.packing import rows_of
 from lazynet.fuse.program import Value
 from lazynet.fuse.runtime import pick_call
 from lazynet.kinds import Array
@@ -191,6 +192,17 @@ class FusedRows(Fused):
     def backspace(self, work: Work, needs: Sequence[bool], seeds: list[Array]) -> Back:
         return Back(work, self.nodes_needed(needs), seeds)
 
+    def foresee(
+        self,
+        back: Back,
+        start: int,
+        stop: int,
+        needs: Sequence[bool],
+        selected: Array | None,
+        segments: Array | None,
+    ) -> None:
+        back.foreseen.setdefault(self.wanted(back, needs), []).append((start, selected, stop))
+
     def reverse(
         self,
         back: Back,
@@ -203,7 +215,7 @@ class FusedRows(Fused):
     ) -> list[Array | None]:
         work = back.work
         count = len(self.trace.inputs)
-        wanted = (tuple([bool(n) for n in needs[:count]]), back.nodes)
+        wanted = self.wanted(back, needs)
         code = self.back_code(wanted)
         names = code.names
         ran = back.ran.get(wanted)
@@ -230,7 +242,7 @@ class FusedRows(Fused):
         kinds = self.trace.tape.kinds
         total = sum(sizes)
         results: list[Array | None] = [
-            uninitialised(total, kinds[i].type.width, kinds[i].type.dtype) if given else None
+            uninitialised(total, kinds[i].type.width, kinds[i].type.work) if given else None
             for i, given in zip(self.trace.inputs, code.inputs)
         ]
         ends = np.cumsum(sizes).tolist()
@@ -274,24 +286,24 @@ class FusedRows(Fused):
                 state, start, stop, xs, work.outputs, work.keep, back.seeds, ran.residues,
                 block.memo, totals,
             )  # fmt: skip
-        rows = start + selected
         n = len(selected)
         residues = self.allocated(n, code.names.keep)
         found = code.run(
             state, 0, n,
             [x if x is None else pick_rows(x, selected) for x in xs],
-            [pick_rows(y, rows) for y in work.outputs],
-            [pick(k, rows) for k in work.keep],
-            [pick_rows(d, rows) for d in back.seeds],
+            [pick_rows(y[start:stop], selected) for y in work.outputs],
+            [pick(rows_of(k, start, stop), selected) for k in work.keep],
+            [pick_rows(d[start:stop], selected) for d in back.seeds],
             residues,
             {number: pick_call(call, selected) for number, call in block.memo.items()},
             totals,
         )  # fmt: skip
         for whole, part in zip(ran.residues, residues):
-            if whole.ndim == 3:
-                whole[:, rows] = part
+            own = rows_of(whole, start, stop)
+            if own.ndim == 3:
+                own[:, selected] = part
             else:
-                put_rows(whole, rows, part)
+                put_rows(own, selected, part)
         return found
 
     def payload_rows(self, work: Work, slot: int) -> Array:

@@ -19,7 +19,7 @@ from lazynet.fuse.compile import Compiled, CompiledBack, Lowered, Needs
 from lazynet.fuse.fused import Back, Fused
 from lazynet.fuse.gradients import pick
 from lazynet.fuse.numpy_printer import Names
-from lazynet.fuse.packing import Batch, Packing, rows_of, subset, time_major
+from lazynet.fuse.packing import Batch, Packing, Part, rows_of, subset, time_major
 from lazynet.fuse.program import Value
 from lazynet.fuse.trace import Trace
 from lazynet.kinds import Array
@@ -105,7 +105,7 @@ class FusedScan(Fused):
         prepared = self.prepared(code, values)
         kinds = self.trace.tape.kinds
         inputs = [
-            self.allocate(rows, 1, kinds[i].type.width, kinds[i].type.dtype)
+            self.allocate(rows, 1, kinds[i].type.width, kinds[i].type.work)
             for i in self.trace.inputs[: self.form.inputs]
         ]
         return ScanWork(rows, values, prepared, kept, outputs, keep, inputs)
@@ -176,6 +176,30 @@ class FusedScan(Fused):
     def backspace(self, work: ScanWork, needs: Sequence[bool], seeds: list[Array]) -> Back:
         return Back(work, self.nodes_needed(needs), seeds)
 
+    def wanted(self, back: Back, needs: Sequence[bool]) -> Needs:
+        inputs = list(needs)
+        for j in range(self.form.states):
+            inputs[self.form.state(j)] = True  # a step needs those of the next, whoever asked
+        return super().wanted(back, inputs)
+
+    def foresee(
+        self,
+        back: Back,
+        start: int,
+        stop: int,
+        needs: Sequence[bool],
+        selected: Array | None,
+        segments: Array | None,
+    ) -> None:
+        rows = None
+        batch = back.work.batches[start]
+        if selected is not None:
+            assert segments is not None
+            batch.part = Part(batch.packing, selected, segments, self.form.reverse)
+            back.arrays += batch.part.arrays()
+            rows = batch.part.rows
+        back.foreseen.setdefault(self.wanted(back, needs), []).append((start, rows, stop))
+
     def reverse(
         self,
         back: Back,
@@ -188,11 +212,7 @@ class FusedScan(Fused):
     ) -> list[Array | None]:
         assert segments is not None
         form, work = self.form, back.work
-        count = len(self.trace.inputs)
-        wanted = [bool(n) for n in needs[:count]]
-        for j in range(form.states):
-            wanted[form.state(j)] = True  # a step needs those of the next, whoever asked for them
-        key = (tuple(wanted), back.nodes)
+        key = self.wanted(back, needs)
         code = self.back_code(key)
         names = code.names
         ran = back.ran.get(key)

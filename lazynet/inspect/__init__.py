@@ -1,3 +1,3 @@
-"""What the user looks at: pictures of graphs and schedules, and the model they are made from."""
+"""What the user looks at: reports, pictures of graphs and schedules, profiles."""
 
 from lazynet.inspect import timeline as timeline  # what `Plan.draw` calls

@@ -214,12 +214,12 @@ class Ancestry:
                 node.arguments = [self._at(evaluation, node.number - kind.position)]
                 continue
             if node.tape is None:
-                node.arguments = self._by_rows(node)
+                node.arguments = self.by_rows(node)
                 continue
             given = node.tape.arguments(node.index)
             found = [self._recorded(node.tape, a) for a in given]
             if None in found:  # what it imported was let go
-                exact = self._by_rows(node)
+                exact = self.by_rows(node)
                 if len(exact) == len(given):
                     node.arguments = [f or e for f, e in zip(found, exact)]
                 else:
@@ -241,7 +241,7 @@ class Ancestry:
             return None
         return self._at(*tape.location(i))
 
-    def _by_rows(self, node: Found) -> list[Found]:
+    def by_rows(self, node: Found) -> list[Found]:
         """What a node was computed from, by the rows that its batch read."""
         evaluation = node.evaluation
         assert evaluation is not None

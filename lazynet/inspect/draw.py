@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from lazynet.inspect.labels import Line, Style, details_of, lines_of, style_for
@@ -25,8 +26,8 @@ from lazynet.inspect.view import Node, View, expressions_of, view_of
 
 MOST = 300
 """Nodes that are drawn one by one; more are folded."""
-FOLDED = 60
-"""Boxes of a folded graph."""
+FOLDED = (("batch", 30), ("kind", 60), ("op", sys.maxsize))
+"""How those are folded: the first way that leaves no more boxes than that."""
 MARGIN = 20.0
 SIDE = 9.0
 """Between text and the side of its box."""
@@ -72,11 +73,20 @@ def draw(
         target_of(path, "draw")
     view = view_of(roots, values, gradients)
     if len(view.nodes) > MOST:
-        view = view.fold(FOLDED)
+        view = _folded(view)
     picture = Picture(_Drawing(view).scene)
     if path is not None:
         picture.save(path)
     return picture
+
+
+def _folded(view: View) -> View:
+    ways = [way for way, _ in FOLDED]
+    for way, most in FOLDED[ways.index(view.folded) if view.folded else 0 :]:
+        few = view if way == view.folded else view.fold(most, way)
+        if len(few.nodes) <= most:
+            break
+    return few
 
 
 class _Drawing:
@@ -132,7 +142,7 @@ class _Drawing:
         for node in loops:
             w, h = sizes[node.number]
             room[at[node.number]] = (w + 52, h)
-        placement = place(room, edges)
+        placement = place(room, edges, columns=not view.folded)
         heading = scene.group()
         top = MARGIN + 14
         heading.parts.append(Text(MARGIN, top, scene.title, 14, "ink", True))

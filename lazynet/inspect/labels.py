@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lazynet.inspect.scene import shortened, text_width
-from lazynet.inspect.view import Node, View
+from lazynet.inspect.view import SEVERAL, Node, View
 from lazynet.kinds import Array
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -71,7 +71,7 @@ def lines_of(node: Node, style: Style, named: list[str]) -> list[Line]:
     if node.batches > 1:
         add(f"{node.batches:,} batches", "dim")
     add(shape_of(node), "dim")
-    if node.payload and (style.numbers or node.count == 1):
+    if node.payload and node.payload != SEVERAL and (style.numbers or node.count == 1):
         add(node.payload, "dim")
     for text in _listed("with", named, style):
         add(text, "dim")
@@ -83,6 +83,11 @@ def lines_of(node: Node, style: Style, named: list[str]) -> list[Line]:
     return [
         line._replace(text=shortened(line.text, line.size, style.room, line.bold)) for line in found
     ]
+
+
+def _room(line: Line, style: Style) -> float:
+    """Numbers are never cut: half a number is another one."""
+    return 400 if line.text.startswith(("value ", "gradient ")) else style.room
 
 
 def _listed(word: str, names: list[str], style: Style) -> list[str]:
@@ -116,6 +121,8 @@ def title_of(node: Node) -> str:
 
 def shape_of(node: Node) -> str:
     """Its shape and rows."""
+    if node.payload == SEVERAL:
+        return SEVERAL
     text = str(node.shape).replace(",)", ")") if node.shape else "scalar"
     if node.batch is None:
         return text
@@ -163,7 +170,7 @@ def details_of(node: Node, view: View) -> str:
     if node.formula:
         lines.append(node.formula)
     lines.append(f"{shape_of(node)}, {node.dtype}")
-    if node.payload:
+    if node.payload and node.payload != SEVERAL:
         lines.append(node.payload)
     for name, values in (("value", node.value), ("gradient", node.gradient)):
         if values is not None:

@@ -13,7 +13,6 @@ layers of bounded width; Barth, Juenger, Mutzel (2002), Simple and Efficient Bil
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 from collections.abc import Sequence
@@ -76,12 +75,15 @@ class _Layers:
     merged: set[int] = field(default_factory=set)
 
 
-def place(sizes: Sequence[Point], edges: Sequence[tuple[int, int]]) -> Placement:
+def place(
+    sizes: Sequence[Point], edges: Sequence[tuple[int, int]], columns: bool = True
+) -> Placement:
     """Place boxes, and route the edges between them.
 
     Args:
         sizes: Width and height of each box.
         edges: Pairs of boxes, from and to; none from a box to itself. The same pair may come twice.
+        columns: Whether what is deep may be set in columns.
 
     Returns:
         The placement; the same for the same arguments.
@@ -95,7 +97,9 @@ def place(sizes: Sequence[Point], edges: Sequence[tuple[int, int]]) -> Placement
     layers = _with_lanes(sizes, directed, levels)
     _sort(layers, n)
     _straighten(layers)
-    return _draw(layers, sizes, directed, back)
+    if layers.merged:
+        _narrow(layers)
+    return _draw(layers, sizes, directed, back, columns)
 
 
 # Circles
@@ -148,34 +152,33 @@ def _assign(sizes: Sequence[Point], edges: Sequence[tuple[int, int]]) -> list[in
     area = sum([(w + GAP) * (h + DROP) for w, h in sizes])
     limit = max(math.sqrt(area * ASPECT), 3 * max(w for w, _ in sizes) + 3 * GAP)
     place = _walk(n, above, below)
-    # Fill layers from the bottom: whatever all users of which are placed may come, the deepest
-    # first, of these the ones that belong together.
+    # Fill layers from the bottom with boxes whose users are all placed: first those above which so
+    # much is to come that the picture would grow, then what belongs to the boxes placed last.
     users = [len(b) for b in below]
     level = [0] * n
-    ready = [(-depth[v], place[v], v) for v in range(n) if not users[v]]
-    heapq.heapify(ready)
+    ready = [v for v in range(n) if not users[v]]
+    whole = sum([w + GAP for w, _ in sizes])
+    rows = max(max(depth) + 1, math.ceil(whole / limit * 1.1))
     row = 0
     while ready:
+        left = rows - row - 1
+        ready.sort(key=lambda v: (-depth[v] if depth[v] >= left else 1, place[v]))
         used = 0.0
         chosen: list[int] = []
         postponed = []
-        while ready:
-            entry = heapq.heappop(ready)
-            v = entry[2]
+        for v in ready:
             if not chosen or used + sizes[v][0] + GAP <= limit:
                 chosen.append(v)
                 used += sizes[v][0] + GAP
             else:
-                postponed.append(entry)
+                postponed.append(v)
+        ready = postponed
         for v in chosen:
             level[v] = row
-        for v in chosen:
             for u in above[v]:
                 users[u] -= 1
                 if not users[u]:
-                    postponed.append((-depth[u], place[u], u))
-        ready = postponed
-        heapq.heapify(ready)
+                    ready.append(u)
         row += 1
     return [row - 1 - k for k in level]
 
@@ -263,10 +266,6 @@ def _sort(layers: _Layers, n: int) -> None:
     place = {v: k for k, v in enumerate(start)}
     for row in layers.rows:
         row.sort(key=lambda v: place[v])
-        for lane in [v for v in row if v in layers.merged]:  # amid what it takes in below
-            fellows = [k for k, v in enumerate(row) if layers.below[v] == layers.below[lane]]
-            row.remove(lane)
-            row.insert(fellows[len(fellows) // 2], lane)
     best = [list(row) for row in layers.rows]
     fewest = _crossings(layers)
     rounds = 24 if len(layers.layer) < 3000 else 6
@@ -281,6 +280,45 @@ def _sort(layers: _Layers, n: int) -> None:
             fewest, since = crossings, 0
             best = [list(row) for row in layers.rows]
     layers.rows = best
+
+
+def _narrow(layers: _Layers) -> None:
+    """Move lanes of arrows to one box amid these, if that makes the picture much narrower."""
+    rows, x, wide, crossings = layers.rows, layers.x, _span(layers), _crossings(layers)
+    _centre(layers)
+    _straighten(layers)
+    worse = _crossings(layers) - crossings
+    if _span(layers) > 0.8 * wide or worse > 2 * len(layers.chains):
+        layers.rows, layers.x = rows, x
+
+
+def _span(layers: _Layers) -> float:
+    return max(layers.x) - min(layers.x)
+
+
+def _centre(layers: _Layers) -> None:
+    """Move each lane of arrows to one box amid the boxes from which it takes arrows in."""
+    at = [0.0] * len(layers.layer)
+    moved: list[list[int]] = []
+    for row in reversed(layers.rows):
+        row = list(row)
+        for lane in [v for v in row if v in layers.merged]:
+            row.remove(lane)
+            (target,) = layers.below[lane]
+            fellows = [k for k, v in enumerate(row) if target in layers.below[v]]
+            if fellows:
+                row.insert((fellows[0] + fellows[-1] + 1) // 2, lane)
+            else:
+                lower = [_mean([at[w] for w in layers.below[v]]) < at[target] for v in row]
+                row.insert(sum(lower), lane)
+        for k, v in enumerate(row):
+            at[v] = float(k)
+        moved.append(row)
+    layers.rows = moved[::-1]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _sweep(layers: _Layers, down: bool) -> None:
@@ -413,11 +451,12 @@ def _draw(
     sizes: Sequence[Point],
     edges: Sequence[tuple[int, int]],
     back: list[bool],
+    in_columns: bool,
 ) -> Placement:
     n = len(sizes)
     heights = [max([sizes[v][1] for v in row if v < n], default=0.0) for row in layers.rows]
     drops = _drops(layers)
-    columns = _columns(layers, heights, drops)
+    columns = _columns(layers, heights, drops) if in_columns else [(0, len(heights))]
     column_of = [0] * len(layers.rows)
     top = [0.0] * len(layers.rows)  # of each layer
     left: list[float] = []  # of each column, what is added to places

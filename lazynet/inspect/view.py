@@ -26,6 +26,9 @@ from lazynet.tape import LOCAL
 SMALL = 64
 """Most elements of a value or gradient that a view holds."""
 
+SEVERAL = "several shapes"
+"""The payload of what stands for nodes of different shapes."""
+
 LIMIT = 20_000
 """Most nodes that are told apart; a larger graph is folded at once, without any values."""
 
@@ -563,7 +566,7 @@ def _folded(view: View, by: str) -> View:
                 arguments=tuple(arguments),
                 shape=() if shared else first.shape,
                 batch=first.batch if len({node.batch for node in group}) == 1 else None,
-                payload=first.payload if alone else "",
+                payload=SEVERAL if shared else first.payload if alone else "",
                 first=place[group_of[first.first]],
                 value=first.value if alone else None,
                 gradient=first.gradient if alone else None,

@@ -14,7 +14,7 @@ from lazynet.convert import as_dtype
 from lazynet.errors import ArgumentError, SettingError
 from lazynet.graph import Expression, Leaf, apply, record
 from lazynet.inputs import as_expression
-from lazynet.kinds import FLOATS, HOOKS, Array, Call, Op, Shape
+from lazynet.kinds import FLOATS, HOOKS, Array, Call, Op, Shape, working
 from lazynet.ops.elementwise import Broadcasting, Elementwise, factor, is_number, ready
 
 # Operators between expressions
@@ -535,7 +535,7 @@ class AsType(Op):
         return call.out  # type: ignore[no-any-return]
 
     def backward(self, call: Call, dy: Array, y: Array, *args: Array) -> Array:
-        return dy.astype(self.source)
+        return dy.astype(working(as_dtype(self.source)))
 
 
 class AsTypeInteger(AsType):
@@ -547,12 +547,13 @@ class AsTypeInteger(AsType):
 def astype(x: Any, dtype: Any) -> Expression:
     """The same values in another dtype.
 
-    Between float32 and float64 the gradient flows. To int64 (for indices) numbers are cut towards
-    zero, as NumPy does, and no gradient flows.
+    Between floating-point dtypes the gradient flows. To int64 (for indices) numbers are cut towards
+    zero, as NumPy does, and no gradient flows. In float16 and bfloat16 values are stored only: what
+    is computed from them is computed in float32, and rounded when it is stored.
 
     Args:
         x: Expression (or numbers) of any shape and dtype.
-        dtype: "float32", "float64" or "int64", or the NumPy dtype.
+        dtype: "float32", "float64", "float16", "bfloat16" or "int64", or the NumPy dtype.
 
     Returns:
         An expression of the same shape; x itself if it has this dtype already.

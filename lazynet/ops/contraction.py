@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lazynet.backend.kernels import gemm
-from lazynet.kinds import Array, Shape
+from lazynet.kinds import Array, Call, Shape
 
 ROW = "0"
 """The letter of the row axis. An operand that the whole batch shares lacks it, so the gradient of
@@ -186,7 +186,7 @@ def multiply(a: Array, b: Array, shared_a: bool, shared_b: bool, out: Array | No
     """The product, without a row axis (and not in `out`) where both operands are shared."""
     if shared_a and not shared_b and a.ndim == b.ndim == 2:
         # the usual W @ x, without the detour over a plan
-        if type(b) is not np.ndarray and out is not None and gemm(b, a, out, 0.0):
+        if type(b) is not np.ndarray and out is not None and gemm(b, a, out, False):
             return out
         if out is None or out.flags.c_contiguous:
             return np.dot(b, a.T, out)
@@ -201,7 +201,18 @@ def added_product(y: Array, a: Array, b: Array, shared: tuple[bool, ...]) -> boo
     """Add a product to y in one call of BLAS, where y lies on a GPU; False if that cannot be."""
     if type(y) is np.ndarray or shared != (True, False) or not a.ndim == b.ndim == 2:
         return False
-    return gemm(b, a, y, 1.0)
+    return gemm(b, a, y, True)
+
+
+def product_of_halves(call: Call, a: Array, b: Array) -> bool:
+    """The usual W @ x of float16 matrices on a GPU, summed in float32; see `Op.halves`."""
+    return gemm(b, a, call.out, False)
+
+
+def affine_map_of_halves(call: Call, bias: Array, a: Array, b: Array) -> bool:
+    """The same with a bias, to which the product is added before it is rounded."""
+    call.out[...] = bias
+    return gemm(b, a, call.out, True)
 
 
 def product_gradients(

@@ -14,7 +14,7 @@ import numpy as np
 
 from lazynet.backend.kernels import elementwise, summing
 from lazynet.kinds import Array
-from lazynet.ops.formula import COMPARISONS, parse
+from lazynet.ops.formula import COMPARISONS, Step, parse
 
 _CALLS = {
     "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin",
@@ -64,12 +64,11 @@ def names_of(formula: str) -> list[str]:
     return sorted(parse(formula).names())
 
 
-@lru_cache(maxsize=4096)
-def c_function(name: str, formula: str, parameters: tuple[str, ...]) -> str:
-    """A formula as the text of a device function of numbers of type ``T``."""
+def c_statements(steps: Sequence[Step]) -> tuple[list[str], list[str]]:
+    """The steps of a program as C++: a line for each that computes, and how each is referred to."""
     lines = []
     text: list[str] = []
-    for i, step in enumerate(parse(formula).steps):
+    for i, step in enumerate(steps):
         given = [text[k] for k in step.operands]
         operation = step.operation
         if operation == "number":
@@ -91,6 +90,13 @@ def c_function(name: str, formula: str, parameters: tuple[str, ...]) -> str:
         kind = "bool" if operation in COMPARISONS else "T"
         lines.append(f"    const {kind} t{i} = {value};")
         text.append(f"t{i}")
+    return lines, text
+
+
+@lru_cache(maxsize=4096)
+def c_function(name: str, formula: str, parameters: tuple[str, ...]) -> str:
+    """A formula as the text of a device function of numbers of type ``T``."""
+    lines, text = c_statements(parse(formula).steps)
     head = ", ".join(f"T {p}" for p in parameters)
     body = "\n".join([*lines, f"    return (T)({text[-1]});"])
     return f"template <typename T> __device__ inline T {name}({head}) {{\n{body}\n}}\n"
@@ -171,4 +177,4 @@ def fields_of(op: Any, dtype: np.dtype[Any]) -> dict[str, Any]:
     return found
 
 
-__all__ = ["c_function", "compute", "compute_all", "fields_of", "names_of", "total"]
+__all__ = ["c_function", "c_statements", "compute", "compute_all", "fields_of", "names_of", "total"]

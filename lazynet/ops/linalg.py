@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,10 +18,12 @@ from lazynet.ops import cuda_linalg
 from lazynet.ops.contraction import (
     ROW,
     added_product,
+    affine_map_of_halves,
     contract,
     contraction,
     multiply,
     product_gradients,
+    product_of_halves,
     sum_rows,
 )
 from lazynet.ops.elementwise import ready
@@ -82,6 +84,10 @@ class Matmul(Op):
 
     def backward(self, call: Call, dy: Array, y: Array, a: Array, b: Array) -> Any:
         return product_gradients(dy, a, b, call.shared, call.needs)
+
+    def halves(self, shapes: list[Shape], shared: tuple[bool, ...]) -> Callable[..., bool] | None:
+        usual = shared == (True, False) and [len(s) for s in shapes] == [2, 1]
+        return product_of_halves if usual else None
 
     def printed(self, shapes: list[Shape], shared: tuple[bool, ...]) -> Printed | None:
         if shared != (True, False) or [len(s) for s in shapes] != [2, 1]:
@@ -231,6 +237,11 @@ class Affine(Op):
         y = self.products(call, *pairs)
         y += _stretch(b, call.shared[0], y.ndim)
         return y
+
+    def halves(self, shapes: list[Shape], shared: tuple[bool, ...]) -> Callable[..., bool] | None:
+        # of several products the sum would be rounded after each
+        usual = shared[1:] == (True, False) and [len(s) for s in shapes] == [1, 2, 1]
+        return affine_map_of_halves if usual else None
 
     def products(self, call: Call, *pairs: Array) -> Array:
         """The sum of the products, in the place of the result."""

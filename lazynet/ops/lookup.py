@@ -68,6 +68,7 @@ class LookupRows(Op):
     shares = True
     reads_args = False
     reads_y = False
+    moves = True
 
     def shape(self, table: Shape) -> Shape:
         return table[1:]

@@ -21,7 +21,7 @@ from lazynet.convert import as_array, as_dtype
 from lazynet.errors import ArgumentError, RangeError, SettingError, ShapeError
 from lazynet.graph import Expression, record
 from lazynet.inputs import as_expression
-from lazynet.kinds import INT64, Array, Call, Op, Shape
+from lazynet.kinds import INT64, Array, Call, Op, Shape, working
 from lazynet.modes import is_training
 from lazynet.ops.numeric import finite_number
 from lazynet.randomness import gumbel as gumbel_numbers
@@ -134,7 +134,7 @@ class NormalSample(_Sample):
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
             return cuda_random.normal(beside(call.out, call.payload), call.out)
-        z = normal_numbers(call.payload, width_of(self.example), self.precision)
+        z = normal_numbers(call.payload, width_of(self.example), working(self.precision))
         return z.reshape(call.rows, *self.example)
 
 
@@ -145,7 +145,7 @@ class UniformSample(_Sample):
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
             return cuda_random.uniform(beside(call.out, call.payload), call.out)
-        u = uniform_numbers(call.payload, width_of(self.example), self.precision)
+        u = uniform_numbers(call.payload, width_of(self.example), working(self.precision))
         return u.reshape(call.rows, *self.example)
 
 
@@ -156,7 +156,7 @@ class GumbelSample(_Sample):
     def forward(self, call: Call) -> Array:
         if type(call.out) is not np.ndarray:
             return cuda_random.gumbel(beside(call.out, call.payload), call.out)
-        g = gumbel_numbers(call.payload, width_of(self.example), self.precision)
+        g = gumbel_numbers(call.payload, width_of(self.example), working(self.precision))
         return g.reshape(call.rows, *self.example)
 
 
@@ -183,7 +183,7 @@ class BernoulliSample(_Sample):
         u = u.reshape(call.rows, *self.example)
         if p.ndim < u.ndim:
             p = p.reshape(p.shape + (1,) * (u.ndim - p.ndim))
-        return np.less(u, p).astype(self.precision)
+        return np.less(u, p).astype(working(self.precision))
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ class MaskSample(_Sample):
             return cuda_random.bernoulli(*given)
         u = uniform_numbers(call.payload, width_of(self.example), np.float64)
         mask = np.less(u, self.p).reshape(call.rows, *self.example)
-        y: Array = np.multiply(mask, self.precision.type(self.scale), dtype=self.precision)
+        precision = working(self.precision)
+        y: Array = np.multiply(mask, precision.type(self.scale), dtype=precision)
         return y
 
 
@@ -453,7 +454,7 @@ def normal(
         mean: Number, array or expression; gradients flow into an expression.
         std: Standard deviation, likewise.
         batch: Number of rows, or None for a single row.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", "float16" or "bfloat16".
 
     Returns:
         An expression of that shape; `mean + std * z` with z standard normal.
@@ -461,7 +462,7 @@ def normal(
     Raises:
         ShapeError: If a length is negative.
         SettingError: If a number is not finite, or the number `std` negative.
-        DtypeError: If the dtype is none of the two.
+        DtypeError: If the dtype is none of these.
 
     >>> import lazynet as ln
     >>> ln.normal((2, 3), batch=4).value().shape
@@ -485,7 +486,7 @@ def uniform(
         low: Number, array or expression; gradients flow into an expression.
         high: Likewise.
         batch: Number of rows, or None for a single row.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", "float16" or "bfloat16".
 
     Returns:
         An expression of that shape.
@@ -493,7 +494,7 @@ def uniform(
     Raises:
         ShapeError: If a length is negative.
         SettingError: If a number is not finite.
-        DtypeError: If the dtype is none of the two.
+        DtypeError: If the dtype is none of these.
 
     >>> import lazynet as ln
     >>> u = ln.uniform(1000, -1, 1).value()
@@ -518,7 +519,7 @@ def gumbel(
         mu: Location: number, array or expression; gradients flow into an expression.
         beta: Scale, likewise.
         batch: Number of rows, or None for a single row.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", "float16" or "bfloat16".
 
     Returns:
         An expression of that shape.
@@ -526,7 +527,7 @@ def gumbel(
     Raises:
         ShapeError: If a length is negative.
         SettingError: If a number is not finite.
-        DtypeError: If the dtype is none of the two.
+        DtypeError: If the dtype is none of these.
 
     >>> import lazynet as ln
     >>> ln.gumbel(3).value().shape
@@ -547,7 +548,7 @@ def bernoulli(
         shape: Shape of one example, an int or a tuple.
         p: Probability in [0, 1]: a number, or an array or expression of the sample's shape.
         batch: Number of rows; None for that of p.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", "float16" or "bfloat16".
 
     Returns:
         An expression of that shape.
@@ -555,7 +556,7 @@ def bernoulli(
     Raises:
         RangeError: If a number or array p leaves [0, 1].
         ShapeError: If p has another shape, or a length is negative.
-        DtypeError: If the dtype is none of the two.
+        DtypeError: If the dtype is none of these.
 
     >>> import lazynet as ln
     >>> ln.bernoulli(4, 1.0).value().tolist()

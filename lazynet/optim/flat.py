@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import module_of, to_host
+from lazynet.backend import module_of, to_host, where_it_lies
 from lazynet.kinds import Array
 from lazynet.parameters import Parameter
 
@@ -82,10 +82,12 @@ class State:
 
     def copies(self) -> dict[str, Array]:
         """The values of the slots, on the host."""
-        return {
-            slot: to_host(array * self.scales[slot] if slot in self.scales else array.copy())
-            for slot, array in self.slots.items()
-        }
+        found = {}
+        for slot, array in self.slots.items():
+            with where_it_lies(array):
+                scaled = array * self.scales[slot] if slot in self.scales else array.copy()
+                found[slot] = to_host(scaled)
+        return found
 
 
 class Chunk:

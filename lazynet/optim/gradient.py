@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lazynet.backend import add_rows, norms
+from lazynet.backend import Sources, add_rows, norms, to_host
 from lazynet.kinds import Array
 from lazynet.optim.flat import SUM, block_size, scratch
 from lazynet.parameters import Lookup, Parameter
@@ -63,6 +63,17 @@ class Gradient:
         ]
         return math.hypot(*norms) if all(map(math.isfinite, norms)) else math.nan
 
+    def first_bad(self) -> str:
+        """Which row of a lookup table is not finite, in words; empty where there are no rows."""
+        if self.rows is None or self.values is None:
+            return ""
+        finite = np.isfinite(to_host(self.values)).all(axis=1)
+        if finite.all():
+            return ""
+        bad = self.rows[~finite]
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return f" in row {bad[0]}{more}"
+
 
 def block_height(rows: Array) -> int:
     """Rows of a table (rows, width) that make a block: on a GPU all."""
@@ -113,3 +124,20 @@ def gradient_of(p: Parameter) -> Gradient:
         dense = table(p, p.values)
     assert dense is not None
     return Gradient(dense)
+
+
+def from_sources(p: Parameter, sources: Sources) -> Gradient:
+    """`gradient_of` on a GPU: it holds what it should when the sources have been read."""
+    rows = p.pending_rows
+    if not p.values.size:
+        return Gradient(table(p, p.values))
+    if rows and p.pending is None and isinstance(p, Lookup):
+        return Gradient(None, *sources.rows(rows, p.row_width))
+    if not rows:
+        assert p.pending is not None
+        dense = np.asarray(p.pending, order="C", like=p.pending)
+        sources.add(dense, [], 0, None)
+        return Gradient(table(p, dense))
+    whole = np.empty_like(p.values)
+    sources.add(p.pending, rows, p.row_width, whole)
+    return Gradient(table(p, whole))

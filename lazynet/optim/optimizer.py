@@ -8,15 +8,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lazynet.backend import device_of, to_device, workers
+from lazynet.backend import CPU, Sources, device_of, to_device, to_host, workers
 from lazynet.errors import ArgumentError, FileError, GradientError, SettingError
 from lazynet.execute import LOCK
-from lazynet.kinds import Array
+from lazynet.kinds import HALVES, Array
 from lazynet.optim.flat import DECAY, GRADIENT, Chunk, State, scratch
 from lazynet.optim.gradient import block_height, gradient_of
+from lazynet.optim.kernel import Buffer, launch
+from lazynet.optim.masters import Masters
 from lazynet.optim.schedules import Schedule
-from lazynet.optim.work import Table, Work, norms_of, share_out, table_of
+from lazynet.optim.work import Table, Work, buffer_of, norm_of, share_out, table_of
 from lazynet.parameters import Model, Parameter
+from lazynet.recorder import RECORD, WAITING, Recorder, recorder
+
+_MASTER = "master"
 
 
 class Optimizer(ABC):
@@ -101,8 +106,10 @@ class Optimizer(ABC):
         """Euclidean norm of all gradients at the last step, before clipping."""
         self._base = float(lr)
         self._states: dict[str, State] = {}
+        self._masters = Masters()
         self._decays = _written_for(type(self), "decays")
         self._drifts = _written_for(type(self), "drift")
+        self._kernels = True  # whether a GPU gets the rule as kernels, see `kernel`
 
     @abstractmethod
     def update(
@@ -111,7 +118,9 @@ class Optimizer(ABC):
         """Update some elements of one parameter, or of several, in place.
 
         Large parameters are updated by several threads at once where LAZYNET_NUM_THREADS says so:
-        do not leave anything in `self`.
+        do not leave anything in `self`. On a GPU it is called with arrays that note what is done
+        to them, from which a kernel is printed; where it is not made of ufuncs, operators and
+        ``np.where``, with the arrays themselves.
 
         Args:
             x: Values.
@@ -174,42 +183,62 @@ class Optimizer(ABC):
                 then.
             SettingError: If LAZYNET_NUM_THREADS is no number of threads; nothing is changed either.
         """
+        profile = recorder()
+        outside = RECORD if profile is None else profile.enter(WAITING)
+        try:
+            self._step(profile)
+        finally:
+            if profile is not None:
+                profile.leave(outside)
+
+    def _step(self, profile: Recorder | None) -> None:
         with LOCK, np.errstate(all="ignore"), self.model.place():
             parameters = self.model.parameters()
-            work = share_out(parameters, self._state, self._some_rows())
-            if not work:
-                raise GradientError(
-                    f"{type(self).__name__}.step: no trainable parameter of the model has a "
-                    "gradient; call loss.backward() first, on a loss that depends on them"
-                )
-            norm = self._norm(work)
-            scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
-            lr = self.lr
-            workers()  # where its setting is bad, nothing has been changed yet
-            for item in work:
-                try:
-                    for state in item.states:
-                        state.updates += 1
-                    if item.chunk is not None:
-                        self._apply_chunk(item, item.chunk, lr, scale)
-                    else:
-                        self._apply(item, lr, scale)
-                finally:  # interrupted, the step can be repeated: no gradient counts twice
-                    for p in item.parameters:
-                        p.changed()
-                        p.clear_gradient()
-            for p in parameters:
-                if p.has_gradient():  # of a frozen one, from before
+            if profile is not None:
+                profile.updates(parameters)
+            if self.model.dtype not in HALVES:
+                self._update_all(parameters)
+                return
+            with self._masters.standing_in(parameters, self._some_rows()) as masters:
+                self._update_all(masters)
+
+    def _update_all(self, parameters: list[Parameter]) -> None:
+        sources = None if self.model.device == CPU else Sources()
+        work = share_out(parameters, self._state, self._some_rows(), sources)
+        if not work:
+            raise GradientError(
+                f"{type(self).__name__}.step: no trainable parameter of the model has a "
+                "gradient; call loss.backward() first, on a loss that depends on them"
+            )
+        norm = self._norm(work, sources)
+        scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
+        lr = self.lr
+        workers()  # where its setting is bad, nothing has been changed yet
+        for item in work:
+            try:
+                for state in item.states:
+                    state.updates += 1
+                if item.chunk is not None:
+                    self._apply_chunk(item, item.chunk, lr, scale)
+                else:
+                    self._apply(item, lr, scale)
+            finally:  # interrupted, the step can be repeated: no gradient counts twice
+                for p in item.parameters:
+                    p.changed()
                     p.clear_gradient()
-            self.gradient_norm = norm
-            self.steps += 1
+        for p in parameters:
+            if p.has_gradient():  # of a frozen one, from before
+                p.clear_gradient()
+        self.gradient_norm = norm
+        self.steps += 1
 
     def state_dict(self) -> dict[str, Array]:
         """Everything that later steps depend on besides the settings, as copies.
 
         Returns:
             ``steps``, ``lr`` (before the schedule), and for each parameter, by its name within the
-            model, the number of ``:updates`` and, unless that is 0, each slot.
+            model, the number of ``:updates`` and, unless that is 0, each slot, and for one of 16
+            bits the ``:master``.
         """
         state: dict[str, Array] = {"steps": np.array(self.steps), "lr": np.array(self._base)}
         for name, p in self._named():
@@ -218,6 +247,8 @@ class Optimizer(ABC):
             if known is not None and known.updates:
                 for slot, array in known.copies().items():
                     state[f"{name}:{slot}"] = array
+                if p.dtype in HALVES:
+                    state[f"{name}:{_MASTER}"] = np.array(to_host(self._masters.values(p)))
         return state
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
@@ -242,12 +273,15 @@ class Optimizer(ABC):
 
         steps, base = take("steps", ()), take("lr", ())
         states = {}
+        masters = {}
         for name, p in self._named():
             updates = take(f"{name}:updates", ())
             if updates is None or updates == 0:
                 continue
             arrays = {slot: take(f"{name}:{slot}", p.shape) for slot in self.slots}
             states[p.name] = State(int(updates), arrays)
+            if p.dtype in HALVES:
+                masters[p.name] = take(f"{name}:{_MASTER}", p.shape)
         wrong += [f"{key} belongs to no parameter or slot" for key in left]
         if wrong:
             raise FileError(
@@ -258,8 +292,10 @@ class Optimizer(ABC):
             if p.name in states:
                 slots = states[p.name].slots
                 for slot, array in slots.items():
-                    host: Array = np.array(array, p.values.dtype, order="C")
+                    host: Array = np.array(array, p.type.work, order="C")
                     slots[slot] = to_device(host, device_of(p.values))
+            if p.name in masters:
+                self._masters.put(p, masters[p.name])
         self.steps = int(steps)
         self._base = float(base)
         self._states = states
@@ -314,16 +350,18 @@ class Optimizer(ABC):
             )
         return float(factor)
 
-    def _norm(self, work: list[Work]) -> float:
-        result = math.hypot(*norms_of(work))
+    def _norm(self, work: list[Work], sources: Sources | None) -> float:
+        result = norm_of(work, sources)
         if math.isfinite(result):
             return result
         for p in (p for item in work for p in item.parameters):
-            if not math.isfinite(gradient_of(p).norm()):
+            gradient = gradient_of(p)
+            if not math.isfinite(gradient.norm()):
                 raise GradientError(
                     f"{type(self).__name__}.step: the gradient of parameter {p.name} holds NaN or "
-                    "infinity; nothing was updated; call model.zero_gradients() to leave this "
-                    "step out, or lower the learning rate"
+                    f"infinity{gradient.first_bad()}; nothing was updated; ln.detect_anomaly() "
+                    "finds where it arises; call model.zero_gradients() to leave this step out, or "
+                    "lower the learning rate"
                 )
         return result
 
@@ -340,9 +378,14 @@ class Optimizer(ABC):
 
     def _apply_chunk(self, item: Work, chunk: Chunk, lr: float, scale: float) -> None:
         chunk.read(item.parameters)
+        count = item.states[0].updates
+        if type(chunk.x) is not np.ndarray:
+            buffer = Buffer(chunk.x, chunk.slots, chunk.gradient)
+            if self._launch(buffer, lr, scale, count):
+                return
         if scale != 1.0:
             chunk.gradient *= scale
-        self._update(chunk.x, chunk.gradient, chunk.slots, lr, 1.0, item.states[0].updates)
+        self._update(chunk.x, chunk.gradient, chunk.slots, lr, 1.0, count)
         chunk.write(item.parameters)
 
     def _apply(self, item: Work, lr: float, scale: float) -> None:
@@ -351,8 +394,14 @@ class Optimizer(ABC):
         whole = table_of(item.parameters[0], state)
         rows, values, n = gradient.rows, gradient.values, len(whole.x)
         some_rows = self._some_rows()
+        if type(whole.x) is not np.ndarray:
+            state.moved = None
+            state.settle()
+            buffer = buffer_of(whole, gradient, some_rows)
+            if self._launch(buffer, lr, scale, state.updates):
+                return
         if not some_rows and type(whole.x) is not np.ndarray:
-            dense = True  # a GPU moves all rows in one launch
+            dense = True  # a GPU moves all rows at once
         else:
             dense = gradient.dense is not None or (
                 not some_rows and rows is not None and 4 * len(rows) > n
@@ -394,6 +443,15 @@ class Optimizer(ABC):
             for slot, factor in state.scales.items():
                 part.slots[slot] /= factor
             whole.put(some, part)
+
+    def _launch(self, buffer: Buffer, lr: float, scale: float, count: int) -> bool:
+        """Update a buffer on a GPU by one kernel; False if the rule cannot be made one."""
+
+        def rule(x: Any, gradient: Any, slots: dict[str, Any]) -> None:
+            self._update(x, gradient * scale, slots, lr, 1.0, count)
+
+        self._kernels = self._kernels and launch(rule, buffer)
+        return self._kernels
 
     def _apply_idle(self, whole: Table, state: State, rows: Array, lr: float) -> None:
         """Update a table as if no row had a gradient; `rows` are overwritten after that."""

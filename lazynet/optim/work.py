@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lazynet.backend import join, norms, put_rows, run_blocks, take_rows
+from lazynet.backend import Sources, join, put_rows, run_blocks, take_rows
 from lazynet.kinds import Array
 from lazynet.optim.flat import Chunk, State, chunk_of, chunk_size, cut
-from lazynet.optim.gradient import Gradient, block_height, gradient_of, norm, table
+from lazynet.optim.gradient import Gradient, block_height, from_sources, gradient_of, norm, table
+from lazynet.optim.kernel import Buffer
 from lazynet.parameters import Parameter
 
 SMALL = 1 << 14
@@ -51,22 +53,11 @@ class Work:
         return self.gradient.norm()
 
 
-def norms_of(work: list[Work]) -> list[float]:
-    """Euclidean norms of the gradients of each; a GPU is waited for once."""
-    if not work or type(work[0].parameters[0].values) is np.ndarray:
-        return [item.norm() for item in work]
-    arrays = []
-    for item in work:
-        if item.chunk is not None:
-            arrays.append(item.chunk.gradient)
-        else:
-            assert item.gradient is not None
-            arrays.append(item.gradient.whole())
-    return norms(arrays)
-
-
 def share_out(
-    parameters: list[Parameter], state_of: Callable[[Parameter], State], some_rows: bool
+    parameters: list[Parameter],
+    state_of: Callable[[Parameter], State],
+    some_rows: bool,
+    sources: Sources | None,
 ) -> list[Work]:
     """Share out the trainable parameters that have a gradient; no parameter is changed.
 
@@ -74,6 +65,8 @@ def share_out(
         parameters: All of them.
         state_of: What the optimiser remembers of one.
         some_rows: Whether tables are updated only where rows have a gradient.
+        sources: On a GPU, what the gradients are to be brought together by; they hold anything
+            until it is read.
     """
     work = []
     groups: dict[tuple[str, int], tuple[list[Parameter], list[State]]] = {}
@@ -83,7 +76,8 @@ def share_out(
         state = state_of(p)
         size = p.values.size
         if size > small_size(p.values) or (some_rows and p.pending is None and size):
-            work.append(Work([p], [state], gradient_of(p)))
+            gradient = gradient_of(p) if sources is None else from_sources(p, sources)
+            work.append(Work([p], [state], gradient))
         else:
             group = groups.setdefault((p.values.dtype.char, state.updates), ([], []))
             group[0].append(p)
@@ -91,10 +85,35 @@ def share_out(
     for members, states in groups.values():
         for part in cut(members, chunk_size(members[0].values)):
             chunk = chunk_of(members[part], states[part])
-            gradients = [p.summed() if p.pending_rows else p.pending for p in members[part]]
-            join(gradients, chunk.gradient)  # type: ignore[arg-type]
+            if sources is None:
+                gradients = [p.summed() if p.pending_rows else p.pending for p in members[part]]
+                join(gradients, chunk.gradient)  # type: ignore[arg-type]
+            else:
+                join_sources(members[part], chunk.gradient, sources)
             work.append(Work(members[part], states[part], chunk=chunk))
     return work
+
+
+def norm_of(work: list[Work], sources: Sources | None) -> float:
+    """Euclidean norm of all gradients; a GPU is waited for, and has brought them together then."""
+    if sources is not None:
+        square = sources.read()
+        single = all([item.parameters[0].values.itemsize == 4 for item in work])
+        if single or 1e-280 < square < 1e280:
+            return math.sqrt(square)
+        # the squares have left the range of float64; this waits for each
+    return math.hypot(*[item.norm() for item in work])
+
+
+def join_sources(parameters: list[Parameter], out: Array, sources: Sources) -> None:
+    """Have the gradients of parameters brought together in a flat array; zeros where none is."""
+    start = 0
+    for p in parameters:
+        stop = start + p.values.size
+        if stop > start:
+            width = p.row_width if p.pending_rows else 0
+            sources.add(p.pending, p.pending_rows, width, out[start:stop])
+        start = stop
 
 
 @dataclass
@@ -128,6 +147,23 @@ class Table:
             return
         for start in range(0, n, height):
             update(start, min(n, start + height))
+
+
+def buffer_of(whole: Table, gradient: Gradient, some_rows: bool) -> Buffer:
+    """A table on a GPU as one buffer.
+
+    Args:
+        whole: Values and slots.
+        gradient: Of all rows, or of some.
+        some_rows: Whether only rows that have a gradient are updated.
+    """
+    slots = {slot: array.reshape(-1) for slot, array in whole.slots.items()}
+    x, width = whole.x.reshape(-1), whole.x.shape[1]
+    if gradient.dense is not None:
+        return Buffer(x, slots, gradient.whole().reshape(-1))
+    assert gradient.values is not None
+    values = gradient.values.reshape(-1)
+    return Buffer(x, slots, values, width, gradient.rows, spread=not some_rows)
 
 
 def table_of(p: Parameter, state: State) -> Table:

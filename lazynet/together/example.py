@@ -18,7 +18,7 @@ from lazynet.execute import last_serial
 from lazynet.graph import Expression
 from lazynet.randomness import Stream, current_stream, swap_stream
 from lazynet.together.record import Record
-from lazynet.together.request import CLOSING, STATE, STEPPING, Several
+from lazynet.together.request import CLOSING, STATE, STEPPING
 
 
 class Example:
@@ -95,17 +95,14 @@ class Example:
             STATE.now = state
             swap_stream(outer)
 
-    def foreign(self, request: Any, role: str) -> bool:
-        """Whether it waits for what is none of ours: the exception to raise in it is set then."""
-        if isinstance(request, (Expression, Several)):
-            return False
+    def refuse(self, request: Any, role: str) -> None:
+        """Have an exception raised where it awaits what needs an event loop."""
         what = "asyncio.sleep(0), or the like" if request is None else repr(request)
         self.failure = GraphError(
             f"await {what}: without an event loop a coroutine can await expressions and "
             f"ln.values_async only; use {role}_async in an asyncio program, which lets everything "
             "else through"
         )
-        return True
 
     def named(self, error: Exception, role: str) -> Exception:
         """The exception that names this example."""

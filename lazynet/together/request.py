@@ -7,10 +7,11 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from lazynet.errors import ArgumentError, GraphError
-from lazynet.execute import evaluated, value, values
+from lazynet.execute import evaluated
 from lazynet.graph import Expression
 from lazynet.inputs import as_expression
 from lazynet.kinds import HOOKS
+from lazynet.reading import value, values
 
 IDLE: Final = 0
 STEPPING: Final = 1

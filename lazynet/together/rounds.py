@@ -6,10 +6,11 @@ from typing import Any
 
 from lazynet.collect import collect
 from lazynet.errors import DeviceError, LazynetError, OutOfMemoryError
-from lazynet.execute import evaluated, values
+from lazynet.execute import evaluated
 from lazynet.graph import Expression
 from lazynet.modes import MODES, Modes
 from lazynet.placement import device_for
+from lazynet.reading import values
 from lazynet.together.example import Example
 
 

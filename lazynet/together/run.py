@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from lazynet.graph import Expression
 from lazynet.together.example import Example, Intake
 from lazynet.together.record import LAST
+from lazynet.together.request import Several
 from lazynet.together.rounds import answer_all
 
 
@@ -76,7 +78,8 @@ class _Run:
                 intake.record.round(len(going))
                 answer_all(going)
                 for example in going:
-                    self._go_on(example)
+                    if not self._run(example):
+                        self._begin()
         finally:
             self.waiting = []
             intake.close()
@@ -90,17 +93,14 @@ class _Run:
                 return
             self._run(example)
 
-    def _go_on(self, example: Example) -> None:
-        if not self._run(example):
-            self._begin()
-
     def _run(self, example: Example) -> bool:
         """Run one until it waits for expressions (True) or ends."""
         intake = self.intake
         enter = example.context.run
         try:
             request = example.step(enter)
-            while example.foreign(request, intake.role):
+            while not isinstance(request, (Expression, Several)):
+                example.refuse(request, intake.role)
                 request = example.step(enter)
         except StopIteration as end:
             intake.ended(example, end.value)

@@ -23,7 +23,7 @@ def settings_put_back():
     before, conf, gpu = config.settings(), dynet_config._State.conf, dynet_config._State.gpu
     yield
     dynet_config._State.conf, dynet_config._State.gpu = conf, gpu
-    config._State.settings = before
+    config._State.settings, config._State.device = before, ""
     ln.seed(0)
 
 
@@ -83,19 +83,86 @@ def test_bad_flags(arguments, message) -> None:
         read_flags(["p", *arguments])
 
 
-def test_devices_of_a_gpu_are_the_cpu() -> None:
-    assert read_flags(["p", "--dynet-gpu"]) == Settings(devices=("CPU", "GPU:0"))
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ("--dynet-gpu", "CPU GPU:0"),
+        ("--dynet-gpus 2", "CPU GPU:0 GPU:1"),
+        ("--dynet-gpus=0", "CPU"),
+        ("--dynet-gpu-ids 0,3", "CPU GPU:0 GPU:3"),
+        ("--dynet-devices CPU,GPU:1", "CPU GPU:1"),
+        ("--dynet_devices GPU:1,CPU", "CPU GPU:1"),
+        ("--dynet-devices CPU", "CPU"),
+    ],
+)
+def test_names_of_devices(flags, names) -> None:
+    assert read_flags(["p", *flags.split()]) == Settings(devices=tuple(names.split()))
+
+
+@pytest.mark.parametrize(
+    "flags", ["devices GPU", "devices cuda:0", "devices CPU:0", "devices GPU:x", "gpu-ids 0;1"]
+)
+def test_names_that_are_none(flags) -> None:
+    with pytest.raises(ValueError, match=r"Bad argument to --dynet-devices.*CPU and GPU:0"):
+        read_flags(["p", *f"--dynet-{flags}".split()])
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Stands in for what CuPy finds: GPUs to add to."""
+    found: set[str] = set()
+
+    def device_name(name: str) -> str:
+        if name not in found:
+            raise ln.DeviceError(f"device {name!r}: CuPy finds no such GPU")
+        return name
+
+    monkeypatch.setattr(config, "device_name", device_name)
+    return found
+
+
+def test_without_a_gpu_its_devices_are_the_cpu(gpus) -> None:
     flags = read_flags(["p", "--dynet-devices", "CPU,GPU:1"])
-    with pytest.warns(UserWarning, match="no GPU here; GPU:1 will be the CPU"):
+    with pytest.warns(UserWarning, match="GPU:1 will be the CPU, because.*'cuda:1': CuPy finds no"):
         config.apply(flags)
     assert config.checked_device("GPU:1", "f") == "GPU:1"
     assert dy.available_devices() == ["CPU"]
-    assert dy.HAVE_CUDA is False
+    assert dy.ParameterCollection().model.device == "cpu"
     with pytest.raises(RuntimeError, match=r"get_device_info: .*Invalid device name: GPU:0"):
         dy.get_device_info("GPU:0")
     with pytest.raises(TypeError, match="get_device_info: got device=None"):
         dy.get_device_info(None)
     assert dy.get_device_info("CPU").name == "CPU"
+    assert dy.get_device_info("").dtype == "CPU"
+
+
+def test_the_first_gpu_asked_for_is_used(gpus) -> None:
+    gpus.update({"cuda:1", "cuda:2"})
+    config.apply(read_flags(["p", "--dynet-devices", "CPU,GPU:1"]))
+    assert config.default_device() == "cuda:1"
+    assert dy.available_devices() == ["GPU:1", "CPU"]
+    info = dy.get_device_info("")
+    assert (info.name, info.id, info.dtype) == ("GPU:1", 1, "GPU")
+    with pytest.raises(RuntimeError, match="only 'CPU' and 'GPU:1'"):
+        dy.get_device_info("GPU:2")
+    with pytest.warns(UserWarning, match="GPU:1 will be GPU:2: a network is computed on one"):
+        config.apply(read_flags(["p", "--dynet-devices", "GPU:2,GPU:1"]))
+    assert config.default_device() == "cuda:2"
+    config.apply(Settings())
+    assert dy.available_devices() == ["CPU"]
+
+
+def test_without_cupy_the_warning_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.warns(UserWarning, match=r"GPU:0 will be the CPU.*pip install 'lazynet\[cuda13\]'"):
+        config.apply(Settings(devices=("CPU", "GPU:0")))
+    with pytest.warns(UserWarning, match="GPU:0 will be the CPU"):
+        params = dy.DynetParams()
+        params.set_requested_gpus(1)
+        params.init()
+    params.set_cpu_mode()
+    params.init()
+    assert config._State.device == ""
 
 
 # Settings from code
@@ -228,7 +295,7 @@ def test_dynet_config() -> None:
     with pytest.raises(TypeError, match="random seed: got 'x'"):
         dynet_config.set(random_seed="x")
     assert dynet_config.get() == before
-    with pytest.warns(UserWarning, match="no GPU here"):
+    with pytest.warns(UserWarning, match="no such GPU here"):
         dynet_config.set_gpu()
     assert dynet_config.gpu() is True
     assert dynet_config.get()["requested_gpus"] == 1
@@ -301,7 +368,8 @@ def test_flags_are_read_when_the_script_imports_dynet(tmp_path) -> None:
     )
     ln.seed(4)
     done = python("-m", "lazynet.dynet", str(script), cwd=tmp_path)
-    assert done.stdout.strip() == str(ln.normal(2).value())
+    with ln.use_device("cpu"):  # which is where the script runs: last digits differ
+        assert done.stdout.strip() == str(ln.normal(2).value())
     script = write(tmp_path / "plain.py", "import dynet")
     done = python("-m", "lazynet.dynet", str(script), "--dynet-seed", "x", cwd=tmp_path, status=1)
     assert "--dynet-seed: got 'x'" in done.stderr.splitlines()[-1]

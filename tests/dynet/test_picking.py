@@ -364,7 +364,7 @@ BAD = [
     ("scale_gradient", lambda: dy.scale_gradient(vector(), "2"), TypeError),
     ("scale_gradient", lambda: dy.scale_gradient(vector(), float("nan")), ValueError),
     ("scale_gradient", lambda: dy.scale_gradient(None, 2), TypeError),
-    ("to_device", lambda: dy.to_device(vector(), "GPU:0"), RuntimeError),
+    ("to_device", lambda: dy.to_device(vector(), "GPU:9"), RuntimeError),
     ("to_device", lambda: dy.to_device(vector(), None), TypeError),
     ("to_device", lambda: dy.to_device(None, "CPU"), TypeError),
     ("expression[...]", lambda: vector()[5], IndexError),

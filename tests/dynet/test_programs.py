@@ -11,17 +11,13 @@ import record_programs
 PROGRAMS = sorted(path.stem for path in record_programs.PROGRAMS.glob("*.py"))
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_program_prints_what_it_prints_in_dynet(program: str) -> None:
-    check(program, [sys.executable, "-m", "lazynet.dynet"])
+RUN = "runpy.run_module('lazynet.dynet', run_name='__main__', alter_sys=True)"
 
 
-@pytest.mark.gpu
-@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_and_on_a_gpu(program: str) -> None:
-    run = "runpy.run_module('lazynet.dynet', run_name='__main__', alter_sys=True)"
-    code = f"import runpy, lazynet\nwith lazynet.use_device('cuda'): {run}"
+def test_program_prints_what_it_prints_in_dynet(program: str, device: str) -> None:
+    flags = [] if device == "cpu" else ["--dynet-gpu"]
+    code = f"import runpy, sys\nsys.argv += {flags}\n{RUN}"
     check(program, [sys.executable, "-c", code])
 
 
