@@ -48,7 +48,6 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
         env={
             **os.environ,
             "LAZYNET_DATA": "/nonexistent",  # a notebook that asked for real data would fail
-            "LAZYNET_RESULTS": str(tmp_path),
             "OPENBLAS_NUM_THREADS": "1",
         },
     )
