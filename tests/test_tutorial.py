@@ -115,3 +115,22 @@ def test_the_readme_names_every_notebook() -> None:
     assert NOTEBOOKS
     for path in NOTEBOOKS:
         assert f"(examples/tutorial/{path.name})" in readme
+
+
+def test_what_a_gpu_put_out_is_kept_where_there_is_none(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "cupy.py").write_text("raise ImportError('hidden')\n")
+    copy = tmp_path / "7_gpu.ipynb"
+    copy.write_bytes((FOLDER / copy.name).read_bytes())
+    paths = [str(hidden), str(FOLDER.parents[1]), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "execute.py"), str(copy)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "7_gpu.ipynb: left as it is" in done.stdout
+    assert copy.read_bytes() == (FOLDER / copy.name).read_bytes()

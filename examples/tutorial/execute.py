@@ -16,6 +16,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+import lazynet as ln
+
 FOLDER = Path(__file__).parent
 STRICT = """
 import warnings
@@ -36,7 +38,11 @@ def main() -> int:
     options = parser.parse_args()
 
     failed = False
+    in_place = options.output is None and not options.smoke
     for path in options.notebooks or sorted(FOLDER.glob("*.ipynb")):
+        if in_place and path.stem.endswith("_gpu") and (why := why_no_gpu()):
+            print(f"{path.name}: left as it is, for it would lose what a GPU did: {why}")
+            continue
         print(f"{path.name} ...", flush=True)
         try:
             notebook = execute(path, options.smoke)
@@ -47,9 +53,18 @@ def main() -> int:
         if options.output is not None:
             options.output.mkdir(parents=True, exist_ok=True)
             nbformat.write(notebook, options.output / path.name)
-        elif not options.smoke:
+        elif in_place:
             nbformat.write(notebook, path)
     return int(failed)
+
+
+def why_no_gpu() -> str:
+    """Why there is no GPU here; empty where there is one."""
+    try:
+        ln.Model(device="cuda")
+    except ln.DeviceError as error:
+        return str(error)
+    return ""
 
 
 def execute(path: Path, smoke: bool) -> nbformat.NotebookNode:

@@ -347,7 +347,7 @@ class Backward:
         outs = []
         for k in rows:
             t = forward.kinds[args[k]].type
-            outs.append(self.code.value(1, t.width, t.dtype))
+            outs.append(self.code.value(1, t.width, t.work))
         for k, a in enumerate(args):
             if needs[k] and forward.is_shared(a):
                 found = SharedGradient("call" if waits else "steps", forward.shared_index(a))
