@@ -115,12 +115,23 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         count += 1
         cell.execution_count = count
         # On stderr there are progress bars alone: warnings are errors.
-        cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+        cell.outputs = joined([out for out in cell.outputs if out.get("name") != "stderr"])
         for out in cell.outputs:
             if "metadata" in out:
                 out.metadata = {}
             if out.output_type == "execute_result":
                 out.execution_count = count
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs with what was printed in one piece, in however many it came."""
+    result: list[nbformat.NotebookNode] = []
+    for out in outputs:
+        if result and out.output_type == result[-1].output_type == "stream":
+            result[-1].text += out.text
+        else:
+            result.append(out)
+    return result
 
 
 if __name__ == "__main__":
