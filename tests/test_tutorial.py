@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -106,7 +107,7 @@ def test_what_it_links_to_exists(path: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not target.startswith(("https://", "#")):
             assert (FOLDER / target.partition("#")[0]).exists(), target
-    for target in re.findall(r"`((?:examples|lazynet|tests|benchmarks|docs)/[\w/]+\.\w+)`", text):
+    for target in re.findall(r"`((?:examples|tests|benchmarks|docs)/[\w/]+\.\w+)`", text):
         assert (FOLDER.parents[1] / target).exists(), target
 
 
@@ -115,6 +116,24 @@ def test_the_readme_names_every_notebook() -> None:
     assert NOTEBOOKS
     for path in NOTEBOOKS:
         assert f"(examples/tutorial/{path.name})" in readme
+
+
+def test_what_other_toolkits_put_out_is_kept_where_one_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spec = importlib.util.spec_from_file_location("execute_tutorial", FOLDER / "execute.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "find_spec", lambda name: None if name == "dynet" else spec)
+    copy = tmp_path / "3_toolkits.ipynb"
+    copy.write_text("not even a notebook")
+    monkeypatch.setattr(sys, "argv", ["execute.py", str(copy)])
+    assert script.main() == 0
+    assert "not installed here: dynet" in capsys.readouterr().out
+    assert copy.read_text() == "not even a notebook"
+    monkeypatch.setattr(script, "find_spec", lambda name: spec)
+    assert script.loses(copy) == ""
 
 
 def test_what_a_gpu_put_out_is_kept_where_there_is_none(tmp_path: Path) -> None:

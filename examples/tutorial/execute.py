@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -40,8 +41,8 @@ def main() -> int:
     failed = False
     in_place = options.output is None and not options.smoke
     for path in options.notebooks or sorted(FOLDER.glob("*.ipynb")):
-        if in_place and path.stem.endswith("_gpu") and (why := why_no_gpu()):
-            print(f"{path.name}: left as it is, for it would lose what a GPU did: {why}")
+        if in_place and (why := loses(path)):
+            print(f"{path.name}: left as it is, for it would lose {why}")
             continue
         print(f"{path.name} ...", flush=True)
         try:
@@ -58,12 +59,17 @@ def main() -> int:
     return int(failed)
 
 
-def why_no_gpu() -> str:
-    """Why there is no GPU here; empty where there is one."""
-    try:
-        ln.Model(device="cuda")
-    except ln.DeviceError as error:
-        return str(error)
+def loses(path: Path) -> str:
+    """What of its outputs a notebook would lose if it was run here, and why; empty if nothing."""
+    if path.stem.endswith("_gpu"):
+        try:
+            ln.Model(device="cuda")
+        except ln.DeviceError as error:
+            return f"what a GPU did: {error}"
+    if path.stem.endswith("_toolkits"):
+        missing = [name for name in ("torch", "tensorflow", "dynet") if find_spec(name) is None]
+        if missing:
+            return f"what other toolkits did: not installed here: {', '.join(missing)}"
     return ""
 
 
