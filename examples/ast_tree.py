@@ -18,6 +18,7 @@ tree-structured long short-term memory networks, 2015.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ def types_of(tree: Tree, above: str = "") -> Iterator[tuple[str, str]]:
 
 
 class Reader:
-    """Child-sum Tree-LSTM over the types of nodes, read at the root and on average.
+    """Child-sum Tree-LSTM over the types of nodes, read at the root and over all nodes.
 
     Args:
         model: Owns the parameters.
@@ -56,7 +57,7 @@ class Reader:
         self.own = model.lookup(len(types) + 1, hidden // 2, name="own")
         self.above = model.lookup(len(types) + 1, hidden // 2, name="above")
         self.cell = ln.nn.ChildSumTreeLSTM(model, hidden // 2, hidden)
-        self.head = ln.nn.Linear(model, 3 * hidden, len(names))
+        self.head = ln.nn.Linear(model, 4 * hidden, len(names))
 
     def state(
         self, tree: Tree, inputs: Iterator[ln.Expression], states: list[ln.Expression]
@@ -74,7 +75,7 @@ class Reader:
         inputs += self.above[[self.types.get(name, 0) for name in above]]
         states: list[ln.Expression] = []
         root, _ = self.state(tree, iter(ln.unbatch(ln.dropout(inputs, 0.2))), states)
-        features = [root, ln.mean(states), ln.max(states)]
+        features = [root, ln.mean(states), ln.max(states), ln.sum(states) / 32]
         return self.head(ln.dropout(ln.concatenate(features), 0.5))
 
     def loss(self, example: Labelled) -> ln.Expression:
@@ -105,22 +106,25 @@ def edges_alone(
             found.update((node.name, child.name) for child in node.children)
         return found
 
-    seen = Counter(edge for tree, _ in training for edge in bag(tree))
-    number = {edge: k for k, edge in enumerate(seen)}
+    seen = {edge for tree, _ in training for edge in bag(tree)}
+    number = {edge: k for k, edge in enumerate(sorted(seen))}
     model = ln.Model(seed=0)
     weights = model.lookup(len(number), len(names), init="zeros")
 
-    def logits(tree: Tree) -> ln.Expression:
-        edges = [(number[e], np.log1p(n)) for e, n in bag(tree).items() if e in number]
-        factors = ln.constant([[n] for _, n in edges], batched=True)
-        return ln.sum_batch(weights[[k for k, _ in edges]] * factors)
+    def encode(tree: Tree) -> tuple[list[int], list[list[float]]]:
+        edges = [(number[e], [math.log(1 + n)]) for e, n in bag(tree).items() if e in number]
+        return [k for k, _ in edges], [factor for _, factor in edges]
+
+    def logits(edges: list[int], factors: list[list[float]]) -> ln.Expression:
+        return ln.sum_batch(weights[edges] * ln.constant(factors, batched=True))
 
     optimizer = ln.optim.Adam(model, lr=0.01, weight_decay=1e-4)
+    given = [(*encode(tree), names.index(name)) for tree, name in training]
     for _ in range(120):
-        losses = [ln.cross_entropy(logits(tree), names.index(name)) for tree, name in training]
+        losses = [ln.cross_entropy(logits(edges, factors), c) for edges, factors, c in given]
         ln.mean(losses).backward()
         optimizer.step()
-    found = ln.values([logits(tree) for tree, _ in test])
+    found = ln.values([logits(*encode(tree)) for tree, _ in test])
     return float(np.mean([names[int(np.argmax(s))] == name for s, (_, name) in zip(found, test)]))
 
 

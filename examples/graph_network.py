@@ -84,7 +84,7 @@ class GraphNetwork:
         n_in = (len(data_trees.EDGES) + 1) * hidden
         self.gates = ln.nn.Linear(model, n_in, 2 * hidden)
         self.candidate = ln.nn.Linear(model, n_in, hidden)
-        self.head = ln.nn.Linear(model, 3 * hidden, n_names)
+        self.head = ln.nn.Linear(model, 4 * hidden, n_names)
 
     @ln.fuse
     def update(self, state: ln.Expression, *sums: ln.Expression) -> ln.Expression:
@@ -102,8 +102,8 @@ class GraphNetwork:
                 for starts, arriving in zip(example.starts, example.arriving)
             ]
             states = self.update(states, *sums)
-        root = ln.unbatch(states)[-1]
-        features = [root, ln.mean_batch(states), ln.max_batch(states)]
+        features = [ln.unbatch(states)[-1], ln.mean_batch(states), ln.max_batch(states)]
+        features.append(ln.sum_batch(states) / 32)
         return self.head(ln.dropout(ln.concatenate(features), 0.5))
 
     def loss(self, example: Example) -> ln.Expression:
@@ -121,7 +121,7 @@ class GraphNetwork:
 
 
 def main() -> None:
-    parser = common.options(__doc__, epochs=16, hidden=64, batch=32, lr=2e-3)
+    parser = common.options(__doc__, epochs=24, hidden=64, batch=32, lr=3e-3)
     parser.add_argument("--rounds", type=int, default=4, help="of messages; default: %(default)s")
     options = parser.parse_args()
     labelled = data_trees.synthetic_functions() if options.smoke else data_trees.functions()
