@@ -128,7 +128,7 @@ def naive_bayes(training: Sequence[Tree], test: Sequence[Tree]) -> np.ndarray:
 
 
 def main() -> None:
-    parser = common.options(__doc__, epochs=8, hidden=100, batch=32, lr=2e-3)
+    parser = common.options(__doc__, epochs=5, hidden=100, batch=32, lr=2e-3)
     parser.add_argument("--trees", type=Path, help="file with a tree a line")
     options = parser.parse_args()
     if options.smoke:
