@@ -423,7 +423,8 @@ def test_a_sentence_of_one_word() -> None:
 
 
 def test_lengths() -> None:
-    x = columns_of_sentences()
+    with ln.debug():  # lines of these nodes, whoever recorded the first of their kinds
+        x = columns_of_sentences()
     found = the("shapes", x)
     assert found.batches > 0.8 * ln.explain(x).batches
     assert re.search(r"24 stack of 3 arguments, .*: \d+ different ones", found.text)
