@@ -11,15 +11,21 @@ from benchmarks.suite.base import Array, Product
 
 
 class Floor:
-    """Forward, gradient of the input, gradient of the weight; and one exp over a large softmax."""
+    """Forward, gradient of the input, gradient of the weight; and one exp over a large softmax.
 
-    def __init__(self, products: list[Product], exponentials: int = 0) -> None:
+    Without `trains`, there are no gradients.
+    """
+
+    def __init__(
+        self, products: list[Product], exponentials: int = 0, trains: bool = True
+    ) -> None:
         rng = np.random.default_rng(0)
 
         def draw(*shape: int) -> Array:
             return rng.uniform(-0.1, 0.1, shape).astype(np.float32)
 
-        self.flop = sum(6 * p.inner * p.outer * sum(p.rows) for p in products)
+        self.trains = trains
+        self.flop = (6 if trains else 2) * sum(p.inner * p.outer * sum(p.rows) for p in products)
         self._work = []
         for p in products:
             total = sum(p.rows)
@@ -37,7 +43,7 @@ class Floor:
             for a, b in bounds:
                 np.matmul(x[a:b], w.T, out=y[a:b])
         np.exp(self._logits, out=self._probabilities)
-        for x, w, dy, (_, dx, dw), bounds in reversed(self._work):
+        for x, w, dy, (_, dx, dw), bounds in reversed(self._work if self.trains else []):
             for a, b in reversed(bounds):
                 np.matmul(dy[a:b], w, out=dx[a:b])
             np.matmul(dy.T, x, out=dw)

@@ -28,6 +28,7 @@ import lazynet.execute
 import lazynet.tape
 from benchmarks.suite.base import Lazynet, Sizes, System, Task
 from benchmarks.suite.floor import Floor
+from benchmarks.suite.following import DynetFollowing
 from benchmarks.suite.tasks import TASKS
 from benchmarks.waiting import wait
 
@@ -74,6 +75,10 @@ def systems_of(task: Task) -> dict[str, Callable[[Any], System]]:
     if importlib.util.find_spec("_dynet") and task.dynet:
         for level in LEVELS:
             systems[f"DyNet autobatch {level}"] = lambda w, level=level: task.dynet(w, level)
+            if issubclass(task.dynet, DynetFollowing):
+                name = f"DyNet autobatch {level} (lock-step)"
+                together = type("LockStep", (task.dynet,), {"lock_step": True})
+                systems[name] = lambda w, level=level, make=together: make(w, level)
         if task.builder:
             plain = type("Plain", (task.dynet,), {"builder": "VanillaLSTMBuilder"})
             systems["DyNet autobatch 1 (VanillaLSTM)"] = lambda w: plain(w, 1)
@@ -172,7 +177,7 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
         for name in turns:
             if name == "floor":
                 count = task.exponentials(sizes, batch) if task.exponentials else 0
-                products = Floor(task.products(sizes, batch), count)
+                products = Floor(task.products(sizes, batch), count, task.trains)
                 products()
                 floor.append(1e3 * statistics.median(products() for _ in range(3)))
                 continue
@@ -182,12 +187,7 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
             results[name]["rounds"][number] = phases
     for name, system in systems.items():
         if isinstance(system, Lazynet):
-            plan = ln.plan(system.build(batches[0]))
-            results[name]["plan"] = {
-                "nodes": plan.nodes,
-                "batches": len(plan),
-                "lower bound": plan.lower_bound,
-            }
+            results[name]["plan"] = system.counts(batches[0])
     return {
         "task": task.name,
         "hidden": sizes.hidden,
@@ -197,7 +197,7 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
         "trees": "file" if sizes.trees else "generated",
         "systems": results,
         "floor": floor,
-        "floor MFLOP": Floor(task.products(sizes, batches[0])).flop / 1e6,
+        "floor MFLOP": Floor(task.products(sizes, batches[0]), trains=task.trains).flop / 1e6,
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
         "versions": versions(),
