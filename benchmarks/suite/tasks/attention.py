@@ -139,9 +139,7 @@ class Idiomatic(_Parameters):
         return ln.cross_entropy(self.logits(h, context), words)
 
     def logits(self, h: Any, context: Any) -> Any:
-        return ln.affine(
-            self.q, self.Q, ln.tanh(ln.affine(self.p, self.P_h, h, self.P_c, context))
-        )
+        return ln.affine(self.q, self.Q, ln.tanh(ln.affine(self.p, self.P_h, h, self.P_c, context)))
 
 
 class OpByOp(_Parameters):

@@ -1,8 +1,8 @@
 """Arc-standard transition parser with stack LSTMs, taught while it follows its own predictions.
 
-The network is that of `parser`. Here the next transition is the legal one with the highest score, so
-the scores must be seen before the parser can go on; and the transition that is right in the state
-where it got to depends on how it got there::
+The network is that of `parser`. Here the next transition is the legal one with the highest score,
+so the scores must be seen before the parser can go on. The transition that is taught is that which
+is right in the state where it got to::
 
     LEFT if first is the head of second, and no dependent of second lacks a head; else
     RIGHT if second is the head of first, and no dependent of first lacks a head; else
