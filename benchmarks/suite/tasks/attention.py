@@ -122,8 +122,13 @@ class Idiomatic(_Parameters):
     def step(self, word: int, state: Any) -> Any:
         """The state after a word, which holds all that says what follows."""
         lstm, context, attend = state
-        h, lstm = self.decoder.step(ln.concatenate([self.target[word], context]), lstm)
-        return lstm, attend(h)[0], attend
+        lstm = self.read(word, context, *lstm)
+        return lstm, attend(lstm[0])[0], attend
+
+    @fuse
+    def read(self, word: int, context: Any, h: Any, c: Any) -> Any:
+        x = ln.concatenate([self.target[word], context])
+        return self.decoder.step(x, (h, c))[1]
 
     def example(self, pair: Pair) -> Any:
         state = self.start(pair.source)
