@@ -36,6 +36,17 @@ class Expression:
     Expressions are made by `ln.constant`, by parameters and by operations on other expressions,
     never by calling this class. They behave like the NumPy array of one example; the batch is an
     axis of its own that indexing, reshaping and reductions do not see.
+
+    >>> import lazynet as ln
+    >>> x = ln.constant([1.0, 2.0])
+    >>> y = (x * x + 1).sum()
+    >>> y
+    <sum shape=() float32, not evaluated>
+    >>> y.value()
+    7.0
+    >>> y.backward()
+    >>> x.gradient().tolist()
+    [2.0, 4.0]
     """
 
     __slots__ = ("index", "tape")

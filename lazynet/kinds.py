@@ -128,6 +128,20 @@ class Call:
             return it. None: anywhere.
         segments: For segmented and n-ary ops, where each node's rows begin: nodes + 1 offsets
             into the rows of the arguments.
+
+    >>> import lazynet as ln
+    >>> import numpy as np
+    >>> class Swish(ln.Op):
+    ...     def shape(self, x):
+    ...         return x
+    ...
+    ...     def forward(self, call, x):
+    ...         call.keep = 1 / (1 + np.exp(-x))
+    ...         return np.multiply(x, call.keep, out=call.out)
+    ...
+    ...     def backward(self, call, dy, y, x):
+    ...         return dy * (call.keep + y * (1 - call.keep))
+    >>> ln.gradcheck(Swish(), [ln.constant([0.5, -2.0], dtype="float64")])
     """
 
     __slots__ = ("into", "keep", "needs", "out", "payload", "rows", "segments", "shared")

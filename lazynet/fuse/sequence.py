@@ -54,6 +54,7 @@ def scan(
         ShapeError: If xs have different lengths, or the cell returns a state of another shape.
 
     >>> import lazynet as ln
+    >>> import numpy as np
     >>> model = ln.Model(seed=0)
     >>> W, U = model.parameter((2, 3)), model.parameter((2, 2))
     >>> def cell(x, h):

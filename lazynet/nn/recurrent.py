@@ -55,6 +55,17 @@ class Recurrent:
         dropout: Probability of dropping.
         cells: The cell of each layer, with its parameters.
         model: The sub-model that owns them.
+
+    >>> import lazynet as ln
+    >>> import numpy as np
+    >>> model = ln.Model(seed=0)
+    >>> encoders: list[ln.nn.Recurrent] = [ln.nn.GRU(model, 3, 4), ln.nn.LSTM(model, 3, 4)]
+    >>> for encoder in encoders:
+    ...     ys, state = encoder(np.ones((5, 3)))
+    ...     y, state = encoder.step(np.ones(3), state)
+    ...     print(ys.batch, ys.shape, y.shape)
+    5 (4,) (4,)
+    5 (4,) (4,)
     """
 
     cells: Sequence[Cell]

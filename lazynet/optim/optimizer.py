@@ -62,6 +62,20 @@ class Optimizer(ABC):
     Raises:
         SettingError: If a setting is out of its range.
         ArgumentError: If the model is none.
+
+    >>> import lazynet as ln
+    >>> import numpy as np
+    >>> class SignDescent(ln.optim.Optimizer):
+    ...     '''x -= lr sign(g)'''
+    ...     def update(self, x, gradient, state, lr, count):
+    ...         x -= lr * np.sign(gradient)
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = SignDescent(model, lr=0.5, clip=1.0)
+    >>> (w * w).sum().backward()
+    >>> opt.step()
+    >>> w.value().tolist(), round(opt.gradient_norm, 3)
+    ([2.5, -1.5], 7.211)
     """
 
     slots: tuple[str, ...] = ()

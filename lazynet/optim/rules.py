@@ -33,6 +33,16 @@ class SGD(Optimizer):
 
     Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum
     in deep learning", ICML 2013, equations 1-4.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.SGD(model, lr=0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [1.38, -0.92]
     """
 
     def __init__(
@@ -92,6 +102,16 @@ class Adagrad(Optimizer):
 
     Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and
     stochastic optimization", JMLR 2011, figure 1, diagonal matrices.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.Adagrad(model, lr=0.1)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.83, -1.831]
     """
 
     slots = ("squares",)
@@ -127,6 +147,16 @@ class Adadelta(Optimizer):
         settings: `clip`, `weight_decay`, `schedule`, `sparse` of `Optimizer`.
 
     Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012, algorithm 1.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.Adadelta(model, eps=1e-3)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.719, -1.721]
     """
 
     slots = ("squares", "squared_steps")
@@ -175,6 +205,16 @@ class RMSProp(Optimizer):
 
     Source: Tieleman and Hinton, "Lecture 6.5 - RMSProp", COURSERA: Neural Networks for Machine
     Learning, 2012.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.RMSProp(model, lr=0.1)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.467, -1.474]
     """
 
     slots = ("squares",)
@@ -223,6 +263,16 @@ class Adam(Optimizer):
         settings: `clip`, `weight_decay`, `schedule`, `sparse` of `Optimizer`.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.Adam(model, lr=0.1)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.8, -1.8]
     """
 
     slots: tuple[str, ...] = ("first_moment", "second_moment")
@@ -291,6 +341,16 @@ class AdamW(Adam):
         settings: `beta1`, `beta2`, `eps` of `Adam`; `clip`, `schedule`, `sparse` of `Optimizer`.
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.AdamW(model, lr=0.1, weight_decay=0.5)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.513, -1.61]
     """
 
     decoupled = True
@@ -313,6 +373,16 @@ class AMSGrad(Adam):
             of `Optimizer`.
 
     Source: Reddi, Kale and Kumar, "On the convergence of Adam and beyond", ICLR 2018, algorithm 2.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.AMSGrad(model, lr=0.1, clip=1.0)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.8, -1.8]
     """
 
     slots = ("first_moment", "second_moment", "largest_second_moment")
