@@ -10,7 +10,7 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-calls
+.PHONY: demo test test-compiled test-dynet test-gpu lint types docs bench bench-dynet bench-calls
 .PHONY: bench-overhead bench-compiled bench-small bench-rounds bench-optim clean
 
 demo: $(VENV)/.examples
@@ -29,7 +29,7 @@ test-compiled: export OMP_NUM_THREADS = 1
 test-compiled: export LAZYNET_COMPILE = 1
 test-compiled: $(compiled)/.installed
 	rm -rf $(compiled)/copy && mkdir $(compiled)/copy
-	cp -r tests examples benchmarks README.md pyproject.toml $(compiled)/copy
+	cp -r tests examples benchmarks docs README.md pyproject.toml $(compiled)/copy
 	cd $(compiled)/copy && PYTHONMALLOC=debug ../bin/python -m pytest tests/test_tape.py
 	cd $(compiled)/copy && ../bin/python -m pytest tests $(ARGS)
 
@@ -84,6 +84,10 @@ lint: $(VENV)/.lint
 types: $(VENV)/.lint
 	$(run) -m mypy --strict lazynet
 
+# The texts and the reference as pages, which open from disk: site/index.html.
+docs: $(VENV)/.docs
+	$(run) -m docs.build site
+
 # The peers (DyNet, PyTorch) stay in a virtual environment of their own.
 bench: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python -m benchmarks.suite $(ARGS)
@@ -114,7 +118,7 @@ bench-optim: $(VENV)/.examples
 	$(run) benchmarks/optim.py $(ARGS)
 
 clean:
-	rm -rf .venv .venv-* build dist lazynet.egg-info .hypothesis .*_cache
+	rm -rf .venv .venv-* build dist site lazynet.egg-info .hypothesis .*_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The empty files stand for finished installs, so that one cut short is repeated.
@@ -155,4 +159,8 @@ $(compiled)/.installed: pyproject.toml setup.py $(shell find lazynet -name '*.py
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.made
 	$(install) '.[lint]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.made
+	$(install) '.[docs]'
 	@touch $@

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+import lazynet as ln
+from docs.themes import THEMES, by_theme
+
 MODULES = ["lazynet", "lazynet.nn", "lazynet.optim", "lazynet.init"]
 VARIABLES = {
     "lazynet.optim.Schedule": "lazynet.optim.schedules",
@@ -64,3 +67,11 @@ def test_an_example_runs_by_itself(name: str) -> None:
     out: list[str] = []
     found = doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=out.append)
     assert not found.failed, "".join(out)
+
+
+def test_every_name_has_a_theme() -> None:
+    groups = by_theme(ln)
+    assert sorted(n for group in groups.values() for n in group) == sorted(
+        set(ln.__all__) - {"__version__"}
+    )
+    assert [title for title in THEMES if not groups[title]] == []
