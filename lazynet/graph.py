@@ -308,7 +308,7 @@ class Leaf(Expression):
     row_op: Op | None
     """What records a row of a lookup table; None for other parameters."""
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any) -> Expression:
         if self.row_op is None:
             return HOOKS.part(self, index)
         e = HOOKS.row(self, index)

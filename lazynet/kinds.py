@@ -299,7 +299,9 @@ class Op:
                 object.__setattr__(self, "_kinds", canonical._kinds)
             return self._kinds
 
-    def shape(self, *shapes: Shape) -> Shape | list[Shape]:
+    # `*args: Any, **named: Any` is what type checkers let a method of fewer arguments override.
+
+    def shape(self, *shapes: Any, **named: Any) -> Shape | list[Shape]:
         """Shape of the result for one example; a list of shapes for several results."""
         raise TypeError(f"{type(self).__name__} defines no shape rule")
 
@@ -338,11 +340,11 @@ class Op:
                     )
         return result
 
-    def forward(self, call: Call, *args: Array) -> Any:
+    def forward(self, call: Call, *args: Any, **named: Any) -> Any:
         """Compute the rows of one batch."""
         raise TypeError(f"{type(self).__name__} defines no forward")
 
-    def backward(self, call: Call, dy: Any, y: Any, *args: Array) -> Any:
+    def backward(self, call: Call, dy: Any, y: Any, *args: Any, **named: Any) -> Any:
         """Gradients of the arguments from that of the result."""
         raise TypeError(f"{type(self).__name__} defines no backward")
 

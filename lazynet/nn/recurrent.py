@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from lazynet.errors import ArgumentError, SettingError, ShapeError
 from lazynet.fuse import scan
 from lazynet.graph import Expression
 from lazynet.inputs import unbatch, zeros_once
+from lazynet.kinds import Array
 from lazynet.nn.base import (
     Activation,
     activation_of,
@@ -91,6 +92,16 @@ class Recurrent:
             make(self.model if len(sizes) == 1 else self.model.submodel(f"layer_{k}"), n, n_hidden)
             for k, n in enumerate(sizes)
         ]
+
+    @overload
+    def __call__(
+        self, xs: Expression | Array, state: Any = None, reverse: bool = False
+    ) -> tuple[Expression, Any]: ...
+
+    @overload
+    def __call__(
+        self, xs: Sequence[Any], state: Any = None, reverse: bool = False
+    ) -> tuple[list[Expression], Any]: ...
 
     def __call__(self, xs: Any, state: Any = None, reverse: bool = False) -> tuple[Any, Any]:
         """Run a sequence.
@@ -414,6 +425,16 @@ class Bidirectional:
         self.backward = backward
         self.n_in = forward.n_in
         self.n_hidden = forward.n_hidden + backward.n_hidden
+
+    @overload
+    def __call__(
+        self, xs: Expression | Array, state: Any = None
+    ) -> tuple[Expression, tuple[Any, Any]]: ...
+
+    @overload
+    def __call__(
+        self, xs: Sequence[Any], state: Any = None
+    ) -> tuple[list[Expression], tuple[Any, Any]]: ...
 
     def __call__(self, xs: Any, state: Any = None) -> tuple[Any, tuple[Any, Any]]:
         """Run a sequence in both directions.

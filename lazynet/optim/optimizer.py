@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,15 @@ from lazynet.parameters import Model, Parameter
 from lazynet.recorder import RECORD, WAITING, Recorder, recorder
 
 _MASTER = "master"
+
+
+class Settings(TypedDict, total=False):
+    """What every rule hands on to `Optimizer`, which says what it means."""
+
+    clip: float | None
+    weight_decay: float
+    schedule: Schedule | None
+    sparse: Literal["exact", "lazy"]
 
 
 class Optimizer(ABC):
@@ -91,7 +100,7 @@ class Optimizer(ABC):
         clip: float | None = None,
         weight_decay: float = 0.0,
         schedule: Schedule | None = None,
-        sparse: str = "exact",
+        sparse: Literal["exact", "lazy"] = "exact",
     ) -> None:
         if not isinstance(model, Model):
             raise ArgumentError(

@@ -7,14 +7,29 @@ Every line is one pass over arrays that lie in a core's cache, without temporari
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import numpy as np
 
 from lazynet.kinds import Array
 from lazynet.optim.flat import scratch
-from lazynet.optim.optimizer import Optimizer
+from lazynet.optim.optimizer import Optimizer, Settings
+from lazynet.optim.schedules import Schedule
 from lazynet.parameters import Model
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class AdamWSettings(TypedDict, total=False):
+    """What AdamW hands on to Adam."""
+
+    beta1: float
+    beta2: float
+    eps: float
+    clip: float | None
+    schedule: Schedule | None
+    sparse: Literal["exact", "lazy"]
 
 
 class SGD(Optimizer):
@@ -51,7 +66,7 @@ class SGD(Optimizer):
         lr: float = 0.1,
         momentum: float = 0.0,
         nesterov: bool = False,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(model, lr, **settings)
         self._check_fractions(momentum=momentum)
@@ -116,7 +131,9 @@ class Adagrad(Optimizer):
 
     slots = ("squares",)
 
-    def __init__(self, model: Model, lr: float = 0.01, eps: float = 1e-10, **settings: Any) -> None:
+    def __init__(
+        self, model: Model, lr: float = 0.01, eps: float = 1e-10, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(model, lr, **settings)
         self._check_positive(eps=eps)
         self.eps = eps
@@ -167,7 +184,7 @@ class Adadelta(Optimizer):
         lr: float = 1.0,
         rho: float = 0.95,
         eps: float = 1e-6,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(model, lr, **settings)
         self._check_fractions(rho=rho)
@@ -225,7 +242,7 @@ class RMSProp(Optimizer):
         lr: float = 1e-3,
         rho: float = 0.9,
         eps: float = 1e-8,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(model, lr, **settings)
         self._check_fractions(rho=rho)
@@ -285,7 +302,7 @@ class Adam(Optimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(model, lr, **settings)
         self._check_fractions(beta1=beta1, beta2=beta2)
@@ -356,7 +373,11 @@ class AdamW(Adam):
     decoupled = True
 
     def __init__(
-        self, model: Model, lr: float = 1e-3, weight_decay: float = 0.01, **settings: Any
+        self,
+        model: Model,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        **settings: Unpack[AdamWSettings],
     ) -> None:
         super().__init__(model, lr, weight_decay=weight_decay, **settings)
 
