@@ -82,7 +82,7 @@ lint: $(VENV)/.lint
 	$(run) -m ruff format --check
 
 types: $(VENV)/.lint
-	$(run) -m mypy --strict lazynet
+	$(run) -m mypy --strict lazynet tests/typing/program.py
 
 # The texts and the reference as pages, which open from disk: site/index.html.
 docs: $(VENV)/.docs

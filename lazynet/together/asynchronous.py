@@ -34,7 +34,7 @@ async def run_together_async(
 
 @overload
 async def run_together_async(
-    coroutines: Iterable[Awaitable[Any]], limit: int | None = None, on_error: str = "raise"
+    coroutines: Iterable[Awaitable[Any]], limit: int | None = None, *, on_error: str
 ) -> list[Any]: ...
 
 

@@ -33,7 +33,7 @@ def run_together(
 
 @overload
 def run_together(
-    coroutines: Iterable[Awaitable[Any]], limit: int | None = None, on_error: str = "raise"
+    coroutines: Iterable[Awaitable[Any]], limit: int | None = None, *, on_error: str
 ) -> list[Any]: ...
 
 
