@@ -15,6 +15,7 @@ import posixpath
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -403,6 +404,7 @@ def faults(site: Path) -> Iterator[str]:
 
 def main() -> None:
     """Build, and check what was built."""
+    warnings.simplefilter("error", UserWarning)  # of pdoc: what it cannot read of an annotation
     site = Path(sys.argv[1])
     build(site)
     found = sorted(faults(site))

@@ -7,6 +7,7 @@ Every line is one pass over arrays that lie in a core's cache, without temporari
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import numpy as np
@@ -18,7 +19,10 @@ from lazynet.optim.schedules import Schedule
 from lazynet.parameters import Model
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    if sys.version_info >= (3, 11):
+        from typing import Unpack
+    else:
+        from typing_extensions import Unpack
 
 
 class AdamWSettings(TypedDict, total=False):
