@@ -236,7 +236,15 @@ ARRAY = re.compile(
 
 
 def signature(spec: Any, colon: bool) -> Markup:
-    """A signature, in which an array of any shape and dtype is called one."""
+    """A signature, in which an array of any shape and dtype is called one.
+
+    What `**settings` may be stands in the docstring; its annotation is for type checkers.
+    """
+    kept = [
+        p.replace(annotation=p.empty) if p.kind is p.VAR_KEYWORD else p
+        for p in spec.parameters.values()
+    ]
+    spec = spec.replace(parameters=kept)
     return Markup(ARRAY.sub("Array", original_signature(spec, colon)))
 
 
