@@ -206,7 +206,7 @@ class Expression:
         """What `value()` gives, in a coroutine that `ln.run_together` runs with others."""
         return HOOKS.awaited(self)
 
-    def item(self) -> float:
+    def item(self) -> int | float:  # compiled, a float alone would make one of a whole number
         """The value as a Python number; only for a single element."""
         array = np.asarray(self.value())
         if array.size != 1:
@@ -214,7 +214,7 @@ class Expression:
                 f"item: {self!r} holds {array.size} elements; only one can become a number; "
                 "use .value()"
             )
-        number: float = array.reshape(()).item()
+        number: int | float = array.reshape(()).item()
         return number
 
     def __float__(self) -> float:

@@ -143,7 +143,7 @@ def train(classifier: Classifier, batches: Iterable[list[Example]]) -> float:
         loss.backward()
         opt.step()
         last = loss.item()
-        assert_type(last, float)
+        assert_type(loss.item(), "int | float")
         print(f"{loss.value():.3f} {opt.gradient_norm:.3f}")
     return last
 
