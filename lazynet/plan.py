@@ -26,6 +26,11 @@ class Batch(NamedTuple):
         rows: Number of rows of the result.
         depth: Number of batches on the longest path up to and including this one.
         line: Source line that first recorded the kind.
+
+    >>> import lazynet as ln
+    >>> _, batch = ln.plan([ln.exp(ln.constant([k, 1.0])) for k in range(3)]).batches
+    >>> batch.op, batch.shapes, batch.nodes, batch.rows
+    ('exp', ((2,),), 3, 3)
     """
 
     op: str
@@ -186,6 +191,14 @@ def plan(expressions: Expression | Iterable[Expression]) -> Plan:
 
     Returns:
         The plan of what is not computed yet; under `no_autobatch`, one batch per node.
+
+    >>> import lazynet as ln
+    >>> xs = [ln.exp(ln.constant([k, 1.0])) for k in range(3)]
+    >>> [(batch.op, batch.nodes) for batch in ln.plan(xs).batches]
+    [('input', 3), ('exp', 3)]
+    >>> _ = ln.values(xs)
+    >>> len(ln.plan(xs))
+    0
     """
     roots = [expressions] if isinstance(expressions, Expression) else list(expressions)
     for x in roots:

@@ -29,6 +29,8 @@ _THREADS = "an optimiser's threads are the host's"
 HOST_ONLY = {
     "tests/test_layout.py": "reads sources, computes nothing",
     "tests/test_compiled.py": "compares compiled modules with their sources, computes nothing",
+    "tests/test_reference.py": "runs examples, as tests/test_gpu_doctests.py does there",
+    "tests/test_typing.py": "checks types",
     "tests/test_data.py": "reads the data of the examples, computes nothing",
     "tests/test_tutorial.py": "runs notebooks, which find a GPU by themselves",
     "tests/dynet/test_config.py": "settings and flags, with a stand-in for what CuPy finds; "
