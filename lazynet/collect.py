@@ -6,17 +6,22 @@ give the same graph: a depth-first search for few nodes, array sweeps over the t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
 
 from lazynet.errors import GraphError
 from lazynet.graph import Expression, Leaf
-from lazynet.kinds import Array, Kind
+from lazynet.kinds import Array, Kind, Type
 from lazynet.leaves import TAKE_ROWS, UNBATCH, Import
-from lazynet.tape import LOCAL, Tape
+from lazynet.tape import LOCAL, Tape, packed
 
 _SMALL = 256
+
+_SHARE = 16
+"""Of a long tape of which one node in so many is asked for, more than a few will be needed."""
 
 
 class Graph:
@@ -28,14 +33,16 @@ class Graph:
         starts: Where each node's arguments begin in `args`; one entry more than nodes.
         args: Arguments, as node numbers.
         rows: Batch of each node (-1: a single row).
-        externals: The first nodes, evaluated before: (evaluation, number there).
+        externals: The first nodes, evaluated before: (evaluation, number there); a list of them,
+            or `Externals`.
         tapes: Where the others come from: (tape, indices on it, node numbers).
         leaves: Parameters by node number.
         picks: Single rows of a batch, ...
         picked: ... and which row each is.
         takes: Several rows of a batch, ...
         taken: ... and which rows they are.
-        frozen: Nodes recorded under `no_grad`.
+        frozen: Nodes recorded under `no_grad`: a set of them; where that is all that is computed, a
+            range of numbers, which holds the parameters too.
         roots: What was asked for.
     """
 
@@ -62,14 +69,14 @@ class Graph:
         self.starts: Any = [0]
         self.args: Any = []
         self.rows: Any = []
-        self.externals: list[tuple[Any, int]] = []
+        self.externals: Any = []
         self.tapes: list[tuple[Tape, Any, Any]] = []
         self.leaves: dict[int, Any] = {}
         self.picks: list[int] = []
         self.picked: list[int] = []
         self.takes: list[int] = []
         self.taken: list[tuple[int, ...]] = []
-        self.frozen: set[int] = set()
+        self.frozen: Any = set()
         self.roots: list[int] = []
 
     def __len__(self) -> int:
@@ -114,12 +121,12 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
     Raises:
         GraphError: If a root lies on the open tape of another thread.
     """
-    asked: dict[Tape, set[int]] = {}
+    asked: dict[Tape, list[int]] = {}
     sources: list[Tape] = []
     numbers: list[int] = []
     view: Tape | None = None
     last: Tape | None = None
-    indices: set[int] = set()
+    indices: list[int] = []
     for root in roots:
         tape = root.tape
         if tape is not last:
@@ -135,45 +142,57 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
                 else:
                     view = tape.snapshot() if view is None else view
             source = view if view is not None and tape.sealed == 0 else tape
-            indices = asked.setdefault(source, set())
+            indices = asked.setdefault(source, [])
         index = root.index
-        indices.add(index)
+        indices.append(index)
         sources.append(source)  # two lists, since a pair each would wake the garbage collector
         numbers.append(index)
-    found: list[tuple[Tape, Any, set[int]]] = []
-    externals: dict[tuple[Tape, int], None] = {}
-    while asked:
-        tape = max(asked, key=_sealed)
-        wanted = asked.pop(tape)
-        fresh = list(wanted)
-        if 1 in tape.evaluated:
-            fresh = [i for i in fresh if not tape.evaluated[i]]
-        if len(fresh) < len(wanted):
-            for i in sorted(wanted):
-                if tape.evaluated[i]:
-                    externals[(tape, i)] = None
-        if not fresh:
-            continue
-        needed, boundary = _needed(tape, fresh)
-        found.append((tape, needed, wanted))
-        for i in boundary:
-            externals[(tape, i)] = None
-        if tape.imports:
-            imports = list(tape.imports.values())
-            if isinstance(needed, list):
-                chosen = set(needed)
-                inside = [i in chosen for i in imports]
-            else:
-                inside = [place >= 0 for place in _positions(needed, imports)]
-            for (source, i), used in zip(tape.imports, inside):
+    found: list[tuple[Tape, Any, list[int]]] = []
+    outside: list[tuple[Tape, list[int]]] = []
+    by_order: dict[int, Tape] = {-tape.sealed: tape for tape in asked}
+    waiting = list(by_order)  # the one sealed last comes first: nothing else asks for its nodes
+    heapify(waiting)
+    while waiting:
+        tape = by_order[heappop(waiting)]
+        wanted = sorted(set(asked.pop(tape)))
+        marks = tape.evaluated
+        before: list[int] = []
+        fresh = wanted
+        if 1 in marks:
+            fresh = [i for i in wanted if not marks[i]]
+            if len(fresh) < len(wanted):
+                before = [i for i in wanted if marks[i]]
+        if fresh:
+            needed, boundary = _needed(tape, fresh)
+            found.append((tape, needed, wanted))
+            if boundary:
+                before = sorted({*before, *boundary}) if before else boundary
+            for origin, places in tape.imports.items():
+                used = _used(tape, needed, places)
                 if used:
-                    asked.setdefault(source, set()).add(i)
+                    already = asked.get(origin)
+                    if already is None:
+                        asked[origin] = used
+                        by_order[-origin.sealed] = origin
+                        heappush(waiting, -origin.sealed)
+                    else:
+                        already += used
+        if before:
+            outside.append((tape, before))
     found.reverse()
-    return _number(found, list(externals), sources, numbers)
+    return _number(found, outside, sources, numbers)
 
 
-def _sealed(tape: Tape) -> int:
-    return tape.sealed
+def _used(tape: Tape, needed: Any, places: dict[int, int]) -> list[int]:
+    """Which nodes of another tape are needed, of those that stand in these places of this one."""
+    there = list(places)
+    if len(needed) == len(tape):
+        return there
+    here = list(places.values())
+    if isinstance(needed, list):
+        chosen = set(needed)
+        return [i for i, place in zip(there, here) if place in chosen]
+    return [i for i, place in zip(there, _positions(needed, here)) if place >= 0]
 
 
 def _contains(ordered: Array, i: int) -> bool:
@@ -199,6 +218,8 @@ def _needed(tape: Tape, asked: list[int]) -> tuple[Any, list[int]]:
     evaluated = tape.evaluated
     n = len(starts)
     limit = _SMALL + n // 64
+    if len(asked) > limit or (n > limit and len(asked) * _SHARE > n):
+        return _sweep(tape, asked)  # the search would not get to its end
     seen = set(asked)
     boundary: set[int] = set()
     stack = list(asked)
@@ -268,37 +289,136 @@ def _unused(dead: list[int], tape: Tape, uses: Array, keep: Array, wanted: Array
 
 
 def _number(
-    found: list[tuple[Tape, Any, set[int]]],
-    externals: list[tuple[Tape, int]],
+    found: list[tuple[Tape, Any, list[int]]],
+    outside: list[tuple[Tape, list[int]]],
     root_tapes: list[Tape],
     root_indices: list[int],
 ) -> Graph:
     graph = Graph()
-    total = sum(len(needed) for _, needed, _ in found)
+    total = sum([len(needed) for _, needed, _ in found])
     codes: dict[Kind, int] = {}
-    places: dict[Tape, dict[int, int]] = {}  # numbers of what is asked for across tapes
     shared: dict[Any, int] = {}
-    for tape, i in externals:
-        places.setdefault(tape, {})[i] = len(graph.externals)
-        graph.externals.append(tape.location(i))
-        kind = externals_kind(tape.kinds[i].type)
-        graph.code.append(codes.setdefault(kind, len(codes)))
-        graph.starts.append(0)
-        graph.rows.append(tape.rows[i])
+    for tape, indices in outside:
+        rows, kinds = tape.rows, tape.kinds
+        before: Type | None = None
+        code = -1
+        for i in indices:
+            t = kinds[i].type
+            if t is not before:
+                before = t
+                code = codes.setdefault(externals_kind(t), len(codes))
+            graph.code.append(code)
+            graph.starts.append(0)
+            graph.rows.append(rows[i])
     if total <= _SMALL:
+        places: dict[Tape, dict[int, int]] = {}  # numbers of what is asked for across tapes
+        for tape, indices in outside:
+            place = places.setdefault(tape, {})
+            for i in indices:
+                place[i] = len(graph.externals)
+                graph.externals.append(tape.location(i))
         for tape, needed, _ in found:
             _number_few(graph, tape, needed, codes, places, shared)
+        graph.roots = [places[tape][i] for tape, i in zip(root_tapes, root_indices)]
     else:
-        _number_many(graph, found, codes, places, shared)
+        tables = _Numbers()
+        graph.externals = externals = Externals()
+        for tape, indices in outside:
+            tables.sparse[tape] = (packed(indices), externals.add(tape, indices))
+        _number_many(graph, found, codes, tables, shared)
+        graph.roots = tables.of_each(root_tapes, root_indices)
     graph.kinds = list(codes)
-    last: Tape | None = None
-    place: dict[int, int] = {}
-    for tape, i in zip(root_tapes, root_indices):
-        if tape is not last:
-            last = tape
-            place = places[tape]
-        graph.roots.append(place[i])
     return graph
+
+
+class Externals:
+    """Nodes evaluated before, in blocks: each pair would be one for the garbage collector to visit.
+
+    Attributes:
+        evaluations: Of each block, the evaluation that computed its nodes.
+        numbers: Of each block, their numbers there.
+        bounds: Where each block begins among them all; one entry more than blocks.
+    """
+
+    __slots__ = ("bounds", "evaluations", "numbers")
+
+    def __init__(self) -> None:
+        self.evaluations: list[Any] = []
+        self.numbers: list[Array] = []
+        self.bounds: list[int] = [0]
+
+    def add(self, tape: Tape, indices: list[int]) -> Array:
+        """Add nodes of a tape; returns the number of each among all that were added."""
+        index = packed(indices)
+        start = self.bounds[-1]
+        done, local = tape.done[index], tape.local[index]
+        if (done == done[0]).all():
+            self._block(tape.evaluations[int(done[0])], local)
+            return np.arange(start, start + len(indices))
+        order = np.argsort(done, kind="stable")
+        done, local = done[order], local[order]
+        heads = [0, *(np.flatnonzero(done[1:] != done[:-1]) + 1).tolist(), len(indices)]
+        for k in range(len(heads) - 1):
+            self._block(tape.evaluations[int(done[heads[k]])], local[heads[k] : heads[k + 1]])
+        numbers = np.empty(len(indices), np.int64)
+        numbers[order] = np.arange(start, start + len(indices))
+        return numbers
+
+    def _block(self, evaluation: Any, numbers: Array) -> None:
+        self.evaluations.append(evaluation)
+        self.numbers.append(numbers)
+        self.bounds.append(self.bounds[-1] + len(numbers))
+
+    def pairs(self) -> list[tuple[Any, int]]:
+        """The evaluation and the number there, of each."""
+        return [
+            (evaluation, i)
+            for evaluation, numbers in zip(self.evaluations, self.numbers)
+            for i in numbers.tolist()
+        ]
+
+    def __len__(self) -> int:
+        return self.bounds[-1]
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        return iter(self.pairs())
+
+    def __getitem__(self, i: int) -> tuple[Any, int]:
+        return self.pairs()[i]
+
+
+class _Numbers:
+    """Numbers of nodes in the graph, by their indices on tapes.
+
+    Attributes:
+        full: Per tape of which nodes are computed, the number of each of its nodes (-1: none).
+        sparse: Per tape of which nodes have been computed: indices, ascending, and numbers.
+    """
+
+    __slots__ = ("full", "sparse")
+
+    def __init__(self) -> None:
+        self.full: dict[Tape, Array] = {}
+        self.sparse: dict[Tape, tuple[Array, Array]] = {}
+
+    def of(self, tape: Tape, indices: list[int]) -> Array:
+        """Numbers of nodes that are in the graph."""
+        table = self.full.get(tape)
+        index = packed(indices)
+        if table is not None:
+            return table[index]
+        there, numbers = self.sparse[tape]
+        return numbers[np.searchsorted(there, index)]
+
+    def of_each(self, tapes: list[Tape], indices: list[int]) -> list[int]:
+        """The same for nodes of several tapes, in stretches of one tape each."""
+        result: list[int] = []
+        first = 0
+        for k in range(1, len(tapes) + 1):
+            if k == len(tapes) or tapes[k] is not tapes[first]:
+                result += self.of(tapes[first], indices[first:k]).tolist()
+                first = k
+        return result
 
 
 _external_kinds: dict[Any, Kind] = {}
@@ -368,9 +488,9 @@ def _number_few(
 
 def _number_many(
     graph: Graph,
-    found: list[tuple[Tape, Any, set[int]]],
+    found: list[tuple[Tape, Any, list[int]]],
     codes: dict[Kind, int],
-    places: dict[Tape, dict[int, int]],
+    tables: _Numbers,
     shared: dict[Any, int],
 ) -> None:
     code_parts = [np.asarray(graph.code, np.int64)]
@@ -378,25 +498,29 @@ def _number_many(
     count_parts = [np.zeros(len(graph.code), np.int64)]
     row_parts = [np.asarray(graph.rows, np.int64)]
     next_number = len(graph.code)
-    for tape, listed, wanted in found:
+    computed = 0  # nodes that are no parameters, and how many of them under `no_grad`
+    frozen: list[Array] = []
+    for tape, listed, _ in found:
         needed = np.asarray(listed, np.int64)
         starts, args = tape.arrays()
-        place = places.setdefault(tape, {})
-        numbers_of = np.full(len(starts) - 1, -1, np.int64)
+        numbers_of = tables.full[tape] = np.full(len(starts) - 1, -1, np.int64)
         own = np.ones(len(needed), bool)
-        for i, number in place.items():
-            numbers_of[i] = number
-        imports = list(tape.imports.values())
-        there: list[int] = []
-        theirs: list[int] = []
-        for k, position in enumerate(_positions(needed, imports)):
-            if position >= 0:
-                x = tape.payloads[imports[k]]
-                there.append(position)
-                theirs.append(places[x.tape][x.index])
-        if there:
-            numbers_of[needed[there]] = theirs
-            own[there] = False
+        before = tables.sparse.get(tape)
+        if before is not None:
+            numbers_of[before[0]] = before[1]
+        for origin, places in tape.imports.items():
+            here, theirs = packed(list(places.values())), list(places)
+            if len(needed) == len(tape):
+                positions = here
+            else:
+                positions = np.minimum(np.searchsorted(needed, here), len(needed) - 1)
+                inside = needed[positions] == here
+                if not inside.all():
+                    here, positions = here[inside], positions[inside]
+                    theirs = [i for i, used in zip(theirs, inside.tolist()) if used]
+            if theirs:
+                numbers_of[here] = tables.of(origin, theirs)
+                own[positions] = False
         repeated: list[int] = []
         for i in tape.shared.values():
             if tape.kinds[i].shared and _contains(needed, i):
@@ -406,8 +530,9 @@ def _number_many(
                     own[np.searchsorted(needed, i)] = False
                     repeated.append(i)
         picked = needed if own.all() else needed[own]
-        numbers = np.arange(next_number, next_number + len(picked))
+        begin_number = next_number
         next_number += len(picked)
+        numbers = np.arange(begin_number, next_number)
         numbers_of[picked] = numbers
         code, kinds, rows = tape.columns()
         if len(picked) and picked[-1] - picked[0] == len(picked) - 1:  # a stretch of the tape
@@ -440,22 +565,30 @@ def _number_many(
             graph.takes += numbers[chosen].tolist()
             graph.taken += [tape.payloads[i] for i in picked[chosen].tolist()]
         code_parts.append(table[code])
-        for i in tape.shared.values():
-            number = int(numbers_of[i])
+        common = list(tape.shared.values())
+        leaves = 0
+        for i, number in zip(common, numbers_of[common].tolist() if common else ()):
             if number >= 0:
                 if isinstance(tape.payloads[i], Leaf):
+                    if number not in graph.leaves:
+                        leaves += 1
                     graph.leaves[number] = tape.payloads[i]
                 if tape.kinds[i].shared:
                     shared.setdefault((tape.kinds[i], i in tape.unrecorded), number)
+        computed += len(picked) - leaves
         if tape.unrecorded:
-            frozen = numbers_of[list(tape.unrecorded)]
-            graph.frozen.update(frozen[frozen >= 0].tolist())
-        asked = list(wanted)
-        place.update(zip(asked, numbers_of[asked].tolist()))
+            numbers_there = numbers_of[packed(list(tape.unrecorded))]
+            frozen.append(numbers_there[numbers_there >= begin_number])
         if repeated:
             picked = np.concatenate([picked, np.array(repeated, np.int64)])
             numbers = numbers_of[picked]
         graph.tapes.append((tape, picked, numbers))
+    if frozen:
+        numbers = np.concatenate(frozen)
+        if len(numbers) == computed:
+            graph.frozen = range(len(graph.externals), next_number)
+        else:
+            graph.frozen = set(numbers.tolist())
     graph.code = np.concatenate(code_parts)
     graph.args = np.concatenate(arg_parts)
     graph.starts = np.concatenate([[0], np.cumsum(np.concatenate(count_parts))])

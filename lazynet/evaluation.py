@@ -375,8 +375,13 @@ def points(graph: Graph, externals: int) -> bool:
     return any(number not in graph.frozen for number in pointing.tolist())
 
 
-def flows(step: Step, frozen: Array) -> bool:
-    """Whether backward may ask for this batch: one recorded under `no_grad` keeps nothing."""
-    if not (step.op.differentiable and step.args):
+def flows(step: Step, frozen: Array | None) -> bool:
+    """Whether backward may ask for this batch: one recorded under `no_grad` keeps nothing.
+
+    Args:
+        step: The batch.
+        frozen: Nodes recorded under `no_grad`, ascending; None if all were.
+    """
+    if frozen is None or not (step.op.differentiable and step.args):
         return False
     return not len(frozen) or not bool(np.isin(step.nodes, frozen).all())

@@ -435,12 +435,17 @@ def adopt(tape: Tape, x: Expression) -> int:
             f"{x!r} lies on the open tape of another thread; evaluate it there (.value()) before "
             "it is used here, or hand over the array"
         )
-    key = (source, x.index)
-    found = tape.imports.get(key)
-    if found is None:
-        found = tape.append(import_kind(x.type), [], source.rows[x.index], x)
-        tape.imports[key] = found
-    return found
+    places = tape.imports.get(source)
+    if places is None:
+        places = tape.imports[source] = {}
+    place = places.get(x.index, -1)
+    if place == -1:
+        place = places[x.index] = len(tape.kinds)
+        tape.starts.append(len(tape.args))
+        tape.kinds.append(import_kind(source.kinds[x.index].type))
+        tape.rows.append(source.rows[x.index])
+        tape.payloads.append(x)
+    return place
 
 
 def record(

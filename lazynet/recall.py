@@ -248,7 +248,8 @@ def _imports(tape: Tape, asked: tuple[int, ...], graph: Graph) -> list[int] | No
     for number, (evaluation, there) in enumerate(graph.externals):
         places.setdefault((id(evaluation), there), []).append(number)
     result = [-1] * len(graph.externals)
-    for i in tape.imports.values():
+    imports = [i for places in tape.imports.values() for i in places.values()]
+    for i in imports:
         if i in needed:
             x = tape.payloads[i]
             if isinstance(x, Leaf) or not x.tape.evaluated[x.index]:

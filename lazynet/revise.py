@@ -46,7 +46,7 @@ def forget(roots: list[Expression], serial: int) -> None:
             seen.add(tape)
             if tape.sealed > 0:
                 _forget(tape, serial)
-            waiting.update([source for source, _ in tape.imports if source not in seen])
+            waiting.update([source for source in tape.imports if source not in seen])
 
 
 def forget_unasked(along: list[Along], asked: list[Expression]) -> bool:

@@ -445,9 +445,7 @@ def _any_twice(graph: Graph, code: Array) -> bool:
         if graph.kinds[c].type.shared
     ]
     if graph.frozen:
-        identities += [
-            graph.kinds[int(code[i])].type.shared
-            for i in graph.frozen
-            if graph.kinds[int(code[i])].type.shared
-        ]
+        several = np.array([k.type.shared != 0 for k in graph.kinds], bool)
+        numbers = np.flatnonzero(several[code]).tolist()
+        identities += [i for i in numbers if i in graph.frozen and i not in graph.leaves]
     return bool(identities)

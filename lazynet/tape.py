@@ -34,7 +34,8 @@ class Tape:
         rows: Batch of each node, -1 for a single row.
         payloads: What the node carries besides its arguments.
         shared: Shared nodes by kind (and mode): recorded once per tape.
-        imports: Nodes of other tapes used here, by (tape, index).
+        imports: Nodes of other tapes used here: for each of these tapes, index here by index
+            there.
         unrecorded: Indices of nodes recorded under `no_grad`.
         lines: Source lines by index, for nodes recorded under `debug`.
         sealed: 0 while open, then a number that grows with each sealing: arguments always lie on
@@ -81,7 +82,7 @@ class Tape:
         self.rows: list[int] = []
         self.payloads: list[Any] = []
         self.shared: dict[Any, int] = {}
-        self.imports: dict[Any, int] = {}
+        self.imports: dict[Tape, dict[int, int]] = {}
         self.unrecorded: set[int] = set()
         self.lines: dict[int, str] = {}
         self.sealed = 0
@@ -179,8 +180,9 @@ class Tape:
 
     def release_imports(self) -> None:
         """Let go of the nodes of other tapes."""
-        for i in self.imports.values():
-            self.payloads[i] = None
+        for places in self.imports.values():
+            for i in places.values():
+                self.payloads[i] = None
         self.imports = {}
 
     def snapshot(self) -> Tape:
