@@ -6,6 +6,7 @@ give the same graph: a depth-first search for few nodes, array sweeps over the t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -298,25 +299,14 @@ def _number(
     total = sum([len(needed) for _, needed, _ in found])
     codes: dict[Kind, int] = {}
     shared: dict[Any, int] = {}
-    for tape, indices in outside:
-        rows, kinds = tape.rows, tape.kinds
-        before: Type | None = None
-        code = -1
-        for i in indices:
-            t = kinds[i].type
-            if t is not before:
-                before = t
-                code = codes.setdefault(externals_kind(t), len(codes))
-            graph.code.append(code)
-            graph.starts.append(0)
-            graph.rows.append(rows[i])
     if total <= _SMALL:
         places: dict[Tape, dict[int, int]] = {}  # numbers of what is asked for across tapes
         for tape, indices in outside:
-            place = places.setdefault(tape, {})
+            place = places[tape] = {}
             for i in indices:
                 place[i] = len(graph.externals)
                 graph.externals.append(tape.location(i))
+            _number_outside(graph, tape, indices, codes)
         for tape, needed, _ in found:
             _number_few(graph, tape, needed, codes, places, shared)
         graph.roots = [places[tape][i] for tape, i in zip(root_tapes, root_indices)]
@@ -324,11 +314,34 @@ def _number(
         tables = _Numbers()
         graph.externals = externals = Externals()
         for tape, indices in outside:
-            tables.sparse[tape] = (packed(indices), externals.add(tape, indices))
+            first = len(externals)
+            index, order = externals.add(tape, indices)
+            if order is None:
+                tables.sparse[tape] = (index, np.arange(first, first + len(index)))
+            else:
+                numbers = np.empty(len(index), np.int64)
+                numbers[order] = np.arange(first, first + len(index))
+                tables.sparse[tape] = (index, numbers)
+                indices = index[order].tolist()
+            _number_outside(graph, tape, indices, codes)
         _number_many(graph, found, codes, tables, shared)
         graph.roots = tables.of_each(root_tapes, root_indices)
     graph.kinds = list(codes)
     return graph
+
+
+def _number_outside(graph: Graph, tape: Tape, indices: list[int], codes: dict[Kind, int]) -> None:
+    rows, kinds = tape.rows, tape.kinds
+    before: Type | None = None
+    code = -1
+    for i in indices:
+        t = kinds[i].type
+        if t is not before:
+            before = t
+            code = codes.setdefault(externals_kind(t), len(codes))
+        graph.code.append(code)
+        graph.starts.append(0)
+        graph.rows.append(rows[i])
 
 
 class Externals:
@@ -347,22 +360,24 @@ class Externals:
         self.numbers: list[Array] = []
         self.bounds: list[int] = [0]
 
-    def add(self, tape: Tape, indices: list[int]) -> Array:
-        """Add nodes of a tape; returns the number of each among all that were added."""
+    def add(self, tape: Tape, indices: list[int]) -> tuple[Array, Array | None]:
+        """Add nodes of a tape.
+
+        Returns:
+            The indices as an array, and the order in which they were added: evaluation by
+            evaluation; None if one computed them all.
+        """
         index = packed(indices)
-        start = self.bounds[-1]
         done, local = tape.done[index], tape.local[index]
         if (done == done[0]).all():
             self._block(tape.evaluations[int(done[0])], local)
-            return np.arange(start, start + len(indices))
+            return index, None
         order = np.argsort(done, kind="stable")
         done, local = done[order], local[order]
         heads = [0, *(np.flatnonzero(done[1:] != done[:-1]) + 1).tolist(), len(indices)]
-        for k in range(len(heads) - 1):
-            self._block(tape.evaluations[int(done[heads[k]])], local[heads[k] : heads[k + 1]])
-        numbers = np.empty(len(indices), np.int64)
-        numbers[order] = np.arange(start, start + len(indices))
-        return numbers
+        for first, end in itertools.pairwise(heads):
+            self._block(tape.evaluations[int(done[first])], local[first:end])
+        return index, order
 
     def _block(self, evaluation: Any, numbers: Array) -> None:
         self.evaluations.append(evaluation)

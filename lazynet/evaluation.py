@@ -296,6 +296,13 @@ class Evaluation:
             for found in stage.slices(self.arenas)
         ]
 
+    def _versions(self, stage: Stage) -> Any:
+        """What tells the values that a staged kind shares from all others; None: nothing does."""
+        numbers = [i for i in stage.shared if i >= 0]
+        if not all([i in self.versions for i in numbers]):
+            return None
+        return tuple([(self.leaves[i].type.shared, self.versions[i]) for i in numbers])
+
     def run_staged(
         self, step: Step, stage: Stage, parts: Any, payload: Any = None
     ) -> tuple[Call, list[Any]]:
@@ -316,7 +323,8 @@ class Evaluation:
         if stage.work is None:
             shared = [self.operand(i) if i >= 0 else None for i in stage.shared]
             stage.results = self._results(stage)
-            stage.work = op.workspace(stage.rows, stage.largest, shared, stage.results)
+            versions = self._versions(stage)
+            stage.work = op.workspace(stage.rows, stage.largest, shared, stage.results, versions)
         if parts is not None:
             payload = op.assemble(parts, step.counts)
         start = stage.filled

@@ -203,7 +203,7 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
         prepared = prepare(evaluation, graph, locate, found)
         copy_externals(evaluation, found)
     elif graph.externals:
-        if evaluation.routine is not None:
+        if evaluation.routine is not None and isinstance(graph.externals, list):
             copy_few(evaluation, graph)
         else:
             copy_externals(evaluation, find_externals(evaluation, graph))
