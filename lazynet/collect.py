@@ -17,12 +17,10 @@ from lazynet.errors import GraphError
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import Array, Kind, Type
 from lazynet.leaves import TAKE_ROWS, UNBATCH, Import
-from lazynet.tape import LOCAL, Tape, packed
+from lazynet.reach import contains, needed_nodes, used
+from lazynet.tape import LOCAL, Tape, packed, ranges
 
 _SMALL = 256
-
-_SHARE = 16
-"""Of a long tape of which one node in so many is asked for, more than a few will be needed."""
 
 
 class Graph:
@@ -164,129 +162,24 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
             if len(fresh) < len(wanted):
                 before = [i for i in wanted if marks[i]]
         if fresh:
-            needed, boundary = _needed(tape, fresh)
+            needed, boundary = needed_nodes(tape, fresh)
             found.append((tape, needed, wanted))
             if boundary:
                 before = sorted({*before, *boundary}) if before else boundary
             for origin, places in tape.imports.items():
-                used = _used(tape, needed, places)
-                if used:
+                there = used(tape, needed, places)
+                if there:
                     already = asked.get(origin)
                     if already is None:
-                        asked[origin] = used
+                        asked[origin] = there
                         by_order[-origin.sealed] = origin
                         heappush(waiting, -origin.sealed)
                     else:
-                        already += used
+                        already += there
         if before:
             outside.append((tape, before))
     found.reverse()
     return _number(found, outside, sources, numbers)
-
-
-def _used(tape: Tape, needed: Any, places: dict[int, int]) -> list[int]:
-    """Which nodes of another tape are needed, of those that stand in these places of this one."""
-    there = list(places)
-    if len(needed) == len(tape):
-        return there
-    here = list(places.values())
-    if isinstance(needed, list):
-        chosen = set(needed)
-        return [i for i, place in zip(there, here) if place in chosen]
-    return [i for i, place in zip(there, _positions(needed, here)) if place >= 0]
-
-
-def _contains(ordered: Array, i: int) -> bool:
-    k = int(np.searchsorted(ordered, i))
-    return k < len(ordered) and bool(ordered[k] == i)
-
-
-def _positions(ordered: Array, indices: list[int]) -> list[int]:
-    """Where each of these stands in an ascending array; -1 for those that it does not hold."""
-    if not len(ordered) or not indices:
-        return [-1] * len(indices)
-    wanted = np.array(indices, np.int64)
-    places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    places[ordered[places] != wanted] = -1
-    found: list[int] = places.tolist()
-    return found
-
-
-def _needed(tape: Tape, asked: list[int]) -> tuple[Any, list[int]]:
-    """Unevaluated nodes below these, ascending, and the evaluated ones they rest on."""
-    starts = tape.starts
-    args = tape.args
-    evaluated = tape.evaluated
-    n = len(starts)
-    limit = _SMALL + n // 64
-    if len(asked) > limit or (n > limit and len(asked) * _SHARE > n):
-        return _sweep(tape, asked)  # the search would not get to its end
-    seen = set(asked)
-    boundary: set[int] = set()
-    stack = list(asked)
-    while stack:
-        i = stack.pop()
-        for a in args[starts[i] : starts[i + 1] if i + 1 < n else len(args)]:
-            if a not in seen:
-                if evaluated[a]:
-                    boundary.add(a)
-                else:
-                    seen.add(a)
-                    stack.append(a)
-        if len(seen) > limit:
-            return _sweep(tape, asked)
-    if tape.several:
-        seen.update([i + k for i in seen for k in range(1, len(tape.kinds[i].members))])
-    return sorted(seen), sorted(boundary)
-
-
-def _sweep(tape: Tape, asked: list[int]) -> tuple[Array, list[int]]:
-    """The same by array operations: drop what nobody uses until nothing more can be dropped."""
-    starts, args = tape.arrays()
-    n = len(starts) - 1
-    last = max(asked) + 1
-    fresh = 1 not in tape.evaluated
-    keep = np.frombuffer(tape.evaluated, np.uint8) == 0
-    keep[last:] = False
-    used = args[: starts[last]] if fresh else args[np.repeat(keep, np.diff(starts))]
-    wanted = np.zeros(n, bool)
-    wanted[asked] = True
-    uses = np.bincount(used, minlength=n)
-    dead = np.flatnonzero(keep & (uses == 0) & ~wanted)
-    while len(dead):
-        keep[dead] = False
-        if len(dead) < 8:
-            dead = _unused(dead.tolist(), tape, uses, keep, wanted)
-            continue
-        freed = args[ranges(starts[dead], starts[dead + 1] - starts[dead])]
-        np.subtract.at(uses, freed, 1)
-        dead = np.sort(freed[(uses[freed] == 0) & keep[freed] & ~wanted[freed]])
-        if len(dead):
-            dead = dead[np.concatenate([[True], dead[1:] != dead[:-1]])]
-    if tape.several:  # the results of a node are computed together
-        code, kinds, _ = tape.columns()
-        results = np.array([len(k.members) for k in kinds])[code]
-        nodes = np.flatnonzero(keep & (results > 1))
-        for k in range(1, int(results.max())):
-            keep[nodes[results[nodes] > k] + k] = True
-    needed = np.flatnonzero(keep)
-    if fresh:
-        return needed, []
-    below = np.zeros(n, bool)
-    below[args[np.repeat(keep, np.diff(starts))]] = True
-    return needed, np.flatnonzero(below & ~keep).tolist()
-
-
-def _unused(dead: list[int], tape: Tape, uses: Array, keep: Array, wanted: Array) -> Array:
-    """Follow a few long chains of unused nodes one by one; returns no further candidates."""
-    while dead:
-        i = dead.pop()
-        keep[i] = False
-        for a in tape.arguments(i):
-            uses[a] -= 1
-            if uses[a] == 0 and keep[a] and not wanted[a]:
-                dead.append(a)
-    return np.zeros(0, np.int64)
 
 
 def _number(
@@ -538,7 +431,7 @@ def _number_many(
                 own[positions] = False
         repeated: list[int] = []
         for i in tape.shared.values():
-            if tape.kinds[i].shared and _contains(needed, i):
+            if tape.kinds[i].shared and contains(needed, i):
                 known = shared.get((tape.kinds[i], i in tape.unrecorded), -1)
                 if known != -1:
                     numbers_of[i] = known
@@ -608,23 +501,3 @@ def _number_many(
     graph.args = np.concatenate(arg_parts)
     graph.starts = np.concatenate([[0], np.cumsum(np.concatenate(count_parts))])
     graph.rows = np.concatenate(row_parts)
-
-
-def ranges(first: Array, lengths: Array) -> Array:
-    """The concatenation of ``first[k], first[k] + 1, ...`` (lengths[k] numbers each)."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    numbers: Array = np.arange(total) + np.repeat(first - ends + lengths, lengths)
-    return numbers
-
-
-def stable_order(keys: Array) -> Array:
-    """`np.argsort(keys, kind="stable")` of whole numbers >= 0: by 16 bits at a time, where few."""
-    highest = int(keys.max()) if len(keys) else 0
-    if highest >> 32:
-        return np.argsort(keys, kind="stable")
-    result: Array = np.argsort(keys.astype(np.uint16), kind="stable")
-    if highest >> 16:
-        high = (keys >> 16).astype(np.uint16)[result]
-        result = result[np.argsort(high, kind="stable")]
-    return result

@@ -435,16 +435,11 @@ def adopt(tape: Tape, x: Expression) -> int:
             f"{x!r} lies on the open tape of another thread; evaluate it there (.value()) before "
             "it is used here, or hand over the array"
         )
-    places = tape.imports.get(source)
-    if places is None:
-        places = tape.imports[source] = {}
+    places = tape.imports.setdefault(source, {})
     place = places.get(x.index, -1)
     if place == -1:
-        place = places[x.index] = len(tape.kinds)
-        tape.starts.append(len(tape.args))
-        tape.kinds.append(import_kind(source.kinds[x.index].type))
-        tape.rows.append(source.rows[x.index])
-        tape.payloads.append(x)
+        kind = import_kind(source.kinds[x.index].type)
+        place = places[x.index] = tape.include(kind, source.rows[x.index], x)
     return place
 
 

@@ -15,7 +15,7 @@ from lazynet.execute import LOCK, Along
 from lazynet.graph import Expression, Leaf
 from lazynet.leaves import Import
 from lazynet.randomness import next_key
-from lazynet.recall import LONGEST
+from lazynet.recall import SHORT
 from lazynet.tape import Tape
 
 
@@ -117,7 +117,7 @@ def _forget(tape: Tape, serial: int) -> None:
     if every:
         marks[:] = 0
         tape.evaluations.clear()
-        if tape.known is None and len(tape) > LONGEST:
+        if tape.known is None and len(tape) > SHORT:
             tape.known = {}
     else:
         marks[old[tape.done] & (marks == 1)] = 0

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
-from lazynet.collect import Graph, ranges, stable_order
+from lazynet.collect import Graph
 from lazynet.components import ranked, sequence
 from lazynet.kinds import Array, Kind
-from lazynet.tape import packed, small
+from lazynet.tape import packed, ranges, small, stable_order
 
 if TYPE_CHECKING:
     from mypy_extensions import i64

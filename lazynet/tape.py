@@ -124,6 +124,15 @@ class Tape:
             self.payloads.append(None)
         return i
 
+    def include(self, kind: Kind, rows: int, payload: Any) -> int:
+        """Append a node of one result that has no arguments; returns its index."""
+        i = len(self.kinds)
+        self.starts.append(len(self.args))
+        self.kinds.append(kind)
+        self.rows.append(rows)
+        self.payloads.append(payload)
+        return i
+
     def known_kind(self, op: Op, indices: list[int]) -> Kind | None:
         """The kind of this op on these arguments, if it was met before."""
         kinds = self.kinds
@@ -249,6 +258,26 @@ def unique(ids: Array) -> tuple[Array, Array, Array]:
     table = np.empty(span, np.int64)
     table[present] = np.arange(len(present))
     return present + low, where[present], table[shifted]
+
+
+def ranges(first: Array, lengths: Array) -> Array:
+    """The concatenation of ``first[k], first[k] + 1, ...`` (lengths[k] numbers each)."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    numbers: Array = np.arange(total) + np.repeat(first - ends + lengths, lengths)
+    return numbers
+
+
+def stable_order(keys: Array) -> Array:
+    """`np.argsort(keys, kind="stable")` of whole numbers >= 0: by 16 bits at a time, where few."""
+    highest = int(keys.max()) if len(keys) else 0
+    if highest >> 32:
+        return np.argsort(keys, kind="stable")
+    result: Array = np.argsort(keys.astype(np.uint16), kind="stable")
+    if highest >> 16:
+        high = (keys >> 16).astype(np.uint16)[result]
+        result = result[np.argsort(high, kind="stable")]
+    return result
 
 
 NO_TAPE: Final = Tape()
