@@ -26,6 +26,7 @@ from lazynet.graph import Leaf
 from lazynet.kinds import FLOAT32, HALVES, Array, Call, user_line
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step
 from lazynet.modes import MODES
+from lazynet.staged import FEW
 from lazynet.stages import Stage, stages_of
 
 _serials = count(1)
@@ -323,7 +324,7 @@ class Evaluation:
         if stage.work is None:
             shared = [self.operand(i) if i >= 0 else None for i in stage.shared]
             stage.results = self._results(stage)
-            versions = self._versions(stage)
+            versions = None if stage.rows < FEW else self._versions(stage)
             stage.work = op.workspace(stage.rows, stage.largest, shared, stage.results, versions)
         if parts is not None:
             payload = op.assemble(parts, step.counts)

@@ -12,6 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from lazynet.kinds import Array, Call, Kind, Op
 
+FEW = 4
+"""Rows below which weights are multiplied with as they lie."""
+
 
 class Inner(NamedTuple):
     """One operation inside a staged one, as it runs by itself on one example.

@@ -35,12 +35,9 @@ from lazynet.fuse.program import Value
 from lazynet.fuse.runtime import pick_call
 from lazynet.kinds import Array
 from lazynet.randomness import KEY_STEP, ROW_STEP
-from lazynet.staged import Staged
+from lazynet.staged import FEW, Staged
 
 _MASK = (1 << 64) - 1
-
-_FEW = 4
-"""Rows below which weights are multiplied with as they lie."""
 
 
 class _Prepared(list[Any]):
@@ -132,7 +129,7 @@ class FusedRows(Fused):
         values, kept = self.shared_values(shared)
         names = code.names
         keep = self.allocated(rows, names.keep)
-        prepared = self._prepared(code, values, rows < _FEW, versions)
+        prepared = self._prepared(code, values, rows < FEW, versions)
         size = row_bytes(names.keep, names.scratch, outputs)
         limit = block_bytes(prepared)
         height = scratch_height(largest, size, limit)

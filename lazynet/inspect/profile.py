@@ -10,6 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from lazynet.cells import readable
 from lazynet.errors import SettingError
 from lazynet.inspect.work import flops_of
 from lazynet.kinds import Kind
@@ -258,7 +259,7 @@ class Profile:
                 _mb(k.copied),
                 _speed(k),
                 f"{k.op} {_shapes(k.shapes)}".rstrip(),
-                os.path.basename(k.line),
+                os.path.basename(readable(k.line)),
             ]
             for k in kinds[:limit]
         ]
@@ -314,7 +315,7 @@ class Profile:
             name = _NAMES[entry.phase]
             if entry.kinds:
                 arguments: dict[str, Any] = {
-                    "source": "; ".join(dict.fromkeys(kind.line for kind in entry.kinds)),
+                    "source": "; ".join(dict.fromkeys(readable(kind.line) for kind in entry.kinds)),
                     "shapes": _shapes(_shapes_of(entry.kinds)),
                     "batches": len(entry.kinds),
                     "rows": entry.rows,

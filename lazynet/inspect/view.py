@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend import device_of, on_device, to_host
+from lazynet.cells import readable
 from lazynet.differentiate import published_gradient
 from lazynet.errors import ArgumentError
 from lazynet.execute import LOCK
@@ -89,8 +90,8 @@ class Node:
 
     @property
     def place(self) -> str:
-        """The source line without the folders: "file.py:31"."""
-        return re.split(r"[/\\]", self.line)[-1]
+        """The source line without the folders: "file.py:31", or "In[3]:2" in a notebook."""
+        return re.split(r"[/\\]", readable(self.line))[-1]
 
     @property
     def shape_text(self) -> str:
