@@ -446,12 +446,12 @@ def adopt(tape: Tape, x: Expression) -> int:
             f"{x!r} lies on the open tape of another thread; evaluate it there (.value()) before "
             "it is used here, or hand over the array"
         )
-    key = (source, x.index)
-    found = tape.imports.get(key)
-    if found is None:
-        found = tape.append(import_kind(x.type), [], source.rows[x.index], x)
-        tape.imports[key] = found
-    return found
+    places = tape.imports.setdefault(source, {})
+    place = places.get(x.index, -1)
+    if place == -1:
+        kind = import_kind(source.kinds[x.index].type)
+        place = places[x.index] = tape.include(kind, source.rows[x.index], x)
+    return place
 
 
 def record(

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
-from lazynet.collect import Graph, ranges, stable_order
+from lazynet.collect import Graph
 from lazynet.components import ranked, sequence
 from lazynet.kinds import Array, Kind
-from lazynet.tape import packed, small
+from lazynet.tape import packed, ranges, small, stable_order
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -445,9 +445,7 @@ def _any_twice(graph: Graph, code: Array) -> bool:
         if graph.kinds[c].type.shared
     ]
     if graph.frozen:
-        identities += [
-            graph.kinds[int(code[i])].type.shared
-            for i in graph.frozen
-            if graph.kinds[int(code[i])].type.shared
-        ]
+        several = np.array([k.type.shared != 0 for k in graph.kinds], bool)
+        numbers = np.flatnonzero(several[code]).tolist()
+        identities += [i for i in numbers if i in graph.frozen and i not in graph.leaves]
     return bool(identities)

@@ -18,7 +18,7 @@ import lazynet as ln
 ROOT = Path(ln.__file__).parent
 ORDER = (
     "errors cells native modes deferred backend kinds staged leaves convert tape graph randomness"
-    " calls shortcuts inputs collect components agenda schedule aliases layout gathers chains"
+    " calls shortcuts inputs reach collect components agenda schedule aliases layout gathers chains"
     " payloads pieces stages timing recorder evaluation wide placement recall routine externals"
     " culprit failures anomaly execute reading chosen sheet whole rewind accumulate foresee needs"
     " anomaly_back walk retrace differentiate revise plan init files device parameters ops fuse nn"

@@ -443,5 +443,5 @@ def _tapes(expressions: Sequence[Expression]) -> list[Tape]:
         tape = waiting.pop()
         if tape not in found:
             found[tape] = None
-            waiting += [source for source, _ in tape.imports]
+            waiting += list(tape.imports)
     return list(found)
