@@ -735,7 +735,7 @@ def test_the_function_around_a_line() -> None:
 @pytest.mark.parametrize("given", [None, 3.0, "loss", [None], [[vector()]], np.ones(2)])
 def test_no_expression(given: Any) -> None:
     with pytest.raises(
-        ln.LazynetError, match=r"explain: got .*; it takes an expression, or a list"
+        ln.LazynetError, match=r"explain: got .*; it takes an expression or a list"
     ):
         ln.explain(given)
 

@@ -21,8 +21,8 @@ ORDER = (
     " calls shortcuts inputs collect components agenda schedule aliases layout gathers chains"
     " payloads pieces stages timing recorder evaluation wide placement recall routine externals"
     " culprit failures anomaly execute reading chosen sheet whole rewind accumulate foresee needs"
-    " anomaly_back walk retrace differentiate revise plan init files device parameters ops fuse nn"
-    " optim gradcheck together search dynet inspect"
+    " anomaly_back walk retrace differentiate revise asked plan init files device parameters ops"
+    " fuse nn optim gradcheck together search dynet inspect"
 ).split()
 """A module imports only what stands to its left."""
 

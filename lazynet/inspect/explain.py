@@ -7,13 +7,14 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from lazynet.errors import ArgumentError
+from lazynet.asked import expressions_of
 from lazynet.graph import Expression, Leaf
-from lazynet.inspect.finding import Finding, plural
+from lazynet.inspect.finding import Finding
 from lazynet.inspect.reasons import findings_of
 from lazynet.inspect.report import align, as_html, wrapped
 from lazynet.inspect.runs import History, only_constants
 from lazynet.inspect.source import short
+from lazynet.plan import plural
 
 _SHOWN: Final = 5
 """Findings that a report shows; the others are data."""
@@ -243,31 +244,6 @@ def _table(kinds: list[KindReport]) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
-def _roots(expressions: Any) -> list[Expression]:
-    """The expressions, those of `lazynet.dynet` as the engine knows them."""
-    if isinstance(expressions, Expression) or isinstance(
-        getattr(expressions, "node", None), Expression
-    ):
-        expressions = [expressions]
-    try:
-        given = list(expressions)
-    except TypeError:
-        raise _no_expression(expressions) from None
-    roots: list[Expression] = []
-    for x in given:
-        root = x if isinstance(x, Expression) else getattr(x, "node", None)
-        if not isinstance(root, Expression):
-            raise _no_expression(x)
-        if root.tape.trace is not None:
-            raise root.tape.trace.refuse_value(root)
-        roots.append(root)
-    return roots
-
-
-def _no_expression(x: Any) -> ArgumentError:
-    return ArgumentError(f"explain: got {x!r}; it takes an expression, or a list of them")
-
-
 def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     """How expressions are computed, and why not in fewer batches, with the remedies.
 
@@ -297,7 +273,7 @@ def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     >>> print(report.findings[0].remedy)
     Collect the terms in a list: ln.sum(terms) is one node.
     """
-    roots = _roots(expressions)
+    roots = expressions_of(expressions, "explain", empty=True)
     history = History(roots)
     note = ""
     if not roots:

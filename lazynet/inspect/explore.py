@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lazynet.asked import expressions_of
 from lazynet.errors import ArgumentError, FileError, SettingError
 from lazynet.inspect.bands import place_in_bands
 from lazynet.inspect.layered import place
-from lazynet.inspect.view import Node, View, expressions_of, view_of
-from lazynet.inspect.words import plural, shape_text, shapes_text, words
+from lazynet.inspect.view import Node, View, view_of
+from lazynet.inspect.words import shape_text, shapes_text, words
+from lazynet.plan import plural
 
 Box = tuple[float, float, float, float]
 """Middle of a node, and its width and height."""
@@ -128,8 +130,7 @@ def render(whole: View, view: View) -> str:
     Returns:
         The page as HTML.
     """
-    computed = sum(batch.size for batch in view.batches)
-    title = f"{plural(computed, 'node')} in {plural(len(view.batches), 'batch')}"
+    title = f"{plural(view.in_batches, 'node')} in {plural(len(view.batches), 'batch')}"
     parts = {
         "title": html.escape(f"lazynet: {title}"),
         "style": _resource("explore.css"),

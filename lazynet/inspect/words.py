@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 
 from lazynet.inspect.view import BatchView, Node, View
 from lazynet.kinds import Shape
+from lazynet.plan import plural
 
 _FOLDERS = r"[/\\]"
 _AT_MOST = 6
@@ -15,12 +15,6 @@ _AT_MOST = 6
 _NEXT = "Press Play, or → for the next batch."
 _MANY = 8
 """So many batches of one operation with hardly a node each are worth a word."""
-
-
-def plural(count: int, word: str) -> str:
-    """A number with its noun: "1 node", "1,345 nodes", "2 batches"."""
-    ending = "" if count == 1 else "es" if word.endswith("ch") else "s"
-    return f"{count:,} {word}{ending}"
 
 
 def shape_text(shape: Shape) -> str:
@@ -56,7 +50,7 @@ def words(view: View) -> list[tuple[str, str]]:
     for kind in of_kind:
         of_op.setdefault(view.kinds[kind].op, []).append(kind)
     needs = [0] * len(view.batches) if view.folded else _needs(view)
-    off = set() if view.folded else _off(view, of_kind, needs)
+    off = {k for k, run in enumerate(view.runs) if not run.autobatch}
     said = [("Overview", _overview(view, of_kind, of_op, bool(off)))]
     for batch in view.batches:
         sentences = [_what(view, batch)]
@@ -87,28 +81,6 @@ def _needs(view: View) -> list[int]:
     return needs
 
 
-def _off(view: View, of_kind: dict[int, list[int]], needs: list[int]) -> set[int]:
-    """Evaluations without batching.
-
-    Their schedule says that fewer batches are impossible, although a kind has two batches of one
-    node of which the later does not rest on the earlier. With batching it would not say that: its
-    bound counts nodes of a kind that rest on one another.
-    """
-    found = set()
-    for same in of_kind.values():
-        for a, b in pairwise(same):
-            first, second = view.batches[a], view.batches[b]
-            run = view.runs[second.evaluation]
-            if (
-                first.evaluation == second.evaluation
-                and first.size == second.size == 1
-                and not needs[b] >> a & 1
-                and run.lower_bound == run.batches
-            ):
-                found.add(second.evaluation)
-    return found
-
-
 def _overview(
     view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[int]], off: bool
 ) -> str:
@@ -121,6 +93,9 @@ def _overview(
         "nodes to a batch on average. Nodes with the same operation, the same argument shapes and "
         "the same shared parameters become one call on one array."
     ]
+    if view.in_batches < total:
+        verb = "is" if view.in_batches == 1 else "are"
+        sentences.append(f"{view.in_batches:,} of these nodes {verb} in this graph.")
     bound, ran = view.lower_bound, sum(run.batches for run in view.runs)
     if off:
         sentences.append("Here batching is off (`ln.no_autobatch`): each node runs by itself.")
