@@ -12,7 +12,7 @@ from lazynet.graph import Expression, Leaf
 from lazynet.inspect.finding import Finding
 from lazynet.inspect.reasons import findings_of
 from lazynet.inspect.report import align, as_html, wrapped
-from lazynet.inspect.runs import History, only_constants
+from lazynet.inspect.runs import BATCH_SECONDS, History, only_constants
 from lazynet.inspect.source import short
 from lazynet.plan import plural
 
@@ -20,6 +20,8 @@ _SHOWN: Final = 5
 """Findings that a report shows; the others are data."""
 _KINDS: Final = 8
 """Lines of its table."""
+_LEFT: Final = ("op", "line")
+"""Its columns that are text."""
 
 
 class KindReport(NamedTuple):
@@ -143,7 +145,7 @@ class Explanation:
             lines += [*wrapped(f.text, "   "), *wrapped("-> " + f.remedy, "   ", "      ")]
         if len(self.findings) > _SHOWN:
             lines += ["", f"{len(self.findings) - _SHOWN} more in .findings"]
-        return [*lines, "", align(*_table(self.kinds)), *wrapped(self._footnote())]
+        return [*lines, "", align(*_table(self.kinds), _LEFT), *wrapped(self._footnote())]
 
     def _footnote(self) -> str:
         """What the lines of the table are."""
@@ -206,6 +208,13 @@ def _kinds(history: History) -> list[KindReport]:
             entry[2] += int(run.kind_nodes[c])
             entry[3] += int(run.kind_rows[c])
             entry[4] += float(run.kind_seconds[c])
+        for kind in run.shared:
+            key = (kind.op.name, kind.line)
+            entry = found.setdefault(key, [tuple(t.shape for t in kind.args), 0, 0, 0, 0.0])
+            seen.setdefault(key, set()).add(kind.id)
+            for place in (1, 2, 3):
+                entry[place] += 1
+            entry[4] += BATCH_SECONDS
     reports = [
         KindReport(op, line, len(seen[op, line]), *entry) for (op, line), entry in found.items()
     ]
@@ -279,7 +288,7 @@ def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     if not roots:
         note = "Nothing to explain: no expressions were given."
     elif all(isinstance(x, Leaf) for x in roots):
-        names = ", ".join(x.name for x in roots if isinstance(x, Leaf))
+        names = ", ".join(x.name.removeprefix("/") for x in roots if isinstance(x, Leaf))
         note = f"Nothing to explain: parameters ({names}) are read, not computed."
     elif only_constants(history.runs):
         note = (

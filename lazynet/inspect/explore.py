@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from lazynet.asked import expressions_of
-from lazynet.errors import ArgumentError, FileError, SettingError
+from lazynet.errors import FileError, SettingError
 from lazynet.inspect.bands import place_in_bands
 from lazynet.inspect.layered import place
+from lazynet.inspect.output import path_of, write
 from lazynet.inspect.view import Node, View, view_of
 from lazynet.inspect.words import shape_text, shapes_text, words
 from lazynet.plan import plural
@@ -94,24 +95,13 @@ class Page:
             FileError: If the suffix is another, or the file cannot be written.
         """
         target = _target(path, "save")
-        try:
-            target.write_text(self.html, encoding="utf-8")
-        except OSError as error:
-            raise FileError(
-                f"save: {str(target)!r} cannot be written ({error.strerror or error}); give a "
-                "file in a folder that exists and is yours to write to"
-            ) from error
+        write(target, self.html.encode(), "save")
         return target
 
 
 def _target(path: Any, name: str) -> Path:
     """A path to write a page to."""
-    if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
-        raise ArgumentError(
-            f"{name}: got {path!r} for a path; it takes a string or pathlib.Path, such as "
-            "'graph.html'"
-        )
-    target = Path(path)
+    target = path_of(path, name, "graph.html")
     if target.suffix.lower() not in (".html", ".htm"):
         raise FileError(
             f"{name}: got {str(target)!r}; a page is written as HTML; give a name such as "
