@@ -60,7 +60,7 @@ def words(view: View) -> list[tuple[str, str]]:
             sentences += _neighbours(view, batch, of_kind[batch.kind], needs[batch.number])
             sentences += _relatives(view, batch.kind, of_op[view.kinds[batch.kind].op])
         sentences.append(_recorded(view, batch))
-        title = f"Batch {batch.number}, step {batch.number + 1} of {len(view.batches)}"
+        title = f"Batch {batch.number} (step {batch.number + 1} of {len(view.batches)})"
         said.append((title, " ".join(sentences)))
     return said
 
