@@ -445,3 +445,16 @@ def test_a_fault_is_seen(tmp_path: Path) -> None:
     error = browse(path)["error"]
     assert "hidden" not in error.attributes and "fault" in error.text
     assert html.escape(error.text)
+
+
+def test_of_many_batches_the_first_are_shown_and_that_is_soon() -> None:
+    h = ln.constant([1.0, 2.0])
+    for _ in range(30_000):
+        h = ln.tanh(h)
+    began = time.process_time()
+    page = ln.explore(h).html
+    assert time.process_time() - began < 10  # quadratic in batches, it took minutes
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert len(data["batches"]) == 3000 and len(data["words"]) == 3002
+    assert data["title"] == "30,001 nodes in 30,001 batches"
+    assert "first 3,000 batches; 27,001 more follow" in data["words"][0][1]

@@ -179,7 +179,13 @@ class _Drawing:
             return top
         group = self.scene.group()
         group.parts.append(
-            Text(MARGIN, top, "Parameters that many boxes use (named in these, without arrows):", 11, "dim")
+            Text(
+                MARGIN,
+                top,
+                "Parameters that many boxes use (named in these, without arrows):",
+                11,
+                "dim",
+            )
         )
         x, y, tallest = MARGIN, top + 10, 0.0
         for number in self.named:

@@ -36,6 +36,9 @@ _DEEP = 1000
 _FEW = 3
 """Most uses of a parameter that has arrows to all of them."""
 
+_BATCHES = 3000
+"""Most batches on a page: a browser takes seconds for each further thousand."""
+
 _COLOURS = 9
 """Operations with a colour of their own; the others have one together."""
 
@@ -156,11 +159,22 @@ def _data(whole: View, view: View, title: str) -> dict[str, Any]:
         "bounds": _bounds(boxes),
         "legend": legend,
         "roots": view.roots,
-        "words": [*words(whole), _BACKWARD],
+        "words": [*_words(whole), _BACKWARD],
         "nodes": [_node(node, box, colours) for node, box in zip(view.to_dict()["nodes"], boxes)],
         "routes": [[a, b, *points] for (a, b), points in routes.items()],
         "batches": _batches(view, colours),
     }
+
+
+def _words(whole: View) -> list[tuple[str, str]]:
+    """What is said of the graph and of the batches on the page."""
+    said = words(whole)
+    left = len(whole.batches) - _BATCHES
+    if left > 0:
+        title, text = said[0]
+        note = f"The page has the first {plural(_BATCHES, 'batch')}; {left:,} more follow."
+        said[0] = (title, f"{text} {note}")
+    return said[: 1 + _BATCHES]
 
 
 def _bounds(boxes: Sequence[Box]) -> list[float]:
@@ -203,7 +217,7 @@ def _node(node: dict[str, Any], box: Box, colours: dict[str, int]) -> dict[str, 
 def _batches(view: View, colours: dict[str, int]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     before = None
-    for batch in view.batches:
+    for batch in view.batches[:_BATCHES]:
         data: dict[str, Any] = {
             "label": batch.op,
             "shapes": shapes_text(view.kinds[batch.kind].shapes or (view.kinds[batch.kind].shape,)),
@@ -313,6 +327,7 @@ def explore(
         path: An .html file to write; None to write none, as in a notebook, which shows the page by
             itself.
         limit: Most nodes to show one by one. Beyond it, the nodes of one kind and batch are one.
+            Of more than 3,000 batches, the first 3,000 are shown.
         height: Of the frame in a notebook, in pixels.
 
     Returns:
