@@ -15,7 +15,6 @@ from lazynet.inspect.scene import (
     shortened,
     text_width,
 )
-from lazynet.kinds import HOOKS
 from lazynet.plan import Batch, Plan, plural
 
 LANES = 24
@@ -214,6 +213,3 @@ class _Timeline:
             self.right + 12 + text_width(f"up to {deepest}: batches on the longest path", 11),
         )
         return base
-
-
-HOOKS.draw_plan = draw_plan
