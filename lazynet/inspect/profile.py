@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from lazynet.errors import SettingError
 from lazynet.inspect.output import path_of, write
 from lazynet.inspect.report import align, framed, html_table, wrapped
+from lazynet.inspect.words import shapes_text
 from lazynet.inspect.work import flops_of
 from lazynet.kinds import Kind
 from lazynet.modes import MODES, in_force
@@ -261,20 +262,18 @@ class Profile:
         return f"By operation ({plural(self.batches, 'batch')} forward). {each}:"
 
     def _kind_rows(self, limit: int) -> tuple[list[str], list[list[str]]]:
-        head = ["ms", "share", "phase", "batches", "rows/batch", "MB", "gathered", "GFLOP/s"]
+        head = ["ms", "phase", "batches", "rows/batch", "MB", "gathered", "GFLOP/s"]
         kinds = self.kinds
-        whole = max(self.seconds, 1e-12)
         rows = [
             [
                 _ms(k.seconds),
-                _share(k.seconds, whole),
                 k.phase,
                 f"{k.batches:,}",
                 f"{k.rows / max(1, k.batches):,.1f}",
                 _mb(k.bytes),
                 _mb(k.copied),
                 _speed(k),
-                f"{k.op} {_shapes(k.shapes)}".rstrip(),
+                f"{k.op} {shapes_text(k.shapes)}" if k.shapes else k.op,
                 os.path.basename(k.line),
             ]
             for k in kinds[:limit]
@@ -282,7 +281,7 @@ class Profile:
         rest = kinds[limit:]
         if rest:
             seconds = sum(k.seconds for k in rest)
-            row = [_ms(seconds), _share(seconds, whole), "", f"{sum(k.batches for k in rest):,}"]
+            row = [_ms(seconds), "", f"{sum(k.batches for k in rest):,}"]
             rows.append([*row, "", "", "", "", f"{len(rest)} others", ""])
         columns = [*head, "operation", "line"]
         used = [c for c in range(len(columns)) if any(row[c] for row in rows)]
@@ -422,11 +421,6 @@ def _shapes_of(kinds: tuple[Kind, ...]) -> tuple[tuple[int, ...], ...]:
     if len(kinds) > 1:
         return ()
     return tuple([t.shape for t in kinds[0].args]) or (kinds[0].type.shape,)
-
-
-def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
-    text = ", ".join(map(str, shapes))
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _metadata(name: str, value: str) -> dict[str, Any]:
