@@ -10,11 +10,20 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo test test-compiled test-dynet test-gpu lint types bench bench-dynet bench-calls
-.PHONY: bench-overhead bench-compiled bench-small bench-rounds bench-optim clean
+.PHONY: demo tutorial tutorial-gpu test test-compiled test-dynet test-gpu lint types bench bench-dynet
+.PHONY: bench-calls bench-overhead bench-compiled bench-small bench-rounds bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
+
+# Runs the notebooks on the real data and keeps their outputs. Notebook 3 is left as it is where
+# PyTorch, TensorFlow or DyNet is missing. ARGS="examples/tutorial/1_neuron.ipynb" runs one.
+tutorial: $(VENV)/.test
+	$(run) examples/tutorial/execute.py $(ARGS)
+
+# Notebook 7, which `make tutorial` leaves as it is where there is no GPU, on the emulated one.
+tutorial-gpu: $(VENV)-gpu/.gpu
+	bash $(abspath $(emulator))/run.sh $(abspath $(VENV)-gpu)/bin/python examples/tutorial/execute.py examples/tutorial/7_gpu.ipynb
 
 # Arrays in the tests are small: a second BLAS thread would only wait for the first.
 test: export OPENBLAS_NUM_THREADS = 1
@@ -29,7 +38,7 @@ test-compiled: export OMP_NUM_THREADS = 1
 test-compiled: export LAZYNET_COMPILE = 1
 test-compiled: $(compiled)/.installed
 	rm -rf $(compiled)/copy && mkdir $(compiled)/copy
-	cp -r tests examples benchmarks README.md pyproject.toml $(compiled)/copy
+	cp -r tests examples benchmarks docs README.md CONTRIBUTING.md pyproject.toml $(compiled)/copy
 	cd $(compiled)/copy && PYTHONMALLOC=debug ../bin/python -m pytest tests/test_tape.py
 	cd $(compiled)/copy && ../bin/python -m pytest tests $(ARGS)
 

@@ -92,7 +92,7 @@ def once(build: Build, nodes: int) -> dict[str, float]:
     plan = schedule(graph)
     layout = lay_out(graph, plan)
     scheduled = time.perf_counter()
-    evaluation = _run_graph(graph, layout, None)
+    evaluation = _run_graph(graph, layout, None, None)
     _commit(evaluation, graph)
     wait(evaluation.device)
     executed = time.perf_counter()

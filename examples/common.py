@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import random
 import statistics
 import time
@@ -46,8 +47,16 @@ def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser
     return parser
 
 
+def losses(loss_of: Callable[[T], Any], examples: Sequence[T]) -> list[ln.Expression]:
+    """The loss of each example; those of coroutines, which look at values, in common rounds."""
+    if inspect.iscoroutinefunction(loss_of):
+        found: list[ln.Expression] = ln.run_together(loss_of(x) for x in examples)
+        return found
+    return [loss_of(x) for x in examples]
+
+
 def train(
-    loss_of: Callable[[T], ln.Expression],
+    loss_of: Callable[[T], Any],
     optimizer: Any,
     examples: Sequence[T],
     epochs: int,
@@ -59,7 +68,7 @@ def train(
     """Train with a progress bar.
 
     Args:
-        loss_of: The loss of ONE example, in nats.
+        loss_of: The loss of ONE example, in nats; an ``async def`` if it looks at values.
         optimizer: Called once for each `batch` examples, with the gradient of their mean loss.
         examples: What to train on; shuffled for each epoch.
         epochs: Passes over the examples.
@@ -73,7 +82,7 @@ def train(
     """
     shuffled = list(examples)
     order = random.Random(seed)
-    losses: list[float] = []
+    history: list[float] = []
     scores: list[float] = []
     shown: dict[str, str] = {}
     updates = -(-len(shuffled) // batch)
@@ -81,17 +90,17 @@ def train(
         for _ in range(epochs):
             order.shuffle(shuffled)
             for start in range(0, len(shuffled), batch):
-                loss = ln.mean([loss_of(x) for x in shuffled[start : start + batch]])
+                loss = ln.mean(losses(loss_of, shuffled[start : start + batch]))
                 loss.backward()
                 optimizer.step()
-                losses.append(loss.value())
-                shown["loss"] = f"{losses[-1]:.3f}"
+                history.append(loss.value())
+                shown["loss"] = f"{history[-1]:.3f}"
                 bar.set_postfix(shown, refresh=False)
                 bar.update()
             if held_out is not None:
                 scores.append(held_out())
                 shown[score] = f"{scores[-1]:.4g}"
-    return losses, scores
+    return history, scores
 
 
 def in_batches(items: Sequence[T], size: int, what: str) -> Iterable[Sequence[T]]:
@@ -101,15 +110,28 @@ def in_batches(items: Sequence[T], size: int, what: str) -> Iterable[Sequence[T]
         yield items[start : start + size]
 
 
-def save_and_load(model: ln.Model, fresh: ln.Model, path: Path) -> None:
-    """Save a trained model, and load it into a fresh one of the same form."""
+def save_and_load(
+    model: ln.Model, fresh: ln.Model, path: Path, score: float, again: Callable[[], float]
+) -> None:
+    """Save a trained model, load it into a fresh one of the same form, and score that.
+
+    Args:
+        model: The trained model.
+        fresh: Another, with parameters of the same names and shapes.
+        path: The file.
+        score: What the trained model reached.
+        again: Computes the same of the fresh one, after loading.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save(path)
     fresh.load(path)
-    print(f"saved to {path}, and loaded again")
+    reached = again()
+    if reached != score:
+        raise SystemExit(f"{path}: the loaded model scores {reached}, the trained one {score}")
+    print(f"saved to {path}; loaded again, it scores the same")
 
 
-def plot(path: Path, losses: Sequence[float], scores: Sequence[float], score: str) -> None:
+def plot(path: Path, history: Sequence[float], scores: Sequence[float], score: str) -> None:
     """Draw the loss of every update, smoothed, and the held-out score after every epoch."""
     import matplotlib
 
@@ -117,15 +139,18 @@ def plot(path: Path, losses: Sequence[float], scores: Sequence[float], score: st
     from matplotlib import pyplot
 
     figure, left = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    window = max(1, len(losses) // 100)
-    smooth = [statistics.fmean(losses[max(0, k + 1 - window) : k + 1]) for k in range(len(losses))]
-    left.plot(range(1, len(losses) + 1), smooth, color="tab:blue")
+    window = max(1, len(history) // 100)
+    smooth = [
+        statistics.fmean(history[max(0, k + 1 - window) : k + 1]) for k in range(len(history))
+    ]
+    left.plot(range(1, len(history) + 1), smooth, color="tab:blue")
+    figure.suptitle(path.stem.replace("_", " "))
     left.set_xlabel("update")
     left.set_ylabel("training loss (nats)", color="tab:blue")
     left.set_ylim(bottom=0)
     if scores:
         right = left.twinx()
-        step = len(losses) / len(scores)
+        step = len(history) / len(scores)
         right.plot(
             [step * (k + 1) for k in range(len(scores))],
             scores,
@@ -140,18 +165,24 @@ def plot(path: Path, losses: Sequence[float], scores: Sequence[float], score: st
     print(f"plot: {path}")
 
 
-def compare(model: ln.Model, loss_of: Callable[[T], ln.Expression], examples: Sequence[T]) -> None:
-    """Print what is batched in one update, and how fast it is with and without batching."""
+def compare(model: ln.Model, loss_of: Callable[[T], Any], examples: Sequence[T]) -> None:
+    """Print what is batched in one update, and how fast it is with and without batching.
+
+    Args:
+        model: Its gradients are cleared.
+        loss_of: As for `train`.
+        examples: Those of one update.
+    """
 
     def batched() -> None:
-        ln.mean([loss_of(x) for x in examples]).backward()
+        ln.mean(losses(loss_of, examples)).backward()
         model.zero_gradients()
 
     def node_by_node() -> None:
         with ln.no_autobatch():
             batched()
 
-    plan = ln.plan(ln.mean([loss_of(x) for x in examples]))
+    plan = ln.plan(ln.mean(losses(loss_of, examples)))
     print(
         f"\n{len(examples)} examples: {plan.nodes} nodes in {len(plan)} batches "
         f"(lower bound {plan.lower_bound})"

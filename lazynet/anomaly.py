@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend import module_of
+from lazynet.cells import readable
 from lazynet.culprit import (
     Given,
     carried_by,
@@ -189,7 +190,7 @@ def _report(evaluation: Evaluation, step: Step, row: int, level: int) -> Anomaly
     if inner is not None:
         outer = inside(inner, step, node, where)
         given = inner_given(evaluation, step, node, inner)
-        line = f"line {inner.line}"
+        line = f"line {readable(inner.line)}"
         return AnomalyError(
             text_of(str(inner.kind), line, [r[0] for r in inner.results], given, outer)
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from lazynet.anomaly import bad_word, inner_given, inside, place_of, unsound, unsound_rows
 from lazynet.backend import SparseRows, take_rows
+from lazynet.cells import readable
 from lazynet.chosen import nodes_of
 from lazynet.culprit import (
     carried_by,
@@ -117,7 +118,7 @@ def check_shared_gradients(
         what = f"parameter {leaf.name!r}" if leaf is not None else f"argument {position}"
         raise AnomalyError(
             f"{kind} made {bad_word([on_host(evaluation, array)])} in the gradient of {what}, the "
-            f"sum over all its rows; first recorded at {kind.line}: "
+            f"sum over all its rows; first recorded at {readable(kind.line)}: "
             f"{described(on_host(evaluation, array))}; every row's own gradient was finite, so "
             "the arguments are infinite or the sum is too large for the dtype"
         )
@@ -254,7 +255,7 @@ def _inner_error(evaluation: Evaluation, step: Step, node: int, found: Blamed) -
     given = inner_given(evaluation, step, node, inner)
     lines = [
         f"backward: {inner.kind} made {bad_word([found.gradient])} of a finite gradient, line "
-        f"{inner.line} ({inside(inner, step, node, where)})",
+        f"{readable(inner.line)} ({inside(inner, step, node, where)})",
         f"  gradient of {given[found.position].name}: {described(found.gradient)}",
         f"  gradient that reached it: {described(found.dy)}",
     ]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazynet.backend import on_device, take_rows, to_host
+from lazynet.cells import readable
 from lazynet.evaluation import Evaluation
 from lazynet.kinds import FLOATS, Array, Kind
 from lazynet.layout import SAME, SHARED, Argument, Step
@@ -128,8 +129,8 @@ def line_of(evaluation: Evaluation, number: int, kind: Kind) -> str:
                     if n == number and int(i) in tape.lines:
                         line = tape.lines[int(i)]
     if line is not None:
-        return f"recorded at {line}"
-    text = f"first recorded at {kind.line}"
+        return f"recorded at {readable(line)}"
+    text = f"first recorded at {readable(kind.line)}"
     return text if graph is None else f"{text} (this one outside the block)"
 
 

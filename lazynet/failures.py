@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend import device_is_full, remedy
+from lazynet.cells import readable
 from lazynet.collect import Graph
 from lazynet.culprit import carried_by, replay_of, rows_of_argument
 from lazynet.errors import EvaluationError, LazynetError, OutOfMemoryError
@@ -45,11 +46,11 @@ def failed_batch(
     if alone is not None:
         node, found = alone
         at = f"at step {found.step} of the sequence, from 0, " if found.step >= 0 else ""
-        inner = f"{found.kind}, line {found.line}, {at}inside "
+        inner = f"{found.kind}, line {readable(found.line)}, {at}inside "
     elif step.op.staged:
         inner = _inside(error, step)
     if not lines:
-        where = f"first recorded at {step.kind.line} {_HINT}"
+        where = f"first recorded at {readable(step.kind.line)} {_HINT}"
     elif node < 0:
         distinct = list(dict.fromkeys(lines))
         more = ", ..." if len(distinct) > _SHOWN else ""
@@ -64,7 +65,9 @@ def failed_kind(
     error: Exception, kind: Kind, line: str | None = None, backward: bool = False
 ) -> Exception:
     """The error for a value that all rows share, or for the gradients of all batches of a kind."""
-    where = f"first recorded at {kind.line} {_HINT}" if line is None else f"recorded at {line}"
+    where = f"first recorded at {readable(kind.line)} {_HINT}"
+    if line is not None:
+        where = f"recorded at {readable(line)}"
     return _error(error, f"{'backward: ' if backward else ''}{kind}, {where}")
 
 
@@ -102,8 +105,10 @@ def _lines(evaluation: Evaluation, step: Step, graph: Graph | None) -> list[str]
                     known[int(number)] = tape.lines[int(i)]
     if not known:
         return []
-    hint = f"first recorded at {step.kind.line} {_HINT}"
-    return [f"recorded at {known[n]}" if n in known else hint for n in step.nodes.tolist()]
+    hint = f"first recorded at {readable(step.kind.line)} {_HINT}"
+    return [
+        f"recorded at {readable(known[n])}" if n in known else hint for n in step.nodes.tolist()
+    ]
 
 
 def _inside(error: Exception, step: Step) -> str:

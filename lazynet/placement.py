@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lazynet.backend import CPU, device_of
+from lazynet.cells import readable
 from lazynet.collect import Graph
 from lazynet.errors import DeviceError
 from lazynet.evaluation import Evaluation
@@ -35,18 +36,18 @@ def device_for(graph: Graph) -> str:
         found.setdefault(device_of(leaf.values), f"parameter {leaf.name!r}")
     for kind in graph.kinds:
         if isinstance(kind.op, Input) and kind.op.device != CPU:
-            found.setdefault(kind.op.device, f"an input (line {kind.line})")
+            found.setdefault(kind.op.device, f"an input (line {readable(kind.line)})")
     for evaluation, number in graph.externals:
         if evaluation.placed():
             kind = evaluation.layout.kinds[int(evaluation.layout.code[number])]
-            found.setdefault(evaluation.device, f"the value of {kind} (line {kind.line})")
+            found.setdefault(evaluation.device, f"the value of {kind} (line {readable(kind.line)})")
     if len(found) > 1:
         listing = ", ".join(f"{what} on {device!r}" for device, what in found.items())
         last = graph.kinds[-1]
         raise DeviceError(
-            f"evaluation of {last} (line {last.line}): it depends on {listing}; one evaluation is "
-            "computed on one device; make the models on the same device, or hand values over as "
-            "arrays: ln.constant(x.value())"
+            f"evaluation of {last} (line {readable(last.line)}): it depends on {listing}; "
+            "one evaluation is computed on one device; make the models on the same device, or hand "
+            "values over as arrays: ln.constant(x.value())"
         )
     return next(iter(found), MODES.get().device)
 

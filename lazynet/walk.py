@@ -13,6 +13,7 @@ from typing import Any
 from lazynet.accumulate import accumulate, add_leaf
 from lazynet.anomaly_back import check_gradients, check_shared_gradients, check_shared_node
 from lazynet.backend import SparseRows, beside, module_of, note, take_rows, to_device
+from lazynet.cells import readable
 from lazynet.chains import Run, factor
 from lazynet.chosen import ChosenNodes
 from lazynet.errors import AnomalyError, GradientError
@@ -443,9 +444,9 @@ class Walk:
 
 def _changed(leaf: Leaf, kind: Kind) -> GradientError:
     return GradientError(
-        f"backward: parameter {leaf.name!r} was changed after {kind} (recorded at {kind.line}) "
-        "had read it, and its old value is needed; call backward before the optimiser's step, or "
-        "record the graph again"
+        f"backward: parameter {leaf.name!r} was changed after {kind} "
+        f"(recorded at {readable(kind.line)}) had read it, and its old value is needed; call "
+        "backward before the optimiser's step, or record the graph again"
     )
 
 

@@ -63,14 +63,22 @@ def without_gpu() -> str:
     return "" if count else "no GPU, and not under the emulator"
 
 
+NO_GPU = without_gpu()
+DEVICES = ["cpu"] if NO_GPU else ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+"""What tests run on. Without a GPU those of a GPU alone are skipped; the others are not doubled."""
+
+
+def pytest_report_header() -> str:
+    """Says why nothing runs on a GPU."""
+    return f"devices: cpu alone, since {NO_GPU}" if NO_GPU else "devices: cpu and cuda"
+
+
 # Of the module, because Hypothesis refuses fixtures of a function for tests of many examples.
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="module", params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs a test on each device: what it makes and computes is there."""
-    if request.param != "cpu":
-        reason = without_gpu()
-        if reason:
-            pytest.skip(reason)
+    if NO_GPU and request.param != "cpu":  # asked for by the test itself
+        pytest.skip(NO_GPU)
     with ln.use_device(request.param):
         yield request.param
 
@@ -78,6 +86,5 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def gpu() -> None:
     """Skips a test where there is no GPU."""
-    reason = without_gpu()
-    if reason:
-        pytest.skip(reason)
+    if NO_GPU:
+        pytest.skip(NO_GPU)

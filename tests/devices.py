@@ -30,6 +30,7 @@ HOST_ONLY = {
     "tests/test_layout.py": "reads sources, computes nothing",
     "tests/test_compiled.py": "compares compiled modules with their sources, computes nothing",
     "tests/test_data.py": "reads the data of the examples, computes nothing",
+    "tests/test_tutorial.py": "runs notebooks, which find a GPU by themselves",
     "tests/dynet/test_config.py": "settings and flags, with a stand-in for what CuPy finds; "
     "tests/test_gpu_devices.py sets them on a GPU, and test_programs.py runs with --dynet-gpu",
     "tests/test_profile.py::test_chains_and_routines_run_as_they_do_without": "both are the CPU's",

@@ -415,8 +415,16 @@ def test_windows_of_several_sizes() -> None:
     assert "and size = (2, 2), (3, 3)" in the("attributes", x).text
 
 
+def test_a_sentence_of_one_word() -> None:
+    emb = ln.Model(seed=0).lookup(50, N)
+    sentences = [ln.stack([emb[k] for k in range(n)]) for n in range(1, 13)]
+    x = ln.mean([ln.sum(ln.tanh(sentence)) for sentence in sentences])
+    assert "12 stack of 1 argument, 2 arguments, 3 arguments, ..." in the("shapes", x).text
+
+
 def test_lengths() -> None:
-    x = columns_of_sentences()
+    with ln.debug():  # lines of these nodes, whoever recorded the first of their kinds
+        x = columns_of_sentences()
     found = the("shapes", x)
     assert found.batches > 0.8 * ln.explain(x).batches
     assert re.search(r"24 stack of 3 arguments, .*: \d+ different ones", found.text)

@@ -10,17 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from devices import check_half, why_no_gpu
+from devices import check_half
 from test_ops_contract import CASES
 
 import lazynet as ln
 from lazynet.backend import to_host
 
-REASON = why_no_gpu()
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(bool(REASON), reason=f"no GPU: {REASON}"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu")]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

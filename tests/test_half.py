@@ -358,3 +358,14 @@ def test_float32_is_not_touched(device: str) -> None:
     y.value()
     evaluation, _ = y.tape.location(y.index)
     assert not evaluation.layout.half
+
+
+def test_a_fused_function_computes_inside_in_float32(device: str) -> None:
+    there_and_back = ln.fuse(lambda x: x * 300.0 * 300.0 / 300.0 / 300.0)
+    model = ln.Model(dtype="float16")
+    x = model.parameter(3, init=np.array([1.0, 2.0, 3.0]))
+    y = there_and_back(x * 1.0)
+    ln.sum(y).backward()
+    assert y.value().tolist() == [1.0, 2.0, 3.0]  # 300 * 300 is infinite in float16
+    assert x.gradient().dtype == np.float32
+    assert np.allclose(x.gradient(), 1.0)

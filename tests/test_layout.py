@@ -17,7 +17,7 @@ import lazynet as ln
 
 ROOT = Path(ln.__file__).parent
 ORDER = (
-    "errors native modes deferred backend kinds staged leaves convert tape graph randomness"
+    "errors cells native modes deferred backend kinds staged leaves convert tape graph randomness"
     " calls shortcuts inputs collect components agenda schedule aliases layout gathers chains"
     " payloads pieces stages timing recorder evaluation wide placement recall routine externals"
     " culprit failures anomaly execute reading chosen sheet whole rewind accumulate foresee needs"

@@ -9,7 +9,8 @@ import pytest
 
 import lazynet as ln
 from lazynet.inspect.view import view_of
-from lazynet.inspect.words import plural, shapes_text, words
+from lazynet.inspect.words import shapes_text, words
+from lazynet.plan import plural
 
 
 def said_of(*expressions: ln.Expression) -> list[str]:

@@ -79,7 +79,7 @@ class Forward:
                 )
         for i, kind in enumerate(self.kinds):
             if kind.position == 0:
-                with self.code.of(kind.type.dtype):
+                with self.code.of(kind.type.work):
                     self._node(i)
 
     def size(self, i: int) -> int:

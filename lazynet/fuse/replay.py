@@ -134,7 +134,7 @@ class TraceReplay(Replay):
             plain = op.shares and number in self.shared and not kind.shared
             shared.append(plain)
             args.append(value if plain or number not in self.shared else value[None])
-        outs = [np.empty((1, *t.shape), t.dtype) for t in kind.outputs]
+        outs = [np.empty((1, *t.shape), t.work) for t in kind.outputs]
         out: Any = outs[0] if len(outs) == 1 else tuple(outs)
         needs = (True,) * len(args)
         call = Call(1, self._payload(i, kind, time), tuple(shared), needs, out)
@@ -180,7 +180,7 @@ class TraceReplay(Replay):
             return np.array([key & _MASK], np.uint64)
         if form == "ints":
             return np.array(given, np.int64).reshape(1, -1)
-        return np.array([given], kind.type.dtype if form == "float" else np.int64)
+        return np.array([given], kind.type.work if form == "float" else np.int64)
 
 
 __all__ = ["TraceReplay"]

@@ -94,7 +94,7 @@ class Backward:
                     self.give(i, seed)
             for i in range(len(forward.kinds) - 1, -1, -1):
                 if forward.kinds[i].position == 0:
-                    with code.of(forward.kinds[i].type.dtype):
+                    with code.of(forward.kinds[i].type.work):
                         self._node(i)
             self.inputs: list[Value | None] = []
             for k, i in enumerate(trace.inputs):
@@ -123,7 +123,7 @@ class Backward:
     def give(self, i: int, dy: Operand) -> None:
         """Add to the cotangent of node i."""
         if self.wanted[i]:
-            with self.code.of(self.forward.kinds[i].type.dtype):  # maybe not that of the result
+            with self.code.of(self.forward.kinds[i].type.work):  # maybe not that of the result
                 self._give(i, dy)
 
     def _give(self, i: int, dy: Operand) -> None:
@@ -159,7 +159,7 @@ class Backward:
         """The cotangent of node i, complete."""
         parts = self.parts.pop(i, None)
         if parts:
-            with self.code.of(self.forward.kinds[i].type.dtype):
+            with self.code.of(self.forward.kinds[i].type.work):
                 for layer in _layers(parts):
                     self.give(i, self._assembled(i, layer))
         return self.cotangents.get(i)
@@ -347,7 +347,7 @@ class Backward:
         outs = []
         for k in rows:
             t = forward.kinds[args[k]].type
-            outs.append(self.code.value(1, t.width, t.dtype))
+            outs.append(self.code.value(1, t.width, t.work))
         for k, a in enumerate(args):
             if needs[k] and forward.is_shared(a):
                 found = SharedGradient("call" if waits else "steps", forward.shared_index(a))

@@ -19,6 +19,7 @@ from lazynet.inspect.runs import BATCH_SECONDS, Run, is_given
 from lazynet.inspect.source import short, span
 from lazynet.kinds import FLOATS, Kind
 from lazynet.ops.linalg import Affine, Matmul
+from lazynet.plan import plural
 
 _TRIALS: Final = 8
 """Schedules made anew for one run, at most."""
@@ -232,7 +233,7 @@ def _other_shapes(run: Run, groups: Groups, saved: int) -> Finding:
     first = run.kinds[group[0]]
     shapes = sorted({_shapes(run, c) for c in group}, key=lambda s: (len(s), s))
     if len({len(s) for s in shapes}) > 1:
-        shown = f"of {some([f'{len(s)} arguments' for s in shapes])}"
+        shown = f"of {some([plural(len(s), 'argument') for s in shapes])}"
     else:
         varying = [p for p in range(len(shapes[0])) if len({s[p] for s in shapes}) > 1]
         shown = f"of shapes {some([str(s[varying[0]]) for s in shapes])}"

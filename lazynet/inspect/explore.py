@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lazynet.asked import expressions_of
+from lazynet.cells import readable
 from lazynet.errors import FileError, SettingError
 from lazynet.inspect.bands import place_in_bands
 from lazynet.inspect.layered import place
@@ -223,7 +224,7 @@ def _batches(view: View, colours: dict[str, int]) -> list[dict[str, Any]]:
             "shapes": shapes_text(view.kinds[batch.kind].shapes or (view.kinds[batch.kind].shape,)),
             "nodes": batch.nodes,
             "count": batch.size,
-            "line": batch.line,
+            "line": readable(batch.line),
             "colour": colours.get(batch.op, _COLOURS),
         }
         if len(view.runs) > 1 and batch.evaluation != before:

@@ -10,6 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from lazynet.cells import readable
 from lazynet.errors import SettingError
 from lazynet.inspect.output import path_of, write
 from lazynet.inspect.report import align, framed, html_table, wrapped
@@ -274,7 +275,7 @@ class Profile:
                 _mb(k.copied),
                 _speed(k),
                 f"{k.op} {shapes_text(k.shapes)}" if k.shapes else k.op,
-                os.path.basename(k.line),
+                os.path.basename(readable(k.line)),
             ]
             for k in kinds[:limit]
         ]
@@ -334,7 +335,7 @@ class Profile:
             name = _NAMES[entry.phase]
             if entry.kinds:
                 arguments: dict[str, Any] = {
-                    "source": "; ".join(dict.fromkeys(kind.line for kind in entry.kinds)),
+                    "source": "; ".join(dict.fromkeys(readable(kind.line) for kind in entry.kinds)),
                     "shapes": ", ".join(map(str, _shapes_of(entry.kinds))),
                     "batches": len(entry.kinds),
                     "rows": entry.rows,

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from lazynet.cells import cell_of
+
 _GAP: Final = 10
 """Lines further apart are told apart."""
 _STRETCHES: Final = 3
@@ -29,7 +31,12 @@ def short(line: str) -> str:
 
 
 def short_file(file: str) -> str:
-    """The file relative to the working directory, or, if it lies elsewhere, its last two parts."""
+    """The file relative to the working directory, or, if it lies elsewhere, its last two parts.
+
+    A cell of a notebook is called by its number: ``In[3]``.
+    """
+    if cell := cell_of(file):
+        return cell
     if not os.path.isabs(file):
         return file
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from lazynet.cells import readable
 from lazynet.inspect.picture import Picture, target_of
 from lazynet.inspect.scene import (
     PALETTE,
@@ -167,7 +168,8 @@ class _Timeline:
             b = self.batches[i]
             nodes, rows = plural(b.nodes, "node"), plural(b.rows, "row")
             shapes = shortened(", ".join(map(str, b.shapes)), 10, 400)
-            lines += [f"batch {i}: {b.op} {shapes}", f"{nodes}, {rows}, depth {b.depth}, {b.line}"]
+            place = readable(b.line)
+            lines += [f"batch {i}: {b.op} {shapes}", f"{nodes}, {rows}, depth {b.depth}, {place}"]
         if len(bar.batches) > 8:
             lines.append(f"and {len(bar.batches) - 8} more batches")
         return "\n".join(lines)

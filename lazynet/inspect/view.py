@@ -12,6 +12,7 @@ import numpy as np
 
 from lazynet.asked import expressions_of
 from lazynet.backend import device_of, on_device, to_host
+from lazynet.cells import readable
 from lazynet.differentiate import published_gradient
 from lazynet.execute import LOCK
 from lazynet.inspect.ancestry import Ancestry, Found, Ran, Run
@@ -86,8 +87,8 @@ class Node:
 
     @property
     def place(self) -> str:
-        """The source line without the folders: "file.py:31"."""
-        return re.split(r"[/\\]", self.line)[-1]
+        """The source line without the folders: "file.py:31", or "In[3]:2" in a notebook."""
+        return re.split(r"[/\\]", readable(self.line))[-1]
 
     @property
     def shape_text(self) -> str:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from lazynet.cells import readable
 from lazynet.inspect.view import BatchView, Node, View
 from lazynet.kinds import Shape
 from lazynet.plan import plural
@@ -164,7 +165,7 @@ def _recorded(view: View, batch: BatchView) -> str:
     """The lines of these nodes where they were kept, else the first one of their kind."""
     nodes = [view.nodes[n] for n in batch.nodes]
     if not all(node.line_is_exact for node in nodes):
-        return f"First recorded at {re.split(_FOLDERS, batch.line)[-1]}."
+        return f"First recorded at {re.split(_FOLDERS, readable(batch.line))[-1]}."
     places = list(dict.fromkeys(node.place for node in nodes))
     more = f" and {plural(len(places) - 3, 'more line')}" if len(places) > 3 else ""
     return f"Recorded at {', '.join(places[:3])}{more}."
