@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from lazynet.cells import readable
@@ -168,7 +169,7 @@ class _Timeline:
             b = self.batches[i]
             nodes, rows = plural(b.nodes, "node"), plural(b.rows, "row")
             shapes = shortened(", ".join(map(str, b.shapes)), 10, 400)
-            place = readable(b.line)
+            place = re.split(r"[/\\]", readable(b.line))[-1]
             lines += [f"batch {i}: {b.op} {shapes}", f"{nodes}, {rows}, depth {b.depth}, {place}"]
         if len(bar.batches) > 8:
             lines.append(f"and {len(bar.batches) - 8} more batches")
