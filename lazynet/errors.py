@@ -15,7 +15,7 @@
     ├── EvaluationError  (RuntimeError)  an operation failed while it was computed
     ├── AnomalyError     (FloatingPointError)  NaN or infinity, under ln.detect_anomaly()
     ├── OutOfMemoryError (MemoryError)   an evaluation does not fit into memory
-    ├── FileError        (ValueError)    a file that does not hold what it should
+    ├── FileError        (ValueError)    a file that does not hold what it should, or is not written
     ├── MissingPackageError (ImportError)  a package that is needed and not installed
     └── ExampleError     (its cause's)   one of the coroutines that ran together failed
 
@@ -194,6 +194,8 @@ class OutOfMemoryError(LazynetError, MemoryError):
 
 class FileError(LazynetError, ValueError):
     """A file that does not hold what it should: truncated, foreign, or of another model.
+
+    Also one that a picture, page or trace cannot be written to.
 
     >>> import lazynet as ln
     >>> import tempfile

@@ -44,7 +44,7 @@ def run(*arguments: str, device: str = "") -> str:
 def test_classify_sequences(task: str, device: str) -> None:
     output = run("examples/classify_sequences.py", "--smoke", "--task", task, device=device)
     assert re.search(r"test accuracy: \d+\.\d%", output)
-    assert re.search(r"\d+ batches for \d+ nodes \(lower bound \d+", output)
+    assert re.search(r"[\d,]+ batches for [\d,]+ nodes \(lower bound [\d,]+", output)
     rates = r"examples/s batched automatically, [\d,]+ node by node: \d+\.\d times faster"
     assert re.search(rates, output)
 
