@@ -268,6 +268,11 @@ class Op:
     moves: ClassVar[bool] = False
     """Whether `forward` only copies rows: arguments of 16 bits and `call.out` come as they are."""
 
+    points: ClassVar[bool] = False
+    """Whether the payload, a tuple of whole numbers, says which rows are meant: graphs that differ
+    in it differ in structure. An n-ary op that points takes one batch, and as the payload how many
+    of its rows go into each row of the result."""
+
     rearranges: ClassVar[bool] = False
     """Derived: the op points at rows, so that a shared argument must become a row first."""
 

@@ -32,6 +32,8 @@ HOST_ONLY = {
     "tests/test_reference.py": "runs examples, as tests/test_gpu_doctests.py does there",
     "tests/test_typing.py": "checks types",
     "tests/test_data.py": "reads the data of the examples, computes nothing",
+    "tests/test_data_text.py": "reads the data of the examples, computes nothing",
+    "tests/test_data_trees.py": "reads the data of the examples, computes nothing",
     "tests/test_tutorial.py": "runs notebooks, which find a GPU by themselves",
     "tests/dynet/test_config.py": "settings and flags, with a stand-in for what CuPy finds; "
     "tests/test_gpu_devices.py sets them on a GPU, and test_programs.py runs with --dynet-gpu",
