@@ -201,7 +201,8 @@ def _number(
                 graph.externals.append(tape.location(i))
             _number_outside(graph, tape, indices, codes)
         for tape, needed, _ in found:
-            _number_few(graph, tape, needed, codes, places, shared)
+            few: list[int] = needed if isinstance(needed, list) else needed.tolist()
+            _number_few(graph, tape, few, codes, places, shared)
         graph.roots = [places[tape][i] for tape, i in zip(root_tapes, root_indices)]
     else:
         tables = _Numbers()
@@ -347,7 +348,7 @@ class External(Import):
 def _number_few(
     graph: Graph,
     tape: Tape,
-    needed: Any,
+    needed: list[int],
     codes: dict[Kind, int],
     places: dict[Tape, dict[int, int]],
     shared: dict[Any, int],

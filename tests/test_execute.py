@@ -501,3 +501,16 @@ def test_rows_of_one_tape_that_several_evaluations_computed(
     found = ln.values([ys[k] + wide[k][1:4] for k in order])
     for y, k in zip(found, order):
         np.testing.assert_allclose(y, given[k] * 2 + np.tile(given[k], 2)[1:4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("asked", [10, 40])
+def test_few_of_many_nodes(asked: int) -> None:
+    xs = [ln.constant([float(k), 1.0]) for k in range(400)]
+    ys = [x + 1.0 for x in xs]
+    chosen = ys[::10][:asked]
+    graph = collect(chosen, seal=False)
+    assert isinstance(graph.code, list) and len(graph) == 2 * asked
+    ((_, indices, numbers),) = graph.tapes
+    assert {type(i) for i in [*indices, *numbers]} == {int}  # compiled code takes nothing else
+    found = [y.tolist() for y in ln.values(chosen)]
+    assert found == [[10.0 * k + 1.0, 2.0] for k in range(asked)]
