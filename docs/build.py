@@ -321,6 +321,8 @@ def build(site: Path) -> None:
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
     pages = [page_of(path, site) for path in texts()]
+    for name in lazynet.__all__:  # some are imported when first used, and pdoc does not use them
+        getattr(lazynet, name)
     modules = {name: pdoc.doc.Module(importlib.import_module(name)) for name in MODULES}
     dark = HtmlFormatter(style="github-dark").get_style_defs(".pdoc-code")
     env.filters.update(

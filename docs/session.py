@@ -1,4 +1,4 @@
-"""The programs that docs/inspect.md looks at, and the pictures in it.
+"""The programs that docs/inspect.md looks at, and the pictures in it and in README.md.
 
 python docs/session.py    # writes docs/*.svg, prints the reports
 """
@@ -91,11 +91,42 @@ def two_neurons() -> ln.Expression:
     return error
 
 
+class Trees:
+    """A recursive network over trees of words, written for one tree."""
+
+    def __init__(self, model: ln.Model) -> None:
+        self.emb = model.lookup(20, 8, name="emb")
+        self.left = model.parameter((8, 8), name="left")
+        self.right = model.parameter((8, 8), name="right")
+        self.bias = model.parameter(8, name="bias")
+        self.head = ln.nn.Linear(model, 8, 2)
+
+    @ln.fuse
+    def node(self, a: ln.Expression, b: ln.Expression) -> ln.Expression:
+        return ln.tanh(ln.affine(self.bias, self.left, a, self.right, b))
+
+    def state(self, tree: int | tuple) -> ln.Expression:
+        if isinstance(tree, int):
+            return self.emb[tree]
+        return self.node(self.state(tree[0]), self.state(tree[1]))
+
+    def loss(self, tree: int | tuple, label: int) -> ln.Expression:
+        return ln.cross_entropy(self.head(self.state(tree)), label)
+
+
+def three_trees() -> ln.Expression:
+    """The mean loss of trees of two, three and four words."""
+    network = Trees(ln.Model(seed=0))
+    trees = ((1, 2), ((3, 1), 4), (5, ((2, 6), 7)))
+    return ln.mean([network.loss(tree, k % 2) for k, tree in enumerate(trees)])
+
+
 def main() -> None:
     """Write the pictures, and print what the page quotes."""
     folder = Path(__file__).parent
     batch = reviews(64)
     ln.draw(two_neurons(), folder / "two-neurons.svg")
+    ln.draw(three_trees(), folder / "trees.svg", values=False)
 
     slow = Slow(ln.Model(seed=0)).total(batch)
     print(ln.explain(slow))

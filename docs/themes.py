@@ -16,7 +16,7 @@ THEMES = {
     "Products and matrices": ["ops.linalg"],
     "Shapes, parts and lists": ["ops.shape", "ops.columns", "ops.index"],
     "Reductions over one example": ["ops.reduce"],
-    "Reductions over a batch": ["ops.segment"],
+    "Reductions over a batch": ["ops.segment", "ops.ragged"],
     "Losses": ["ops.loss"],
     "Normalisation": ["ops.norm"],
     "Convolution and pooling": ["ops.conv"],
