@@ -1,6 +1,6 @@
 """Name functions by their form: messages along the edges of syntax graphs.
 
-    python examples/graph_network.py             # about four minutes
+    python examples/graph_network.py             # about three minutes
     python examples/graph_network.py --smoke     # made-up functions, seconds
 
 The functions and their classes are those of `ast_tree.py`, as graphs: an edge leads from a syntax

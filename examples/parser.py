@@ -272,7 +272,7 @@ def masked(chosen: np.ndarray) -> ln.Expression:
     return ln.constant(_mask(chosen.tobytes()))
 
 
-def scores(parses: Sequence[State], sentences: Sequence[Sentence]) -> tuple[float, float]:
+def attachment(parses: Sequence[State], sentences: Sequence[Sentence]) -> tuple[float, float]:
     """UAS and LAS."""
     heads = both = total = 0
     for state, sentence in zip(parses, sentences):
@@ -298,7 +298,7 @@ def next_word(training: Sequence[Sentence], test: Sequence[Sentence]) -> tuple[f
         known = [relations[w].most_common(1) for w in sentence.words]
         state.relations = ["", *[best[0][0] if best else usual for best in known]]
         guesses.append(state)
-    return scores(guesses, test)
+    return attachment(guesses, test)
 
 
 def main() -> None:
@@ -316,7 +316,7 @@ def main() -> None:
         return model, Parser(model, vocabulary, options.hidden)
 
     def score(network: Parser, sentences: Sequence[Sentence]) -> tuple[float, float]:
-        return scores(ln.run_together(map(network.parse, sentences), limit=128), sentences)
+        return attachment(ln.run_together(map(network.parse, sentences), limit=128), sentences)
 
     ln.seed(options.seed)
     model, network = fresh()

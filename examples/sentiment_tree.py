@@ -1,6 +1,6 @@
 """Sentiment of every phrase of a sentence: a Tree-LSTM over parse trees of two branches.
 
-    python examples/sentiment_tree.py --trees FILE    # about four minutes
+    python examples/sentiment_tree.py --trees FILE    # about two minutes
     python examples/sentiment_tree.py --smoke         # made-up trees, seconds
 
 FILE holds a tree a line, each node with a label from 0 (very negative) to 4 (very positive):

@@ -1,6 +1,6 @@
 """Tag words with their parts of speech: a BiLSTM over words that also reads their characters.
 
-    python examples/tagger.py             # Brown corpus, about five minutes
+    python examples/tagger.py             # Brown corpus, about two minutes
     python examples/tagger.py --smoke     # made-up sentences, seconds
 
 `Tagger.logits` takes ONE sentence. A word seen often is an embedding; every other word is spelled

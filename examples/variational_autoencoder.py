@@ -1,6 +1,6 @@
 """Draw digits: a variational autoencoder of MNIST, written for one image.
 
-    python examples/variational_autoencoder.py             # MNIST, about four minutes
+    python examples/variational_autoencoder.py             # MNIST, about one minute
     python examples/variational_autoencoder.py --smoke     # made-up digits, seconds
 
 The encoder gives the mean and the spread of a code of 20 numbers for an image; a code drawn from
