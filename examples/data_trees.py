@@ -1,4 +1,4 @@
-"""Trees: functions of Python's standard library, and sentences with marked phrases."""
+"""Trees and graphs: functions of Python's standard library, and sentences with marked phrases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data import DataError
@@ -22,11 +22,14 @@ class Tree:
         name: Type of a syntax node; word of a leaf of a sentence, "" elsewhere.
         children: The nodes right below.
         label: What a phrase was marked with; -1 where nothing was.
+        variable: Which variable a syntax node names, if it names one. It is no part of the form:
+            trees that differ in it alone are equal.
     """
 
     name: str
     children: tuple[Tree, ...] = ()
     label: int = -1
+    variable: str = field(default="", compare=False)
 
     def nodes(self) -> Iterator[Tree]:
         """All nodes, each after those below it."""
@@ -82,7 +85,54 @@ def parse_functions(source: bytes) -> Iterator[Labelled]:
 
 def syntax(node: ast.AST) -> Tree:
     """A syntax node by its type, with what is below it."""
-    return Tree(type(node).__name__, tuple(syntax(part) for part in ast.iter_child_nodes(node)))
+    variable = ""
+    if isinstance(node, ast.Name):
+        variable = node.id
+    elif isinstance(node, ast.arg):
+        variable = node.arg
+    children = tuple(syntax(part) for part in ast.iter_child_nodes(node))
+    return Tree(type(node).__name__, children, variable=variable)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes, and edges of several kinds between them.
+
+    Attributes:
+        types: Type of each node.
+        edges: For each of `EDGES` the pairs (start, end) of numbers of nodes, ordered by the end.
+    """
+
+    types: tuple[str, ...]
+    edges: dict[str, list[tuple[int, int]]]
+
+
+EDGES = ("below", "above", "next", "previous", "next use", "previous use")
+"""Edges of syntax graphs: from a node to those right below it, to the next one below the same node,
+to the next place where the same variable stands; and back."""
+
+
+def graph(tree: Tree) -> Graph:
+    """A syntax tree as a graph; its root is the last node."""
+    nodes = list(tree.nodes())
+    number = {id(node): k for k, node in enumerate(nodes)}
+    below = [(k, number[id(child)]) for k, node in enumerate(nodes) for child in node.children]
+    following = [
+        (number[id(a)], number[id(b)])
+        for node in nodes
+        for a, b in zip(node.children, node.children[1:])
+    ]
+    uses, last = [], {}
+    for k, node in enumerate(nodes):
+        if node.variable:
+            if node.variable in last:
+                uses.append((last[node.variable], k))
+            last[node.variable] = k
+    edges = {}
+    for there, back, pairs in zip(EDGES[::2], EDGES[1::2], (below, following, uses)):
+        edges[there] = sorted(pairs, key=lambda edge: edge[1])
+        edges[back] = sorted([(end, start) for start, end in pairs], key=lambda edge: edge[1])
+    return Graph(tuple(node.name for node in nodes), edges)
 
 
 def treebank_trees(path: Path) -> list[Tree]:

@@ -183,7 +183,7 @@ def align(
 
 
 def main() -> None:
-    parser = common.options(__doc__, epochs=4, hidden=128, batch=64, lr=3e-3)
+    parser = common.options(__doc__, epochs=3, hidden=128, batch=64, lr=3e-3)
     options = parser.parse_args()
     read = data_text.synthetic_pronunciations if options.smoke else data_text.pronunciations
     training, test = read()

@@ -16,7 +16,7 @@ import numpy as np
 from lazynet.errors import GraphError
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import Array, Kind, Type
-from lazynet.leaves import TAKE_ROWS, UNBATCH, Import
+from lazynet.leaves import UNBATCH, Import
 from lazynet.reach import contains, needed_nodes, used
 from lazynet.tape import LOCAL, Tape, packed, ranges
 
@@ -387,7 +387,7 @@ def _number_few(
         elif kind.op is UNBATCH:
             graph.picks.append(number)
             graph.picked.append(payload)
-        elif kind.op is TAKE_ROWS:
+        elif type(payload) is tuple and kind.op.points:
             graph.takes.append(number)
             graph.taken.append(payload)
         if tape.unrecorded and i in tape.unrecorded:
@@ -463,7 +463,7 @@ def _number_many(
             kind = kinds[c]
             table[c] = codes.setdefault(kind, len(codes))
             picks[c] = kind.op is UNBATCH
-            takes[c] = kind.op is TAKE_ROWS
+            takes[c] = kind.op.points
         if picks.any():
             chosen = np.flatnonzero(picks[code])
             payloads = tape.payloads

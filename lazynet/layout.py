@@ -194,7 +194,7 @@ def lay_out(graph: Graph, plan: Schedule, chains: bool = True) -> Layout:
         layout.shared.append((i, graph.kinds[code[i]], args[starts[i] : starts[i + 1]].tolist()))
     bounds = split_by_shared(graph, plan, code, starts, args)
     _assign_rows(layout, graph, plan, bounds, starts, args)
-    _connect(layout, starts, args)
+    _connect(layout, graph, starts, args)
     if not chains:
         layout.runs = []
     return layout
@@ -320,15 +320,18 @@ def _make_steps(
         steps.append(step)
 
 
-def _connect(layout: Layout, starts: Array, args: Array) -> None:
+def _connect(layout: Layout, graph: Graph, starts: Array, args: Array) -> None:
     """Index arrays for the arguments of all batches, made in one sweep."""
     plain: list[Step] = []
     batched: list[Step] = []
     segmented: list[Step] = []
     reductions: list[Step] = []
+    sums: list[Step] = []
     for step in layout.steps:
         if step.op.nary:
-            if step.counts is None:
+            if step.op.points:
+                sums.append(step)
+            elif step.counts is None:
                 reductions.append(step)
             else:
                 _connect_nary(layout, step, starts, args)
@@ -340,12 +343,16 @@ def _connect(layout: Layout, starts: Array, args: Array) -> None:
         _connect_reductions(layout, reductions, starts, args)
     if plain:
         _connect_plain(layout, plain, starts, args, None)
-    if batched or segmented:
+    if batched or segmented or sums:
         table = _row_table(layout)
         if batched:
             _connect_plain(layout, batched, starts, args, table)
         for step in segmented:
             _connect_segmented(layout, step, starts, args, table)
+        if sums:
+            lengths = dict(zip(graph.takes, graph.taken))
+            for step in sums:
+                _connect_lengths(layout, step, lengths, args[starts[step.nodes]], table)
 
 
 def _connect_plain(
@@ -475,6 +482,24 @@ def _connect_segmented(
         argument = _pointed(layout, int(layout.arena[source]), [index], t.shape)
         argument.per_node = position > 0 and int(rows[0]) == -1
         step.args.append(argument)
+
+
+def _connect_lengths(
+    layout: Layout,
+    step: Step,
+    lengths: dict[int, Any],
+    sources: Array,
+    table: tuple[Array, Array],
+) -> None:
+    """An op that says how many rows of its batch go into each row of the result."""
+    given = [n for node in step.nodes.tolist() for n in lengths[node]]
+    step.segments = np.concatenate([[0], np.cumsum(np.array(given, np.int64))])
+    step.shared = (False,)
+    flat, first = table
+    rows = layout.rows[sources]
+    index = flat[ranges(first[sources], np.where(rows == -1, 1, rows))]
+    arena, shape = int(layout.arena[int(sources[0])]), step.kind.args[0].shape
+    step.args.append(_pointed(layout, arena, [index], shape))
 
 
 def _connect_reductions(layout: Layout, steps: list[Step], starts: Array, args: Array) -> None:

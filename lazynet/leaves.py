@@ -51,6 +51,7 @@ class TakeRows(Op):
 
     alias = True
     payload = "rows"
+    points = True
 
     def shape(self, *shapes: Shape) -> Shape:
         return shapes[0]

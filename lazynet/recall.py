@@ -119,7 +119,11 @@ class Known:
             if not leaf and self.marks[i] == 0:
                 self.whole = False
         kinds = tape.kinds
-        points = [i for i, _ in pairs if kinds[i].op.alias and kinds[i].op.payload is not None]
+        points = [
+            i
+            for i, _ in pairs
+            if kinds[i].op.points or (kinds[i].op.alias and kinds[i].op.payload is not None)
+        ]
         self.picks = sorted(points)
         self.rows = tuple([tape.payloads[i] for i in self.picks])
         kept = _copy(graph)

@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 import lazynet as ln
 from lazynet.ops import single
 from lazynet.ops.norm import LayerNorm, WeightNorm
+from lazynet.ops.ragged import SumSegments
 from lazynet.ops.reduce import (
     Argmax,
     Cumsum,
@@ -115,6 +116,11 @@ AXES: list[tuple[tuple[int, ...], Any]] = [
 
 def _sample(name: str) -> str:
     return "distinct" if name in ("max", "min") else "normal"
+
+
+def _lengths(rows: int) -> list[int]:
+    """Parts of a batch, an empty one among them."""
+    return [rows - rows // 2, 0, rows // 2]
 
 
 def _reduction(name: str, shape: tuple[int, ...], axis: Any) -> Case:
@@ -263,6 +269,19 @@ CASES = [
             ("cumsum_batch", lambda x: np.cumsum(x, axis=0), CumsumBatch),
             ("softmax_batch", lambda x: _softmax(x, 0), SoftmaxBatch),
             ("log_softmax_batch", lambda x: np.log(_softmax(x, 0)), LogSoftmaxBatch),
+        )
+        for shape in ((), (4,), (2, 3))
+    ],
+    *[
+        Case(
+            name=f"sum_segments {shape}",
+            function=lambda x: ln.sum_segments(x, _lengths(x.batch)),
+            shapes=[shape],
+            reference=lambda x: np.stack(
+                [part.sum(axis=0) for part in np.split(x, np.cumsum(_lengths(len(x)))[:-1])]
+            ),
+            ops=(SumSegments,),
+            across_rows=True,
         )
         for shape in ((), (4,), (2, 3))
     ],

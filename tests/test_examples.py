@@ -44,9 +44,57 @@ def run(*arguments: str, device: str = "") -> str:
 def test_classify_sequences(task: str, device: str) -> None:
     output = run("examples/classify_sequences.py", "--smoke", "--task", task, device=device)
     assert re.search(r"test accuracy: \d+\.\d%", output)
-    assert re.search(r"\d+ batches for \d+ nodes \(lower bound \d+", output)
-    rates = r"examples/s batched automatically, [\d,]+ node by node: \d+\.\d times faster"
-    assert re.search(rates, output)
+    assert re.search(r"[\d,]+ batches for [\d,]+ nodes \(lower bound [\d,]+", output)
+    assert re.search(FASTER, output)
+
+
+SCORES = {
+    "ast_tree": r"accuracy: \d+\.\d% \(logistic regression on edges: \d+\.\d%\)",
+    "graph_network": r"test accuracy: \d+\.\d% \(logistic regression on edges: \d+\.\d%\)",
+    "graphemes_to_phonemes": r"phoneme error rate: .*% greedy, .*% with a beam of 4 \(.*%\)",
+    "language_model": r"test perplexity: \d+\.\d \(Kneser-Ney, pairs: \d+\.\d\)",
+    "many_sizes": r"test error: \d\.\d+ \(told the time: \d\.\d+\)",
+    "parser": r"UAS \d+\.\d%, LAS \d+\.\d% \(next word: \d+\.\d%, \d+\.\d%\)",
+    "sentiment_tree": r"test accuracy: .*% of five labels, .*% of two \(Naive Bayes: .*%\)",
+    "tagger": r"test accuracy: \d+\.\d+% \(most frequent tag of each word: \d+\.\d+%\)",
+    "variational_autoencoder": r"test bound: \d+\.\d nats \(pixel by pixel: \d+\.\d\)",
+}
+"""What an example says that it reached, beside its baseline."""
+FASTER = r"examples/s batched automatically, [\d,]+ node by node: \d+\.\d times faster"
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_example(name: str, device: str, tmp_path: Path) -> None:
+    arguments = "--smoke", "--output", str(tmp_path)
+    output = run(f"examples/{name}.py", *arguments, device=device)
+    assert re.search(SCORES[name], output)
+    assert "loaded again, it scores the same" in output
+    assert re.search(r"\d+ nodes in \d+ batches \(lower bound \d+\)", output)
+    assert re.search(FASTER, output)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{name}.png",
+        f"{name}.safetensors",
+    ]
+
+
+def test_every_example_is_tested_and_listed() -> None:
+    tested = {*SCORES, "classify_sequences", "digits", "two_neurons"}
+    assert {Path(s).stem for s in SCRIPTS if s.startswith("examples/")} == tested
+    listed = re.findall(r"^\| `examples/(\w+)\.py`", (ROOT / "README.md").read_text("utf-8"), re.M)
+    assert sorted(listed) == sorted(tested)
+
+
+def test_sentiment_tree_reads_trees_by_path(tmp_path: Path) -> None:
+    script = ROOT / "examples" / "sentiment_tree.py"
+    for arguments, message in (
+        ([], "--trees FILE is needed"),
+        (["--trees", str(tmp_path / "none.txt")], "cannot read trees from"),
+    ):
+        done = subprocess.run(
+            [sys.executable, str(script), *arguments], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode != 0
+        assert message in done.stderr
 
 
 def test_two_neurons_agrees_with_the_chain_rule(device: str) -> None:

@@ -71,6 +71,7 @@ from lazynet.ops.loss import (
     squared_error,
 )
 from lazynet.ops.norm import layer_norm, weight_norm
+from lazynet.ops.ragged import sum_segments
 from lazynet.ops.random import (
     bernoulli,
     block_dropout,
@@ -245,6 +246,7 @@ __all__ = [
     "stop_gradient",
     "sum",
     "sum_batch",
+    "sum_segments",
     "tan",
     "tanh",
     "trace",
