@@ -10,8 +10,8 @@ install := $(run) -m pip install -qq --disable-pip-version-check --editable
 
 compiled := .venv-compiled
 
-.PHONY: demo tutorial tutorial-gpu test test-compiled test-dynet test-gpu lint types bench bench-dynet
-.PHONY: bench-calls bench-overhead bench-compiled bench-small bench-rounds bench-optim clean
+.PHONY: demo tutorial tutorial-gpu test test-compiled test-dynet test-gpu lint types docs bench
+.PHONY: bench-dynet bench-calls bench-overhead bench-compiled bench-small bench-rounds bench-optim clean
 
 demo: $(VENV)/.examples
 	$(run) examples/classify_sequences.py $(ARGS)
@@ -91,7 +91,11 @@ lint: $(VENV)/.lint
 	$(run) -m ruff format --check
 
 types: $(VENV)/.lint
-	$(run) -m mypy --strict lazynet
+	$(run) -m mypy --strict lazynet tests/typing/program.py
+
+# The texts and the reference as pages, which open from disk: site/index.html.
+docs: $(VENV)/.docs
+	$(run) -m docs.build site
 
 # The peers (DyNet, PyTorch) stay in a virtual environment of their own.
 bench: $(VENV)-bench/.bench
@@ -123,7 +127,7 @@ bench-optim: $(VENV)/.examples
 	$(run) benchmarks/optim.py $(ARGS)
 
 clean:
-	rm -rf .venv .venv-* build dist lazynet.egg-info .hypothesis .*_cache
+	rm -rf .venv .venv-* build dist site lazynet.egg-info .hypothesis .*_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The empty files stand for finished installs, so that one cut short is repeated.
@@ -164,4 +168,8 @@ $(compiled)/.installed: pyproject.toml setup.py $(shell find lazynet -name '*.py
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.made
 	$(install) '.[lint]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.made
+	$(install) '.[docs]'
 	@touch $@

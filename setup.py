@@ -23,8 +23,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = """
-agenda aliases calls collect components graph kinds layout leaves modes recall recorder schedule
-shortcuts tape
+agenda aliases calls collect components graph kinds layout leaves modes reach recall recorder
+schedule shortcuts tape
 dynet/arguments dynet/arithmetic dynet/common dynet/elementwise dynet/expression dynet/inputs
 dynet/linalg dynet/lists dynet/loss dynet/parameters dynet/picking dynet/probability dynet/random
 dynet/reduce dynet/rnn_states dynet/stretch

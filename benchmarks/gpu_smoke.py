@@ -59,6 +59,7 @@ QUICK: dict[str, Any] = {
     "frequent": 9,
     "characters": 10,
     "tags": 3,
+    "targets": 12,
     "layer": 6,
     "character_embedding": 4,
     "longest": 8,

@@ -1,6 +1,9 @@
 """Networks written for one example, run in automatic batches: see README.md."""
 
+import typing as _typing
+
 from lazynet import init, nn, optim
+from lazynet import inspect as inspect
 from lazynet.anomaly import detect_anomaly
 from lazynet.device import use_device
 from lazynet.differentiate import backward
@@ -26,12 +29,6 @@ from lazynet.fuse import fuse, scan
 from lazynet.gradcheck import gradcheck
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, take_rows, unbatch
-from lazynet.inspect.draw import draw
-from lazynet.inspect.explain import explain
-from lazynet.inspect.explore import explore
-from lazynet.inspect.export import to_dot, to_networkx
-from lazynet.inspect.picture import Picture
-from lazynet.inspect.profile import profile
 from lazynet.kinds import Call, Op
 from lazynet.modes import debug, is_training, no_autobatch, no_fuse, no_grad, training
 from lazynet.ops import (
@@ -166,6 +163,37 @@ from lazynet.randomness import seed
 from lazynet.reading import values
 from lazynet.search import Hypothesis, Search, beam_search, sample
 from lazynet.together import run_together, run_together_async, values_async
+
+if _typing.TYPE_CHECKING:
+    from lazynet.inspect.draw import draw
+    from lazynet.inspect.explain import explain
+    from lazynet.inspect.explore import explore
+    from lazynet.inspect.export import to_dot, to_networkx
+    from lazynet.inspect.picture import Picture
+    from lazynet.inspect.profile import profile
+else:
+    _LATER = {
+        "Picture": "picture",
+        "draw": "draw",
+        "explain": "explain",
+        "explore": "explore",
+        "profile": "profile",
+        "to_dot": "export",
+        "to_networkx": "export",
+    }
+
+    def __getattr__(name):
+        """What looks at graphs is imported when it is first used: it is a sixth of the package."""
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"lazynet.inspect.{_LATER[name]}"), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0.dev0"
 __all__ = [

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lazynet.collect import stable_order
 from lazynet.kinds import Array
-from lazynet.tape import packed, small, unique
+from lazynet.tape import packed, small, stable_order, unique
 
 if TYPE_CHECKING:
     from mypy_extensions import i64

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lazynet.collect import Graph, ranges
+from lazynet.collect import Graph
 from lazynet.kinds import Array
 from lazynet.schedule import Schedule
+from lazynet.tape import ranges
 
 if TYPE_CHECKING:
     from lazynet.layout import Layout

@@ -124,6 +124,54 @@ def check_shared_gradients(
         )
 
 
+def check_shared_node(
+    evaluation: Evaluation,
+    number: int,
+    kind: Kind,
+    arguments: Sequence[int],
+    dy: Any,
+    grads: Sequence[Any],
+    level: int,
+) -> None:
+    """Raise if backward of a node that every row shares made an anomaly.
+
+    Args:
+        evaluation: Whose node it is.
+        number: The node.
+        kind: Its kind.
+        arguments: Their nodes, which are shared too: parameters, or computed from these alone.
+        dy: The gradient that reached it.
+        grads: Those of the arguments; None where none is wanted.
+        level: What counts.
+    """
+    names = []
+    for a in arguments:
+        leaf = evaluation.leaves.get(a)
+        inner = evaluation.layout.kinds[int(evaluation.layout.code[a])]
+        where = line_of(evaluation, a, inner)
+        names.append(f"parameter {leaf.name!r}" if leaf is not None else f"{inner}, {where}")
+    for name, type_, gradient in zip(names, kind.args, grads):
+        if gradient is None:
+            continue
+        array = gradient.values if isinstance(gradient, SparseRows) else gradient
+        if not unsound(array, level):
+            continue
+        host = on_host(evaluation, array)
+        if host.size == type_.width:  # without the axis of its one row
+            host = host.reshape(type_.shape)
+        lines = [
+            f"backward: {kind} made {bad_word([host])} of a finite gradient, "
+            f"{line_of(evaluation, number, kind)}",
+            f"  gradient of {name}: {described(host)}",
+            f"  gradient that reached it: {described(on_host(evaluation, dy))}",
+            f"  its result: {described(on_host(evaluation, evaluation.operand(number)))}",
+        ]
+        for a, given in zip(arguments, names):
+            value = on_host(evaluation, evaluation.operand(a))
+            lines.append(f"  {given}: {described(value)}")
+        raise AnomalyError("\n".join(lines))
+
+
 def _rows_of_results(sheet: Sheet, step: Step, selected: Array | None) -> list[Any]:
     found = []
     for arena, start, stop, _ in step.outputs:
@@ -297,4 +345,4 @@ def _add(found: dict[int, Array], number: int, gradient: Array) -> None:
     found[number] = gradient if known is None else known + gradient
 
 
-__all__ = ["check_gradients", "check_shared_gradients"]
+__all__ = ["check_gradients", "check_shared_gradients", "check_shared_node"]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lazynet.collect import ranges
 from lazynet.kinds import Array
 from lazynet.layout import SAME, SHARED, TAKE, Argument, Step
+from lazynet.tape import ranges
 
 
 class Chosen:

@@ -6,15 +6,19 @@ give the same graph: a depth-first search for few nodes, array sweeps over the t
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
 
 from lazynet.errors import GraphError
 from lazynet.graph import Expression, Leaf
-from lazynet.kinds import Array, Kind
+from lazynet.kinds import Array, Kind, Type
 from lazynet.leaves import UNBATCH, Import
-from lazynet.tape import LOCAL, Tape
+from lazynet.reach import contains, needed_nodes, used
+from lazynet.tape import LOCAL, Tape, packed, ranges
 
 _SMALL = 256
 
@@ -28,14 +32,16 @@ class Graph:
         starts: Where each node's arguments begin in `args`; one entry more than nodes.
         args: Arguments, as node numbers.
         rows: Batch of each node (-1: a single row).
-        externals: The first nodes, evaluated before: (evaluation, number there).
+        externals: The first nodes, evaluated before: (evaluation, number there); a list of them,
+            or `Externals`.
         tapes: Where the others come from: (tape, indices on it, node numbers).
         leaves: Parameters by node number.
         picks: Single rows of a batch, ...
         picked: ... and which row each is.
         takes: Several rows of a batch, ...
         taken: ... and which rows they are.
-        frozen: Nodes recorded under `no_grad`.
+        frozen: Nodes recorded under `no_grad`: a set of them; where that is all that is computed, a
+            range of numbers, which holds the parameters too.
         roots: What was asked for.
     """
 
@@ -62,14 +68,14 @@ class Graph:
         self.starts: Any = [0]
         self.args: Any = []
         self.rows: Any = []
-        self.externals: list[tuple[Any, int]] = []
+        self.externals: Any = []
         self.tapes: list[tuple[Tape, Any, Any]] = []
         self.leaves: dict[int, Any] = {}
         self.picks: list[int] = []
         self.picked: list[int] = []
         self.takes: list[int] = []
         self.taken: list[tuple[int, ...]] = []
-        self.frozen: set[int] = set()
+        self.frozen: Any = set()
         self.roots: list[int] = []
 
     def __len__(self) -> int:
@@ -114,12 +120,12 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
     Raises:
         GraphError: If a root lies on the open tape of another thread.
     """
-    asked: dict[Tape, set[int]] = {}
+    asked: dict[Tape, list[int]] = {}
     sources: list[Tape] = []
     numbers: list[int] = []
     view: Tape | None = None
     last: Tape | None = None
-    indices: set[int] = set()
+    indices: list[int] = []
     for root in roots:
         tape = root.tape
         if tape is not last:
@@ -135,170 +141,193 @@ def collect(roots: list[Expression], seal: bool = True) -> Graph:
                 else:
                     view = tape.snapshot() if view is None else view
             source = view if view is not None and tape.sealed == 0 else tape
-            indices = asked.setdefault(source, set())
+            indices = asked.setdefault(source, [])
         index = root.index
-        indices.add(index)
+        indices.append(index)
         sources.append(source)  # two lists, since a pair each would wake the garbage collector
         numbers.append(index)
-    found: list[tuple[Tape, Any, set[int]]] = []
-    externals: dict[tuple[Tape, int], None] = {}
-    while asked:
-        tape = max(asked, key=_sealed)
-        wanted = asked.pop(tape)
-        fresh = list(wanted)
-        if 1 in tape.evaluated:
-            fresh = [i for i in fresh if not tape.evaluated[i]]
-        if len(fresh) < len(wanted):
-            for i in sorted(wanted):
-                if tape.evaluated[i]:
-                    externals[(tape, i)] = None
-        if not fresh:
-            continue
-        needed, boundary = _needed(tape, fresh)
-        found.append((tape, needed, wanted))
-        for i in boundary:
-            externals[(tape, i)] = None
-        if tape.imports:
-            imports = list(tape.imports.values())
-            if isinstance(needed, list):
-                chosen = set(needed)
-                inside = [i in chosen for i in imports]
-            else:
-                inside = [place >= 0 for place in _positions(needed, imports)]
-            for (source, i), used in zip(tape.imports, inside):
-                if used:
-                    asked.setdefault(source, set()).add(i)
+    found: list[tuple[Tape, Any, list[int]]] = []
+    outside: list[tuple[Tape, list[int]]] = []
+    by_order: dict[int, Tape] = {-tape.sealed: tape for tape in asked}
+    waiting = list(by_order)  # the one sealed last comes first: nothing else asks for its nodes
+    heapify(waiting)
+    while waiting:
+        tape = by_order[heappop(waiting)]
+        wanted = sorted(set(asked.pop(tape)))
+        marks = tape.evaluated
+        before: list[int] = []
+        fresh = wanted
+        if 1 in marks:
+            fresh = [i for i in wanted if not marks[i]]
+            if len(fresh) < len(wanted):
+                before = [i for i in wanted if marks[i]]
+        if fresh:
+            needed, boundary = needed_nodes(tape, fresh)
+            found.append((tape, needed, wanted))
+            if boundary:
+                before = sorted({*before, *boundary}) if before else boundary
+            for origin, places in tape.imports.items():
+                there = used(tape, needed, places)
+                if there:
+                    already = asked.get(origin)
+                    if already is None:
+                        asked[origin] = there
+                        by_order[-origin.sealed] = origin
+                        heappush(waiting, -origin.sealed)
+                    else:
+                        already += there
+        if before:
+            outside.append((tape, before))
     found.reverse()
-    return _number(found, list(externals), sources, numbers)
-
-
-def _sealed(tape: Tape) -> int:
-    return tape.sealed
-
-
-def _contains(ordered: Array, i: int) -> bool:
-    k = int(np.searchsorted(ordered, i))
-    return k < len(ordered) and bool(ordered[k] == i)
-
-
-def _positions(ordered: Array, indices: list[int]) -> list[int]:
-    """Where each of these stands in an ascending array; -1 for those that it does not hold."""
-    if not len(ordered) or not indices:
-        return [-1] * len(indices)
-    wanted = np.array(indices, np.int64)
-    places = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    places[ordered[places] != wanted] = -1
-    found: list[int] = places.tolist()
-    return found
-
-
-def _needed(tape: Tape, asked: list[int]) -> tuple[Any, list[int]]:
-    """Unevaluated nodes below these, ascending, and the evaluated ones they rest on."""
-    starts = tape.starts
-    args = tape.args
-    evaluated = tape.evaluated
-    n = len(starts)
-    limit = _SMALL + n // 64
-    seen = set(asked)
-    boundary: set[int] = set()
-    stack = list(asked)
-    while stack:
-        i = stack.pop()
-        for a in args[starts[i] : starts[i + 1] if i + 1 < n else len(args)]:
-            if a not in seen:
-                if evaluated[a]:
-                    boundary.add(a)
-                else:
-                    seen.add(a)
-                    stack.append(a)
-        if len(seen) > limit:
-            return _sweep(tape, asked)
-    if tape.several:
-        seen.update([i + k for i in seen for k in range(1, len(tape.kinds[i].members))])
-    return sorted(seen), sorted(boundary)
-
-
-def _sweep(tape: Tape, asked: list[int]) -> tuple[Array, list[int]]:
-    """The same by array operations: drop what nobody uses until nothing more can be dropped."""
-    starts, args = tape.arrays()
-    n = len(starts) - 1
-    last = max(asked) + 1
-    fresh = 1 not in tape.evaluated
-    keep = np.frombuffer(tape.evaluated, np.uint8) == 0
-    keep[last:] = False
-    used = args[: starts[last]] if fresh else args[np.repeat(keep, np.diff(starts))]
-    wanted = np.zeros(n, bool)
-    wanted[asked] = True
-    uses = np.bincount(used, minlength=n)
-    dead = np.flatnonzero(keep & (uses == 0) & ~wanted)
-    while len(dead):
-        keep[dead] = False
-        if len(dead) < 8:
-            dead = _unused(dead.tolist(), tape, uses, keep, wanted)
-            continue
-        freed = args[ranges(starts[dead], starts[dead + 1] - starts[dead])]
-        np.subtract.at(uses, freed, 1)
-        dead = np.sort(freed[(uses[freed] == 0) & keep[freed] & ~wanted[freed]])
-        if len(dead):
-            dead = dead[np.concatenate([[True], dead[1:] != dead[:-1]])]
-    if tape.several:  # the results of a node are computed together
-        code, kinds, _ = tape.columns()
-        results = np.array([len(k.members) for k in kinds])[code]
-        nodes = np.flatnonzero(keep & (results > 1))
-        for k in range(1, int(results.max())):
-            keep[nodes[results[nodes] > k] + k] = True
-    needed = np.flatnonzero(keep)
-    if fresh:
-        return needed, []
-    below = np.zeros(n, bool)
-    below[args[np.repeat(keep, np.diff(starts))]] = True
-    return needed, np.flatnonzero(below & ~keep).tolist()
-
-
-def _unused(dead: list[int], tape: Tape, uses: Array, keep: Array, wanted: Array) -> Array:
-    """Follow a few long chains of unused nodes one by one; returns no further candidates."""
-    while dead:
-        i = dead.pop()
-        keep[i] = False
-        for a in tape.arguments(i):
-            uses[a] -= 1
-            if uses[a] == 0 and keep[a] and not wanted[a]:
-                dead.append(a)
-    return np.zeros(0, np.int64)
+    return _number(found, outside, sources, numbers)
 
 
 def _number(
-    found: list[tuple[Tape, Any, set[int]]],
-    externals: list[tuple[Tape, int]],
+    found: list[tuple[Tape, Any, list[int]]],
+    outside: list[tuple[Tape, list[int]]],
     root_tapes: list[Tape],
     root_indices: list[int],
 ) -> Graph:
     graph = Graph()
-    total = sum(len(needed) for _, needed, _ in found)
+    total = sum([len(needed) for _, needed, _ in found])
     codes: dict[Kind, int] = {}
-    places: dict[Tape, dict[int, int]] = {}  # numbers of what is asked for across tapes
     shared: dict[Any, int] = {}
-    for tape, i in externals:
-        places.setdefault(tape, {})[i] = len(graph.externals)
-        graph.externals.append(tape.location(i))
-        kind = externals_kind(tape.kinds[i].type)
-        graph.code.append(codes.setdefault(kind, len(codes)))
-        graph.starts.append(0)
-        graph.rows.append(tape.rows[i])
     if total <= _SMALL:
+        places: dict[Tape, dict[int, int]] = {}  # numbers of what is asked for across tapes
+        for tape, indices in outside:
+            place = places[tape] = {}
+            for i in indices:
+                place[i] = len(graph.externals)
+                graph.externals.append(tape.location(i))
+            _number_outside(graph, tape, indices, codes)
         for tape, needed, _ in found:
-            _number_few(graph, tape, needed, codes, places, shared)
+            few: list[int] = needed if isinstance(needed, list) else needed.tolist()
+            _number_few(graph, tape, few, codes, places, shared)
+        graph.roots = [places[tape][i] for tape, i in zip(root_tapes, root_indices)]
     else:
-        _number_many(graph, found, codes, places, shared)
+        tables = _Numbers()
+        graph.externals = externals = Externals()
+        for tape, indices in outside:
+            first = len(externals)
+            index, order = externals.add(tape, indices)
+            if order is None:
+                tables.sparse[tape] = (index, np.arange(first, first + len(index)))
+            else:
+                numbers = np.empty(len(index), np.int64)
+                numbers[order] = np.arange(first, first + len(index))
+                tables.sparse[tape] = (index, numbers)
+                indices = index[order].tolist()
+            _number_outside(graph, tape, indices, codes)
+        _number_many(graph, found, codes, tables, shared)
+        graph.roots = tables.of_each(root_tapes, root_indices)
     graph.kinds = list(codes)
-    last: Tape | None = None
-    place: dict[int, int] = {}
-    for tape, i in zip(root_tapes, root_indices):
-        if tape is not last:
-            last = tape
-            place = places[tape]
-        graph.roots.append(place[i])
     return graph
+
+
+def _number_outside(graph: Graph, tape: Tape, indices: list[int], codes: dict[Kind, int]) -> None:
+    rows, kinds = tape.rows, tape.kinds
+    before: Type | None = None
+    code = -1
+    for i in indices:
+        t = kinds[i].type
+        if t is not before:
+            before = t
+            code = codes.setdefault(externals_kind(t), len(codes))
+        graph.code.append(code)
+        graph.starts.append(0)
+        graph.rows.append(rows[i])
+
+
+class Externals:
+    """Nodes evaluated before, in blocks: each pair would be one for the garbage collector to visit.
+
+    Attributes:
+        evaluations: Of each block, the evaluation that computed its nodes.
+        numbers: Of each block, their numbers there.
+        bounds: Where each block begins among them all; one entry more than blocks.
+    """
+
+    __slots__ = ("bounds", "evaluations", "numbers")
+
+    def __init__(self) -> None:
+        self.evaluations: list[Any] = []
+        self.numbers: list[Array] = []
+        self.bounds: list[int] = [0]
+
+    def add(self, tape: Tape, indices: list[int]) -> tuple[Array, Array | None]:
+        """Add nodes of a tape.
+
+        Returns:
+            The indices as an array, and the order in which they were added: evaluation by
+            evaluation; None if one computed them all.
+        """
+        index = packed(indices)
+        done, local = tape.done[index], tape.local[index]
+        if (done == done[0]).all():
+            self._block(tape.evaluations[int(done[0])], local)
+            return index, None
+        order = np.argsort(done, kind="stable")
+        done, local = done[order], local[order]
+        heads = [0, *(np.flatnonzero(done[1:] != done[:-1]) + 1).tolist(), len(indices)]
+        for first, end in itertools.pairwise(heads):
+            self._block(tape.evaluations[int(done[first])], local[first:end])
+        return index, order
+
+    def _block(self, evaluation: Any, numbers: Array) -> None:
+        self.evaluations.append(evaluation)
+        self.numbers.append(numbers)
+        self.bounds.append(self.bounds[-1] + len(numbers))
+
+    def pairs(self) -> list[tuple[Any, int]]:
+        """The evaluation and the number there, of each."""
+        return [
+            (evaluation, i)
+            for evaluation, numbers in zip(self.evaluations, self.numbers)
+            for i in numbers.tolist()
+        ]
+
+    def __len__(self) -> int:
+        return self.bounds[-1]
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        return iter(self.pairs())
+
+    def __getitem__(self, i: int) -> tuple[Any, int]:
+        return self.pairs()[i]
+
+
+class _Numbers:
+    """Numbers of nodes in the graph, by their indices on tapes.
+
+    Attributes:
+        full: Per tape of which nodes are computed, the number of each of its nodes (-1: none).
+        sparse: Per tape of which nodes have been computed: indices, ascending, and numbers.
+    """
+
+    __slots__ = ("full", "sparse")
+
+    def __init__(self) -> None:
+        self.full: dict[Tape, Array] = {}
+        self.sparse: dict[Tape, tuple[Array, Array]] = {}
+
+    def of(self, tape: Tape, indices: list[int]) -> Array:
+        """Numbers of nodes that are in the graph."""
+        table = self.full.get(tape)
+        index = packed(indices)
+        if table is not None:
+            return table[index]
+        there, numbers = self.sparse[tape]
+        return numbers[np.searchsorted(there, index)]
+
+    def of_each(self, tapes: list[Tape], indices: list[int]) -> list[int]:
+        """The same for nodes of several tapes, in stretches of one tape each."""
+        result: list[int] = []
+        first = 0
+        for k in range(1, len(tapes) + 1):
+            if k == len(tapes) or tapes[k] is not tapes[first]:
+                result += self.of(tapes[first], indices[first:k]).tolist()
+                first = k
+        return result
 
 
 _external_kinds: dict[Any, Kind] = {}
@@ -319,7 +348,7 @@ class External(Import):
 def _number_few(
     graph: Graph,
     tape: Tape,
-    needed: Any,
+    needed: list[int],
     codes: dict[Kind, int],
     places: dict[Tape, dict[int, int]],
     shared: dict[Any, int],
@@ -368,9 +397,9 @@ def _number_few(
 
 def _number_many(
     graph: Graph,
-    found: list[tuple[Tape, Any, set[int]]],
+    found: list[tuple[Tape, Any, list[int]]],
     codes: dict[Kind, int],
-    places: dict[Tape, dict[int, int]],
+    tables: _Numbers,
     shared: dict[Any, int],
 ) -> None:
     code_parts = [np.asarray(graph.code, np.int64)]
@@ -378,36 +407,41 @@ def _number_many(
     count_parts = [np.zeros(len(graph.code), np.int64)]
     row_parts = [np.asarray(graph.rows, np.int64)]
     next_number = len(graph.code)
-    for tape, listed, wanted in found:
+    computed = 0  # nodes that are no parameters, and how many of them under `no_grad`
+    frozen: list[Array] = []
+    for tape, listed, _ in found:
         needed = np.asarray(listed, np.int64)
         starts, args = tape.arrays()
-        place = places.setdefault(tape, {})
-        numbers_of = np.full(len(starts) - 1, -1, np.int64)
+        numbers_of = tables.full[tape] = np.full(len(starts) - 1, -1, np.int64)
         own = np.ones(len(needed), bool)
-        for i, number in place.items():
-            numbers_of[i] = number
-        imports = list(tape.imports.values())
-        there: list[int] = []
-        theirs: list[int] = []
-        for k, position in enumerate(_positions(needed, imports)):
-            if position >= 0:
-                x = tape.payloads[imports[k]]
-                there.append(position)
-                theirs.append(places[x.tape][x.index])
-        if there:
-            numbers_of[needed[there]] = theirs
-            own[there] = False
+        before = tables.sparse.get(tape)
+        if before is not None:
+            numbers_of[before[0]] = before[1]
+        for origin, places in tape.imports.items():
+            here, theirs = packed(list(places.values())), list(places)
+            if len(needed) == len(tape):
+                positions = here
+            else:
+                positions = np.minimum(np.searchsorted(needed, here), len(needed) - 1)
+                inside = needed[positions] == here
+                if not inside.all():
+                    here, positions = here[inside], positions[inside]
+                    theirs = [i for i, used in zip(theirs, inside.tolist()) if used]
+            if theirs:
+                numbers_of[here] = tables.of(origin, theirs)
+                own[positions] = False
         repeated: list[int] = []
         for i in tape.shared.values():
-            if tape.kinds[i].shared and _contains(needed, i):
+            if tape.kinds[i].shared and contains(needed, i):
                 known = shared.get((tape.kinds[i], i in tape.unrecorded), -1)
                 if known != -1:
                     numbers_of[i] = known
                     own[np.searchsorted(needed, i)] = False
                     repeated.append(i)
         picked = needed if own.all() else needed[own]
-        numbers = np.arange(next_number, next_number + len(picked))
+        begin_number = next_number
         next_number += len(picked)
+        numbers = np.arange(begin_number, next_number)
         numbers_of[picked] = numbers
         code, kinds, rows = tape.columns()
         if len(picked) and picked[-1] - picked[0] == len(picked) - 1:  # a stretch of the tape
@@ -440,43 +474,31 @@ def _number_many(
             graph.takes += numbers[chosen].tolist()
             graph.taken += [tape.payloads[i] for i in picked[chosen].tolist()]
         code_parts.append(table[code])
-        for i in tape.shared.values():
-            number = int(numbers_of[i])
+        common = list(tape.shared.values())
+        leaves = 0
+        for i, number in zip(common, numbers_of[common].tolist() if common else ()):
             if number >= 0:
                 if isinstance(tape.payloads[i], Leaf):
+                    if number not in graph.leaves:
+                        leaves += 1
                     graph.leaves[number] = tape.payloads[i]
                 if tape.kinds[i].shared:
                     shared.setdefault((tape.kinds[i], i in tape.unrecorded), number)
+        computed += len(picked) - leaves
         if tape.unrecorded:
-            frozen = numbers_of[list(tape.unrecorded)]
-            graph.frozen.update(frozen[frozen >= 0].tolist())
-        asked = list(wanted)
-        place.update(zip(asked, numbers_of[asked].tolist()))
+            numbers_there = numbers_of[packed(list(tape.unrecorded))]
+            frozen.append(numbers_there[numbers_there >= begin_number])
         if repeated:
             picked = np.concatenate([picked, np.array(repeated, np.int64)])
             numbers = numbers_of[picked]
         graph.tapes.append((tape, picked, numbers))
+    if frozen:
+        numbers = np.concatenate(frozen)
+        if len(numbers) == computed:
+            graph.frozen = range(len(graph.externals), next_number)
+        else:
+            graph.frozen = set(numbers.tolist())
     graph.code = np.concatenate(code_parts)
     graph.args = np.concatenate(arg_parts)
     graph.starts = np.concatenate([[0], np.cumsum(np.concatenate(count_parts))])
     graph.rows = np.concatenate(row_parts)
-
-
-def ranges(first: Array, lengths: Array) -> Array:
-    """The concatenation of ``first[k], first[k] + 1, ...`` (lengths[k] numbers each)."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    numbers: Array = np.arange(total) + np.repeat(first - ends + lengths, lengths)
-    return numbers
-
-
-def stable_order(keys: Array) -> Array:
-    """`np.argsort(keys, kind="stable")` of whole numbers >= 0: by 16 bits at a time, where few."""
-    highest = int(keys.max()) if len(keys) else 0
-    if highest >> 32:
-        return np.argsort(keys, kind="stable")
-    result: Array = np.argsort(keys.astype(np.uint16), kind="stable")
-    if highest >> 16:
-        high = (keys >> 16).astype(np.uint16)[result]
-        result = result[np.argsort(high, kind="stable")]
-    return result

@@ -26,6 +26,7 @@ from lazynet.graph import Leaf
 from lazynet.kinds import FLOAT32, HALVES, Array, Call, user_line
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, Argument, Layout, Step
 from lazynet.modes import MODES
+from lazynet.staged import FEW
 from lazynet.stages import Stage, stages_of
 
 _serials = count(1)
@@ -296,6 +297,13 @@ class Evaluation:
             for found in stage.slices(self.arenas)
         ]
 
+    def _versions(self, stage: Stage) -> Any:
+        """What tells the values that a staged kind shares from all others; None: nothing does."""
+        numbers = [i for i in stage.shared if i >= 0]
+        if not all([i in self.versions for i in numbers]):
+            return None
+        return tuple([(self.leaves[i].type.shared, self.versions[i]) for i in numbers])
+
     def run_staged(
         self, step: Step, stage: Stage, parts: Any, payload: Any = None
     ) -> tuple[Call, list[Any]]:
@@ -316,7 +324,8 @@ class Evaluation:
         if stage.work is None:
             shared = [self.operand(i) if i >= 0 else None for i in stage.shared]
             stage.results = self._results(stage)
-            stage.work = op.workspace(stage.rows, stage.largest, shared, stage.results)
+            versions = None if stage.rows < FEW else self._versions(stage)
+            stage.work = op.workspace(stage.rows, stage.largest, shared, stage.results, versions)
         if parts is not None:
             payload = op.assemble(parts, step.counts)
         start = stage.filled
@@ -375,8 +384,13 @@ def points(graph: Graph, externals: int) -> bool:
     return any(number not in graph.frozen for number in pointing.tolist())
 
 
-def flows(step: Step, frozen: Array) -> bool:
-    """Whether backward may ask for this batch: one recorded under `no_grad` keeps nothing."""
-    if not (step.op.differentiable and step.args):
+def flows(step: Step, frozen: Array | None) -> bool:
+    """Whether backward may ask for this batch: one recorded under `no_grad` keeps nothing.
+
+    Args:
+        step: The batch.
+        frozen: Nodes recorded under `no_grad`, ascending; None if all were.
+    """
+    if frozen is None or not (step.op.differentiable and step.args):
         return False
     return not len(frozen) or not bool(np.isin(step.nodes, frozen).all())

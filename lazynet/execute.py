@@ -203,7 +203,7 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
         prepared = prepare(evaluation, graph, locate, found)
         copy_externals(evaluation, found)
     elif graph.externals:
-        if evaluation.routine is not None:
+        if evaluation.routine is not None and isinstance(graph.externals, list):
             copy_few(evaluation, graph)
         else:
             copy_externals(evaluation, find_externals(evaluation, graph))
@@ -231,8 +231,9 @@ def _forward(evaluation: Evaluation, graph: Graph, profile: Recorder | None) -> 
         if profile is not None:
             profile.unit(layout.steps, -1)
         return
-    frozen = np.array(sorted(graph.frozen), np.int64)
-    history = (
+    whole = isinstance(graph.frozen, range)
+    frozen = None if whole else np.array(sorted(graph.frozen), np.int64)
+    history = not whole and (
         not graph.frozen
         or points(graph, len(graph.externals))
         or any(number not in graph.frozen for number, _, _ in layout.shared)
@@ -281,7 +282,7 @@ def _run_singly(
     graph: Graph,
     locate: Any,
     prepared: dict[int, Any] | None,
-    frozen: Array,
+    frozen: Array | None,
     first: int,
     end: int,
     profile: Recorder | None,
@@ -423,14 +424,15 @@ def _release_imports(tape: Tape, known: Known | None) -> None:
         if known.whole:
             tape.release_imports()
         return
-    few = len(tape.imports) + len(tape.shared)  # the only ones that are never marked evaluated
+    # the only ones that are never marked evaluated
+    few = sum([len(places) for places in tape.imports.values()]) + len(tape.shared)
     if tape.evaluated.count(0) <= few:
-        open_nodes = [i for i, done in enumerate(tape.evaluated) if not done]
-        if all(
-            isinstance(tape.kinds[i].op, Import) or isinstance(tape.payloads[i], Leaf)
-            for i in open_nodes
-        ):
-            tape.release_imports()
+        open_nodes = np.flatnonzero(np.frombuffer(tape.evaluated, np.uint8) == 0).tolist()
+        kinds, payloads = tape.kinds, tape.payloads
+        for i in open_nodes:
+            if not (isinstance(kinds[i].op, Import) or isinstance(payloads[i], Leaf)):
+                return
+        tape.release_imports()
 
 
 HOOKS.evaluated = evaluated

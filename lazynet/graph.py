@@ -36,6 +36,17 @@ class Expression:
     Expressions are made by `ln.constant`, by parameters and by operations on other expressions,
     never by calling this class. They behave like the NumPy array of one example; the batch is an
     axis of its own that indexing, reshaping and reductions do not see.
+
+    >>> import lazynet as ln
+    >>> x = ln.constant([1.0, 2.0])
+    >>> y = (x * x + 1).sum()
+    >>> y
+    <sum shape=() float32, not evaluated>
+    >>> y.value()
+    7.0
+    >>> y.backward()
+    >>> x.gradient().tolist()
+    [2.0, 4.0]
     """
 
     __slots__ = ("index", "tape")
@@ -195,7 +206,7 @@ class Expression:
         """What `value()` gives, in a coroutine that `ln.run_together` runs with others."""
         return HOOKS.awaited(self)
 
-    def item(self) -> float:
+    def item(self) -> int | float:  # compiled, a float alone would make one of a whole number
         """The value as a Python number; only for a single element."""
         array = np.asarray(self.value())
         if array.size != 1:
@@ -203,7 +214,7 @@ class Expression:
                 f"item: {self!r} holds {array.size} elements; only one can become a number; "
                 "use .value()"
             )
-        number: float = array.reshape(()).item()
+        number: int | float = array.reshape(()).item()
         return number
 
     def __float__(self) -> float:
@@ -297,7 +308,7 @@ class Leaf(Expression):
     row_op: Op | None
     """What records a row of a lookup table; None for other parameters."""
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any) -> Expression:
         if self.row_op is None:
             return HOOKS.part(self, index)
         e = HOOKS.row(self, index)
@@ -435,12 +446,12 @@ def adopt(tape: Tape, x: Expression) -> int:
             f"{x!r} lies on the open tape of another thread; evaluate it there (.value()) before "
             "it is used here, or hand over the array"
         )
-    key = (source, x.index)
-    found = tape.imports.get(key)
-    if found is None:
-        found = tape.append(import_kind(x.type), [], source.rows[x.index], x)
-        tape.imports[key] = found
-    return found
+    places = tape.imports.setdefault(source, {})
+    place = places.get(x.index, -1)
+    if place == -1:
+        kind = import_kind(source.kinds[x.index].type)
+        place = places[x.index] = tape.include(kind, source.rows[x.index], x)
+    return place
 
 
 def record(

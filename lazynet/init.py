@@ -86,8 +86,11 @@ class Initializer(ABC):
 def fans(shape: Shape, lookup: bool = False) -> tuple[int, int]:
     """fan_in and fan_out of a parameter, by the table in the module's docstring; at least 1.
 
-    >>> fans((100, 50)), fans((3, 50, 100)), fans((9000, 64), lookup=True)
-    ((50, 100), (150, 300), (64, 64))
+    >>> import lazynet as ln
+    >>> ln.init.fans((100, 50)), ln.init.fans((9000, 64), lookup=True)
+    ((50, 100), (64, 64))
+    >>> ln.init.fans((3, 50, 100))  # filters
+    (150, 300)
     """
     if lookup:
         shape = shape[1:]
@@ -134,7 +137,12 @@ def _finite(owner: object, **settings: Any) -> None:
 
 @dataclass(frozen=True)
 class Constant(Initializer):
-    """Every element is `value`. A plain number in place of an initialiser means the same."""
+    """Every element is `value`. A plain number in place of an initialiser means the same.
+
+    >>> import lazynet as ln
+    >>> ln.Model().parameter(2, init=ln.init.Constant(0.5)).array.tolist()
+    [0.5, 0.5]
+    """
 
     value: float
 
@@ -149,7 +157,12 @@ class Constant(Initializer):
 
 @dataclass(frozen=True)
 class Zeros(Initializer):
-    """Every element is 0."""
+    """Every element is 0.
+
+    >>> import lazynet as ln
+    >>> ln.Model().parameter(2, init=ln.init.Zeros()).array.tolist()  # or init="zeros"
+    [0.0, 0.0]
+    """
 
     def __call__(
         self, rng: np.random.Generator, shape: Shape, dtype: np.dtype[Any], lookup: bool
@@ -159,7 +172,12 @@ class Zeros(Initializer):
 
 @dataclass(frozen=True)
 class Ones(Initializer):
-    """Every element is 1."""
+    """Every element is 1.
+
+    >>> import lazynet as ln
+    >>> ln.Model().parameter(2, init=ln.init.Ones()).array.tolist()  # or init="ones"
+    [1.0, 1.0]
+    """
 
     def __call__(
         self, rng: np.random.Generator, shape: Shape, dtype: np.dtype[Any], lookup: bool
@@ -174,6 +192,11 @@ class Normal(Initializer):
     Args:
         mean: Their mean.
         std: Their standard deviation, at least 0.
+
+    >>> import lazynet as ln
+    >>> w = ln.Model(seed=0).parameter((100, 100), init=ln.init.Normal(mean=1.0, std=0.01))
+    >>> round(float(w.array.mean()), 2), round(float(w.array.std()), 3)
+    (1.0, 0.01)
     """
 
     mean: float = 0.0
@@ -196,7 +219,8 @@ class Normal(Initializer):
 class Uniform(Initializer):
     """Elements uniform in [low, high], or in [-scale, scale] where `scale` is given.
 
-    >>> Uniform(scale=0.5)
+    >>> import lazynet as ln
+    >>> ln.init.Uniform(scale=0.5)
     Uniform(low=-0.5, high=0.5)
     """
 
@@ -232,6 +256,11 @@ class Glorot(Initializer):
 
     Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
     networks", AISTATS 2010, equation 16.
+
+    >>> import lazynet as ln
+    >>> W = ln.Model(seed=0).parameter((300, 100), init=ln.init.Glorot())  # or init="glorot"
+    >>> float(abs(W.array).max()) <= (6 / (100 + 300)) ** 0.5
+    True
     """
 
     gain: float = 1.0
@@ -256,6 +285,11 @@ class He(Initializer):
         normal: Normally distributed; uniform otherwise.
 
     Source: He, Zhang, Ren and Sun, "Delving deep into rectifiers", ICCV 2015, equation 10.
+
+    >>> import lazynet as ln
+    >>> W = ln.Model(seed=0).parameter((300, 200), init=ln.init.He())  # or init="he"
+    >>> round(float(W.array.std()), 3), (2 / 200) ** 0.5
+    (0.1, 0.1)
     """
 
     gain: float = 1.0
@@ -280,6 +314,11 @@ class LeCun(Initializer):
         normal: Normally distributed; uniform otherwise.
 
     Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, equation 16.
+
+    >>> import lazynet as ln
+    >>> W = ln.Model(seed=0).parameter((300, 100), init=ln.init.LeCun())  # or init="lecun"
+    >>> round(float(W.array.std()), 3), (1 / 100) ** 0.5
+    (0.1, 0.1)
     """
 
     gain: float = 1.0
@@ -305,6 +344,12 @@ class Orthogonal(Initializer):
     Sources: Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning
     in deep linear neural networks", ICLR 2014; uniform over the orthogonal group by the signs of
     Mezzadri, "How to generate random matrices from the classical compact groups", 2007.
+
+    >>> import lazynet as ln
+    >>> import numpy as np
+    >>> U = ln.Model(seed=0).parameter((3, 3), init=ln.init.Orthogonal())  # or init="orthogonal"
+    >>> np.allclose(U.array @ U.array.T, np.eye(3), atol=1e-6)
+    True
     """
 
     gain: float = 1.0
@@ -336,6 +381,10 @@ class Identity(Initializer):
     """gain times the identity matrix: y = W x starts as y = gain x.
 
     Of a lookup table, each row is one; where the rows are vectors, the table is (one-hot rows).
+
+    >>> import lazynet as ln
+    >>> ln.Model().parameter((2, 2), init=ln.init.Identity(gain=0.5)).array.tolist()
+    [[0.5, 0.0], [0.0, 0.5]]
     """
 
     gain: float = 1.0
@@ -363,6 +412,13 @@ class Values(Initializer):
 
     Args:
         values: An array of real numbers of the parameter's own shape.
+
+    >>> import lazynet as ln
+    >>> import numpy as np
+    >>> pretrained = np.arange(6.0).reshape(3, 2)
+    >>> words = ln.Model().lookup(3, 2, init=ln.init.Values(pretrained))  # or init=pretrained
+    >>> words[2].value().tolist()
+    [4.0, 5.0]
     """
 
     values: Any
@@ -403,7 +459,12 @@ NAMES: dict[str, Callable[[], Initializer]] = {
     "uniform": Uniform,
     "zeros": Zeros,
 }
-"""Initialisers that go by name, each with its defaults."""
+"""Initialisers that go by name, each with its defaults.
+
+>>> import lazynet as ln
+>>> ln.init.NAMES["he"]()
+He(gain=1.0, normal=True)
+"""
 
 
 def resolve(spec: Any) -> Initializer:
@@ -416,7 +477,8 @@ def resolve(spec: Any) -> Initializer:
         SettingError: For a name that is none.
         ArgumentError: For anything else.
 
-    >>> resolve("he"), resolve(0.5)
+    >>> import lazynet as ln
+    >>> ln.init.resolve("he"), ln.init.resolve(0.5)
     (He(gain=1.0, normal=True), Constant(value=0.5))
     """
     if isinstance(spec, Initializer):

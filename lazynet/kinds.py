@@ -128,6 +128,20 @@ class Call:
             return it. None: anywhere.
         segments: For segmented and n-ary ops, where each node's rows begin: nodes + 1 offsets
             into the rows of the arguments.
+
+    >>> import lazynet as ln
+    >>> import numpy as np
+    >>> class Swish(ln.Op):
+    ...     def shape(self, x):
+    ...         return x
+    ...
+    ...     def forward(self, call, x):
+    ...         call.keep = 1 / (1 + np.exp(-x))
+    ...         return np.multiply(x, call.keep, out=call.out)
+    ...
+    ...     def backward(self, call, dy, y, x):
+    ...         return dy * (call.keep + y * (1 - call.keep))
+    >>> ln.gradcheck(Swish(), [ln.constant([0.5, -2.0], dtype="float64")])
     """
 
     __slots__ = ("into", "keep", "needs", "out", "payload", "rows", "segments", "shared")
@@ -290,7 +304,9 @@ class Op:
                 object.__setattr__(self, "_kinds", canonical._kinds)
             return self._kinds
 
-    def shape(self, *shapes: Shape) -> Shape | list[Shape]:
+    # `*args: Any, **named: Any` is what type checkers let a method of fewer arguments override.
+
+    def shape(self, *shapes: Any, **named: Any) -> Shape | list[Shape]:
         """Shape of the result for one example; a list of shapes for several results."""
         raise TypeError(f"{type(self).__name__} defines no shape rule")
 
@@ -329,11 +345,11 @@ class Op:
                     )
         return result
 
-    def forward(self, call: Call, *args: Array) -> Any:
+    def forward(self, call: Call, *args: Any, **named: Any) -> Any:
         """Compute the rows of one batch."""
         raise TypeError(f"{type(self).__name__} defines no forward")
 
-    def backward(self, call: Call, dy: Any, y: Any, *args: Array) -> Any:
+    def backward(self, call: Call, dy: Any, y: Any, *args: Any, **named: Any) -> Any:
         """Gradients of the arguments from that of the result."""
         raise TypeError(f"{type(self).__name__} defines no backward")
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from lazynet.aliases import resolve_aliases
 from lazynet.backend import add_rows
-from lazynet.collect import Graph, ranges, stable_order
+from lazynet.collect import Graph
 from lazynet.kinds import HALVES_MET, Array, Kind, Op, Shape, Type
 from lazynet.schedule import Schedule, schedule, split_by_shared
+from lazynet.tape import ranges, stable_order
 
 if TYPE_CHECKING:
     from mypy_extensions import i64

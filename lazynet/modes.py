@@ -141,7 +141,16 @@ def debug() -> Iterator[None]:
 
 @contextmanager
 def no_autobatch() -> Iterator[None]:
-    """Evaluate node by node, in the order of recording: the reference for every batched result."""
+    """Evaluate node by node, in the order of recording: the reference for every batched result.
+
+    >>> import lazynet as ln
+    >>> xs = [ln.tanh(ln.constant([k, 1.0])) for k in range(3)]
+    >>> len(ln.plan(xs))
+    2
+    >>> with ln.no_autobatch():
+    ...     len(ln.plan(xs))
+    6
+    """
     modes = MODES.get().copy()
     modes.autobatch = False
     with in_force(modes):
@@ -187,5 +196,11 @@ def tracing() -> Iterator[None]:
 
 
 def is_training() -> bool:
-    """Whether dropout and noise are on."""
+    """Whether dropout and noise are on.
+
+    >>> import lazynet as ln
+    >>> with ln.training(False):
+    ...     ln.is_training()
+    False
+    """
     return MODES.get().training

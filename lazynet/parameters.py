@@ -65,6 +65,15 @@ class Parameter(Leaf):
         name: Full name within the model, such as "/encoder/W".
         values: The array itself. Whoever writes into it calls `changed()`.
         pending: The accumulated dense gradient, or None.
+
+    >>> import lazynet as ln
+    >>> w = ln.Model(seed=0).parameter(2, init=[3.0, 4.0], name="w")
+    >>> (w * w).sum().backward()
+    >>> w.name, w.gradient().tolist()
+    ('/w', [6.0, 8.0])
+    >>> w.array = [0.0, 1.0]
+    >>> w.value().tolist()
+    [0.0, 1.0]
     """
 
     __slots__ = ("_checksum", "_trainable", "_version")
@@ -256,6 +265,17 @@ class Lookup(Parameter):
     """A table of embeddings, ``(n, *row shape)``: `table[i]` and `table[[i, j]]` are its rows.
 
     Row gradients are kept as rows. The table is an expression too: `hidden @ table.T`.
+
+    >>> import lazynet as ln
+    >>> table = ln.Model(seed=0).lookup(4, 2, init=[[0, 0], [1, 1], [2, 2], [3, 3]])
+    >>> table[3].value().tolist()
+    [3.0, 3.0]
+    >>> rows = table[[1, 3, 1]]
+    >>> rows.batch, rows.shape
+    (3, (2,))
+    >>> ln.sum_batch(rows).sum().backward()
+    >>> table.gradient().tolist()
+    [[0.0, 0.0], [2.0, 2.0], [0.0, 0.0], [1.0, 1.0]]
     """
 
     __slots__ = ()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lazynet.asked import expressions_of
 from lazynet.collect import Graph, collect
-from lazynet.errors import ArgumentError
 from lazynet.execute import evaluated
-from lazynet.graph import Expression, Leaf
+from lazynet.graph import Leaf
 from lazynet.kinds import HOOKS
 from lazynet.modes import MODES
 from lazynet.schedule import Schedule, schedule
@@ -26,6 +25,11 @@ class Batch(NamedTuple):
         rows: Number of rows of the result.
         depth: Number of batches on the longest path up to and including this one.
         line: Source line that first recorded the kind.
+
+    >>> import lazynet as ln
+    >>> _, batch = ln.plan([ln.exp(ln.constant([k, 1.0])) for k in range(3)]).batches
+    >>> batch.op, batch.shapes, batch.nodes, batch.rows
+    ('exp', ((2,),), 3, 3)
     """
 
     op: str
@@ -42,6 +46,7 @@ class Plan:
     Attributes:
         batches: The batches (`Batch`), in the order they run.
         nodes: Number of nodes to compute.
+        note: What to know if there is nothing to compute, else "".
 
     >>> import lazynet as ln
     >>> xs = [ln.constant([1.0, 2.0]) for _ in range(3)]
@@ -53,14 +58,18 @@ class Plan:
         2  sum_list  (2,)        1     1      3
     """
 
-    def __init__(self, graph: Graph, plan: Schedule) -> None:
+    def __init__(self, graph: Graph, plan: Schedule, note: str) -> None:
         self._plan = plan
         self.batches: list[Batch] = _batches(graph, plan)
         self.nodes: int = sum(b.nodes for b in self.batches)
+        self.note = note
 
     @property
     def lower_bound(self) -> int:
-        """No schedule has fewer batches: the longest path of each kind, summed over kinds."""
+        """No schedule has fewer batches: the longest path of each kind, summed over kinds.
+
+        Under `no_autobatch` too it is that of a schedule with batches.
+        """
         return self._plan.lower_bound()
 
     def __len__(self) -> int:
@@ -70,7 +79,8 @@ class Plan:
         return self.table()
 
     def __repr__(self) -> str:
-        return f"<Plan: {len(self.batches)} batches for {self.nodes} nodes>"
+        text = f"{plural(len(self.batches), 'batch')} for {plural(self.nodes, 'node')}"
+        return f"<Plan: {text}; print it, or see .batches and .draw()>"
 
     def table(self, limit: int = 40) -> str:
         """The batches as text.
@@ -78,10 +88,12 @@ class Plan:
         Args:
             limit: Most lines; beyond it the batches are added up by operation, largest first.
         """
+        if self.note:
+            return self.note
         if len(self.batches) <= limit:
             columns = ["batch", "op", "shapes", "nodes", "rows", "depth"]
             lines = [
-                [str(k), b.op, _shapes(b.shapes), str(b.nodes), str(b.rows), str(b.depth)]
+                [str(k), b.op, _shapes(b.shapes), f"{b.nodes:,}", f"{b.rows:,}", str(b.depth)]
                 for k, b in enumerate(self.batches)
             ]
         else:
@@ -92,11 +104,11 @@ class Plan:
             ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
             lines = [
                 [
-                    str(len(group)),
+                    f"{len(group):,}",
                     op,
                     _shapes(shapes),
-                    str(sum(b.nodes for b in group)),
-                    str(sum(b.rows for b in group)),
+                    f"{sum(b.nodes for b in group):,}",
+                    f"{sum(b.rows for b in group):,}",
                     f"{sum(b.nodes for b in group) / len(group):.1f}",
                 ]
                 for (op, shapes), group in ordered[:limit]
@@ -128,11 +140,20 @@ class Plan:
 
     def head(self) -> str:
         """The first line of the table."""
+        if self.note:
+            return self.note
         mean = self.nodes / max(1, len(self.batches))
+        off = "" if self._plan.autobatch else "batching is off; "
         return (
-            f"{len(self.batches)} batches for {self.nodes} nodes "
-            f"(lower bound {self.lower_bound}, {mean:.1f} nodes a batch)"
+            f"{plural(len(self.batches), 'batch')} for {plural(self.nodes, 'node')} "
+            f"({off}lower bound {self.lower_bound:,}, {mean:.1f} nodes a batch)"
         )
+
+
+def plural(count: int, word: str) -> str:
+    """A number with its noun: "1 node", "1,345 nodes", "2 batches"."""
+    ending = "" if count == 1 else "es" if word.endswith("ch") else "s"
+    return f"{count:,} {word}{ending}"
 
 
 def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
@@ -178,19 +199,37 @@ def _batches(graph: Graph, plan: Schedule) -> list[Batch]:
     return batches
 
 
-def plan(expressions: Expression | Iterable[Expression]) -> Plan:
+def plan(expressions: Any) -> Plan:
     """How these expressions would be evaluated: a pure function, nothing is computed or sealed.
 
     Args:
-        expressions: One expression, or several that would be evaluated together.
+        expressions: One expression, or several that would be evaluated together; also those of
+            `lazynet.dynet`.
 
     Returns:
-        The plan of what is not computed yet; under `no_autobatch`, one batch per node.
+        The plan of what is not computed yet; under `no_autobatch`, one batch per node. What is
+        computed has no plan: `explain` and `draw` show how it was.
+
+    Raises:
+        ArgumentError: If something else is given.
+        GraphError: If one lies on the open tape of another thread.
+
+    >>> import lazynet as ln
+    >>> xs = [ln.exp(ln.constant([k, 1.0])) for k in range(3)]
+    >>> [(batch.op, batch.nodes) for batch in ln.plan(xs).batches]
+    [('input', 3), ('exp', 3)]
+    >>> _ = ln.values(xs)
+    >>> len(ln.plan(xs))
+    0
     """
-    roots = [expressions] if isinstance(expressions, Expression) else list(expressions)
-    for x in roots:
-        if not isinstance(x, Expression):
-            raise ArgumentError(f"plan: got {x!r}; it takes expressions")
+    roots = expressions_of(expressions, "plan", empty=True)
     pending = [x for x in roots if not isinstance(x, Leaf) and not evaluated(x)]
     graph = collect(pending, seal=False) if pending else Graph()
-    return Plan(graph, schedule(graph, MODES.get().autobatch))
+    note = ""
+    if not roots:
+        note = "Nothing to compute: no expressions were given."
+    elif all(isinstance(x, Leaf) for x in roots):
+        note = "Nothing to compute: parameters are read, not computed."
+    elif not pending:
+        note = "Nothing is left to compute. ln.explain and ln.draw show how it was computed."
+    return Plan(graph, schedule(graph, MODES.get().autobatch), note)

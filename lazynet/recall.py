@@ -13,19 +13,36 @@ from typing import Any, Final
 
 import numpy as np
 
-from lazynet.collect import Graph
+from lazynet.collect import Externals, Graph
 from lazynet.graph import Expression, Leaf
 from lazynet.kinds import TABLE_LIMIT, Array
 from lazynet.layout import Layout
 from lazynet.leaves import Import
-from lazynet.tape import LOCAL, Tape
+from lazynet.tape import LOCAL, Tape, packed
 
-LONGEST: Final = 256
-"""Most nodes on a tape that is recognised."""
+SHORT: Final = 256
+"""Most nodes on a tape that is always looked up."""
+
+LONGEST: Final = 4096
+"""Most nodes on a tape that is looked up where its size returns: rounds of many coroutines that go
+in step. Telling such a tape apart takes 0.1 us a node, in vain where programs record another graph
+every time."""
+
+SIZES: Final = 64
+"""Most sizes of such tapes that are noticed."""
+
+TRIES: Final = 4
+"""How often one is looked up in vain before its size means nothing: it is known the fourth time."""
 
 REMEMBERED: Final = 1024
-"""Most structures."""
+"""Most structures of short tapes."""
 
+LARGE: Final = 32
+"""Most structures of others: each may take a megabyte."""
+
+
+_FEW: Final = 16
+"""Imports from which on they are taken over by array operations, where they come from one tape."""
 
 _OF_ONE_TAPE: Final = 16
 """Most sets of roots for which a tape is recognised by itself."""
@@ -118,8 +135,15 @@ class Known:
     def apply(self, tape: Tape) -> Graph | None:
         """The graph of another tape of this structure; None if not all imports are evaluated."""
         payloads = tape.payloads
-        externals: list[tuple[Any, int]] = []
-        for i in self.externals:
+        externals: Any = []
+        before = self.externals
+        if len(before) > _FEW:
+            externals = _of_one_tape(payloads, before)
+            if externals is None:
+                externals = []
+            else:
+                before = []
+        for i in before:
             x = payloads[i]
             if x is None:
                 return None
@@ -146,6 +170,29 @@ class Known:
         tape.evaluated[:] = self.marks
 
 
+def _of_one_tape(payloads: list[Any], imports: list[int]) -> Externals | None:
+    """What is imported, where one evaluation computed it all for one other tape."""
+    source: Tape | None = None
+    indices: list[int] = []
+    for i in imports:
+        x = payloads[i]
+        if x is None:
+            return None
+        if x.tape is not source:
+            if source is not None:
+                return None
+            source = x.tape
+        indices.append(x.index)
+    if source is None or source.sealed <= 0 or len(source.evaluations) != 1:
+        return None
+    index = packed(indices)
+    if (np.frombuffer(source.evaluated, np.uint8)[index] == 0).any():
+        return None
+    externals = Externals()
+    externals.add(source, indices)
+    return externals
+
+
 def _copy(graph: Graph) -> Graph:
     copy = Graph()
     copy.kinds = graph.kinds
@@ -166,6 +213,10 @@ def _copy(graph: Graph) -> Graph:
 
 
 _known: dict[Any, Known] = {}
+_large: dict[Any, Known] = {}
+_sizes: dict[tuple[int, int, int], int] = {}
+"""Sizes of tapes that are not short, and how often they may still be looked up in vain."""
+
 _glimpsed: set[int] = set()
 """Hashes of structures that were met at least once."""
 
@@ -176,7 +227,9 @@ def signature(roots: list[Expression], autobatch: bool) -> Any:
     A long tape is recognised only by itself, where it is computed again and again.
     """
     tape = roots[0].tape
-    if (len(tape.kinds) > LONGEST and tape.known is None) or len(tape.lines) > 0:
+    if len(tape.lines) > 0:
+        return None
+    if len(tape.kinds) > SHORT and tape.known is None and not _returned(tape, len(roots)):
         return None
     if tape.sealed == 0:
         if tape is not LOCAL.tape:
@@ -202,10 +255,35 @@ def signature(roots: list[Expression], autobatch: bool) -> Any:
     )
 
 
+def _returned(tape: Tape, asked: int) -> bool:
+    """Whether a tape of this size was met before, and may be one of those."""
+    n = len(tape.kinds)
+    if n > LONGEST:
+        return False
+    size = (n, len(tape.args), asked)
+    tries = _sizes.get(size, -1)
+    if tries < 0:
+        if len(_sizes) >= SIZES:
+            del _sizes[next(iter(_sizes))]
+        _sizes[size] = TRIES
+        return False
+    if tries > 0:
+        _sizes[size] = tries - 1
+    return tries > 0
+
+
+def _table(tape: Tape) -> dict[Any, Known]:
+    if tape.known is not None:
+        return tape.known
+    return _known if len(tape.kinds) <= SHORT else _large
+
+
 def recall(key: Any, tape: Tape) -> Known | None:
     """What is known of a structure."""
-    table = _known if tape.known is None else tape.known
+    table = _table(tape)
     found = table.get(key)
+    if found is not None and table is _large:
+        _sizes[(len(tape.kinds), len(tape.args), len(key[4]))] = TRIES
     if found is not None and len(found.picks) > 0:
         rows = tuple([tape.payloads[i] for i in found.picks])
         if rows != found.rows:
@@ -228,8 +306,10 @@ def remember(key: Any, tape: Tape, graph: Graph, layout: Layout) -> None:
     if externals is None:
         return
     autobatch: bool = key[6]
-    table = _known if tape.known is None else tape.known
-    if len(table) >= (REMEMBERED if tape.known is None else _OF_ONE_TAPE):
+    table = _table(tape)
+    if len(table) >= (
+        REMEMBERED if table is _known else LARGE if table is _large else _OF_ONE_TAPE
+    ):
         for other in table.values():
             other.met = 0  # it will not be met any more: its routine is the first to go
         table.clear()
@@ -252,7 +332,8 @@ def _imports(tape: Tape, asked: tuple[int, ...], graph: Graph) -> list[int] | No
     for number, (evaluation, there) in enumerate(graph.externals):
         places.setdefault((id(evaluation), there), []).append(number)
     result = [-1] * len(graph.externals)
-    for i in tape.imports.values():
+    imports = [i for places in tape.imports.values() for i in places.values()]
+    for i in imports:
         if i in needed:
             x = tape.payloads[i]
             if isinstance(x, Leaf) or not x.tape.evaluated[x.index]:

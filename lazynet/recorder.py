@@ -22,7 +22,7 @@ PHASES: Final = {
     "collect": "finding the nodes to compute, and marking them computed",
     "schedule": "which nodes are batched, and in which order",
     "layout": "where every row lies, and index arrays",
-    "memory": "arrays for the values; rows of earlier evaluations, and all that goes to a GPU",
+    "memory": "arrays for values, rows of earlier evaluations, what goes to a GPU",
     "forward": "the batches",
     "backward": "gradients of rows, batch by batch",
     "weights": "gradients of weights: one product for all batches of a kind",

@@ -15,7 +15,7 @@ from lazynet.execute import LOCK, Along
 from lazynet.graph import Expression, Leaf
 from lazynet.leaves import Import
 from lazynet.randomness import next_key
-from lazynet.recall import LONGEST
+from lazynet.recall import SHORT
 from lazynet.tape import Tape
 
 
@@ -46,7 +46,7 @@ def forget(roots: list[Expression], serial: int) -> None:
             seen.add(tape)
             if tape.sealed > 0:
                 _forget(tape, serial)
-            waiting.update([source for source, _ in tape.imports if source not in seen])
+            waiting.update([source for source in tape.imports if source not in seen])
 
 
 def forget_unasked(along: list[Along], asked: list[Expression]) -> bool:
@@ -117,7 +117,7 @@ def _forget(tape: Tape, serial: int) -> None:
     if every:
         marks[:] = 0
         tape.evaluations.clear()
-        if tape.known is None and len(tape) > LONGEST:
+        if tape.known is None and len(tape) > SHORT:
             tape.known = {}
     else:
         marks[old[tape.done] & (marks == 1)] = 0

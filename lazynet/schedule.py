@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lazynet.agenda import Part, agenda, compact, same_kind_levels, within
-from lazynet.collect import Graph, ranges, stable_order
+from lazynet.collect import Graph
 from lazynet.components import ranked, sequence
 from lazynet.kinds import Array, Kind
-from lazynet.tape import packed, small
+from lazynet.tape import packed, ranges, small, stable_order
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -72,7 +72,10 @@ class Schedule:
         self.rebatched: dict[int, Array] = {}
 
     def lower_bound(self) -> int:
-        """No plan has fewer batches: the sum over kinds of the longest path of that kind."""
+        """No plan has fewer batches: the sum over kinds of the longest path of that kind.
+
+        That holds for nodes that may share a batch: without autobatch, plans have more.
+        """
         if self._lower_bound < 0:
             graph, (src, dst) = self._graph, self.edges
             code = np.asarray(graph.code, np.int64)
@@ -103,11 +106,10 @@ def schedule(graph: Graph, autobatch: bool = True) -> Schedule:
     if not autobatch:
         result.order = nodes
         result.bounds = np.arange(len(nodes) + 1)
-        result._lower_bound = len(nodes) + len(result.shared)
-        return result
-    batches = batches_of(part)
-    result.order = np.concatenate([np.zeros(0, np.int64), *batches])
-    result.bounds = np.concatenate([[0], np.cumsum([len(b) for b in batches])]).astype(np.int64)
+    else:
+        batches = batches_of(part)
+        result.order = np.concatenate([np.zeros(0, np.int64), *batches])
+        result.bounds = np.concatenate([[0], np.cumsum([len(b) for b in batches])]).astype(np.int64)
     result._graph = graph_codes = Graph()
     graph_codes.code = code
     return result
@@ -445,9 +447,7 @@ def _any_twice(graph: Graph, code: Array) -> bool:
         if graph.kinds[c].type.shared
     ]
     if graph.frozen:
-        identities += [
-            graph.kinds[int(code[i])].type.shared
-            for i in graph.frozen
-            if graph.kinds[int(code[i])].type.shared
-        ]
+        several = np.array([k.type.shared != 0 for k in graph.kinds], bool)
+        numbers = np.flatnonzero(several[code]).tolist()
+        identities += [i for i in numbers if i in graph.frozen and i not in graph.leaves]
     return bool(identities)

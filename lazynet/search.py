@@ -33,6 +33,13 @@ class Hypothesis(NamedTuple):
             sample, the log-probability.
         log_probability: Of the tokens, `end` included, in nats.
         finished: Whether `end` was reached; else the search was cut off at `max_length`.
+
+    >>> import lazynet as ln
+    >>> def step(state, token):
+    ...     return ln.log(ln.constant([0.25, 0.75])), state
+    >>> h = ln.sample(step, None, 3, start=0, end=0, top_k=1).value()
+    >>> h.tokens, round(h.log_probability, 3), h.finished
+    ([1, 1, 1], -0.863, False)
     """
 
     tokens: list[int]
@@ -46,6 +53,15 @@ class Search(Generic[T]):
 
     ``await`` it in a coroutine of `ln.run_together`, where its steps batch with those of other
     searches; elsewhere call `value`. `ln.run_together` takes searches in place of coroutines.
+
+    >>> import lazynet as ln
+    >>> def step(state, token):
+    ...     return ln.log(ln.constant([0.2, 0.8])), state
+    >>> search = ln.beam_search(step, None, width=1, max_length=2, start=0, end=0)
+    >>> search
+    <beam_search: await it in a coroutine of ln.run_together, or take .value()>
+    >>> search.value()[0].tokens
+    [1, 1]
     """
 
     def __init__(self, name: str, begin: Callable[[], Coroutine[Any, Any, T]]) -> None:

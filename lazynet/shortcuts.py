@@ -157,7 +157,8 @@ def elsewhere(op: Op, x: Expression, payload: Any) -> Expression:
         if isinstance(x, Leaf):
             i = tape.shared.get(x.leaf_kind, -1)
         else:
-            i = tape.imports.get((x.tape, x.index), -1)
+            places = tape.imports.get(x.tape)
+            i = -1 if places is None else places.get(x.index, -1)
         kind = None if i < 0 else op._kinds.get(tape.kinds[i].type)
         if kind is not None and kind.shared:
             known = tape.shared.get((kind, _modes().gradients), -1)

@@ -12,6 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from lazynet.kinds import Array, Call, Kind, Op
 
+FEW = 4
+"""Rows below which weights are multiplied with as they lie."""
+
 
 class Inner(NamedTuple):
     """One operation inside a staged one, as it runs by itself on one example.
@@ -128,7 +131,12 @@ class Staged(Op):
         return payload
 
     def workspace(
-        self, rows: int, largest: int, shared: Sequence[Array | None], outputs: list[Array]
+        self,
+        rows: int,
+        largest: int,
+        shared: Sequence[Array | None],
+        outputs: list[Array],
+        versions: Any = None,
     ) -> Any:
         """What all batches of the kind use.
 
@@ -137,6 +145,7 @@ class Staged(Op):
             largest: Rows of the largest.
             shared: Per argument the value that all rows share, or None.
             outputs: For each result the rows of all batches, ``(rows, width)``.
+            versions: What tells these shared values from all others; None if nothing does.
         """
         raise TypeError(f"{type(self).__name__} defines no workspace")
 

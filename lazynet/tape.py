@@ -34,7 +34,8 @@ class Tape:
         rows: Batch of each node, -1 for a single row.
         payloads: What the node carries besides its arguments.
         shared: Shared nodes by kind (and mode): recorded once per tape.
-        imports: Nodes of other tapes used here, by (tape, index).
+        imports: Nodes of other tapes used here: for each of these tapes, index here by index
+            there.
         unrecorded: Indices of nodes recorded under `no_grad`.
         lines: Source lines by index, for nodes recorded under `debug`.
         sealed: 0 while open, then a number that grows with each sealing: arguments always lie on
@@ -81,7 +82,7 @@ class Tape:
         self.rows: list[int] = []
         self.payloads: list[Any] = []
         self.shared: dict[Any, int] = {}
-        self.imports: dict[Any, int] = {}
+        self.imports: dict[Tape, dict[int, int]] = {}
         self.unrecorded: set[int] = set()
         self.lines: dict[int, str] = {}
         self.sealed = 0
@@ -121,6 +122,15 @@ class Tape:
             self.kinds.append(kind.members[k])
             self.rows.append(rows)
             self.payloads.append(None)
+        return i
+
+    def include(self, kind: Kind, rows: int, payload: Any) -> int:
+        """Append a node of one result that has no arguments; returns its index."""
+        i = len(self.kinds)
+        self.starts.append(len(self.args))
+        self.kinds.append(kind)
+        self.rows.append(rows)
+        self.payloads.append(payload)
         return i
 
     def known_kind(self, op: Op, indices: list[int]) -> Kind | None:
@@ -179,8 +189,9 @@ class Tape:
 
     def release_imports(self) -> None:
         """Let go of the nodes of other tapes."""
-        for i in self.imports.values():
-            self.payloads[i] = None
+        for places in self.imports.values():
+            for i in places.values():
+                self.payloads[i] = None
         self.imports = {}
 
     def snapshot(self) -> Tape:
@@ -247,6 +258,26 @@ def unique(ids: Array) -> tuple[Array, Array, Array]:
     table = np.empty(span, np.int64)
     table[present] = np.arange(len(present))
     return present + low, where[present], table[shifted]
+
+
+def ranges(first: Array, lengths: Array) -> Array:
+    """The concatenation of ``first[k], first[k] + 1, ...`` (lengths[k] numbers each)."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    numbers: Array = np.arange(total) + np.repeat(first - ends + lengths, lengths)
+    return numbers
+
+
+def stable_order(keys: Array) -> Array:
+    """`np.argsort(keys, kind="stable")` of whole numbers >= 0: by 16 bits at a time, where few."""
+    highest = int(keys.max()) if len(keys) else 0
+    if highest >> 32:
+        return np.argsort(keys, kind="stable")
+    result: Array = np.argsort(keys.astype(np.uint16), kind="stable")
+    if highest >> 16:
+        high = (keys >> 16).astype(np.uint16)[result]
+        result = result[np.argsort(high, kind="stable")]
+    return result
 
 
 NO_TAPE: Final = Tape()

@@ -11,7 +11,7 @@ import weakref
 from typing import Any
 
 from lazynet.accumulate import accumulate, add_leaf
-from lazynet.anomaly_back import check_gradients, check_shared_gradients
+from lazynet.anomaly_back import check_gradients, check_shared_gradients, check_shared_node
 from lazynet.backend import SparseRows, beside, module_of, note, take_rows, to_device
 from lazynet.cells import readable
 from lazynet.chains import Run, factor
@@ -417,7 +417,7 @@ class Walk:
             grads = (grads,)
         if self.anomaly:
             wanted = [g if n else None for g, n in zip(grads, needs)]
-            check_shared_gradients(sheet, kind, arg_numbers, wanted, self.anomaly)
+            check_shared_node(evaluation, number, kind, arg_numbers, dy, wanted, self.anomaly)
         for need, a, dx in zip(needs, arg_numbers, grads):
             if need and dx is not None:
                 _add(sheet.shared_gradients, a, dx.reshape(evaluation.shared[a].shape))

@@ -29,12 +29,15 @@ _THREADS = "an optimiser's threads are the host's"
 HOST_ONLY = {
     "tests/test_layout.py": "reads sources, computes nothing",
     "tests/test_compiled.py": "compares compiled modules with their sources, computes nothing",
+    "tests/test_reference.py": "runs examples, as tests/test_gpu_doctests.py does there",
+    "tests/test_typing.py": "checks types",
     "tests/test_data.py": "reads the data of the examples, computes nothing",
     "tests/test_data_text.py": "reads the data of the examples, computes nothing",
     "tests/test_data_trees.py": "reads the data of the examples, computes nothing",
     "tests/test_tutorial.py": "runs notebooks, which find a GPU by themselves",
     "tests/dynet/test_config.py": "settings and flags, with a stand-in for what CuPy finds; "
     "tests/test_gpu_devices.py sets them on a GPU, and test_programs.py runs with --dynet-gpu",
+    "tests/test_profile.py::test_chains_and_routines_run_as_they_do_without": "both are the CPU's",
     "tests/test_routine.py": "structures met again are printed as functions for the CPU alone",
     "tests/test_bad_input.py::test_a_computed_row_out_of_range": _INDEX,
     "tests/test_blocks.py::test_an_error_in_a_block_names_the_function": _INDEX,

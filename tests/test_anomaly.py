@@ -368,3 +368,17 @@ def test_training_that_is_sound_is_the_same() -> None:
     ln.seed(0)
     with ln.detect_anomaly():
         assert train() == pytest.approx(expected, rel=1e-6)
+
+
+def test_backward_of_what_rests_on_parameters_alone() -> None:
+    w = ln.Model(seed=0).parameter(2, init="zeros", name="w")
+    with ln.detect_anomaly():
+        total = ln.sqrt(ln.square(w)).sum()
+        with pytest.raises(ln.AnomalyError) as caught:
+            total.backward()
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("backward: sqrt((2,)) made inf of a finite gradient, ")
+    assert here(-5) in lines[0]
+    assert "  gradient of square((2,))" in lines[1] and "2 infinite of 2" in lines[1]
+    assert "gradient that reached it" in lines[2] and "mean 1" in lines[2]
+    assert "its result" in lines[3] and "all finite" in lines[4]

@@ -246,7 +246,7 @@ def test_jupyter_and_files(tmp_path: Path) -> None:
         and picture.svg in page
         and "http" not in re.sub(r"http://www.w3.org/2000/svg", "", page)
     )
-    assert "14 nodes, 10 batches (lower bound 10)" in repr(picture)
+    assert "10 nodes in 10 batches (lower bound 10)" in repr(picture)
 
 
 def test_png(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def run(*arguments: str, device: str = "") -> str:
 def test_classify_sequences(task: str, device: str) -> None:
     output = run("examples/classify_sequences.py", "--smoke", "--task", task, device=device)
     assert re.search(r"test accuracy: \d+\.\d%", output)
-    assert re.search(r"\d+ batches for \d+ nodes \(lower bound \d+", output)
+    assert re.search(r"[\d,]+ batches for [\d,]+ nodes \(lower bound [\d,]+", output)
     assert re.search(FASTER, output)
 
 
@@ -152,8 +152,9 @@ def test_suite(device: str, tmp_path: Path) -> None:
     assert "lazynet op by op" in output
 
 
-def test_the_readme_example_learns() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+def test_the_readme_example_learns_and_batches_as_shown() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     rng = np.random.default_rng(0)
     data = [(rng.integers(0, 20, n).tolist(), int(n > 6)) for n in rng.integers(1, 12, 64)]
     names: dict[str, object] = {"n_words": 20, "n_classes": 2, "batches": [data] * 20}
@@ -161,3 +162,7 @@ def test_the_readme_example_learns() -> None:
     loss = names["loss"]
     assert isinstance(loss, ln.Expression)
     assert loss.value() < 0.6
+    planned = code.replace("loss.backward()", "plan = ln.plan(loss)\n    break")
+    exec(compile(planned, "README.md", "exec"), names)
+    (shown,) = re.findall(r"```\n(\d+ batches for .*?)\n```", text, re.S)
+    assert str(names["plan"]) == shown

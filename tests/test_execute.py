@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import lazynet as ln
+import lazynet.collect
 from lazynet.collect import collect
 from lazynet.layout import SAME, SHARED, SLICE, TAKE, layout_of
 
@@ -460,3 +463,54 @@ def test_an_expression_of_another_threads_open_tape_is_an_error() -> None:
     thread.start()
     thread.join()
     assert found[-1] == [3.0]
+
+
+# Many tapes
+
+
+def test_collecting_from_many_small_evaluations_takes_linear_time() -> None:
+    def seconds(count: int) -> float:
+        parts = []
+        for k in range(count):
+            x = ln.constant(np.full(2, k, np.float32)) + 1.0
+            x.value()
+            parts.append(x)
+        total = ln.sum(parts)
+        best = math.inf
+        for _ in range(3):
+            began = time.thread_time()
+            assert len(collect([total], seal=False).externals) == count
+            best = min(best, time.thread_time() - began)
+        return best
+
+    assert seconds(5000) < 9 * seconds(1250)  # the square would be 16 times as much
+
+
+def test_rows_of_one_tape_that_several_evaluations_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    given = rng.standard_normal((12, 3)).astype(np.float32)
+    xs = [ln.constant(row) for row in given]
+    ys = [x * 2.0 for x in xs]
+    wide = [ln.concatenate([x, x]) for x in xs]
+    for chosen in ([0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]):
+        ln.values([ys[k] for k in chosen] + [wide[k] for k in chosen])
+    monkeypatch.setattr(lazynet.collect, "_SMALL", -1)
+    order = rng.permutation(12).tolist()
+    found = ln.values([ys[k] + wide[k][1:4] for k in order])
+    for y, k in zip(found, order):
+        np.testing.assert_allclose(y, given[k] * 2 + np.tile(given[k], 2)[1:4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("asked", [10, 40])
+def test_few_of_many_nodes(asked: int) -> None:
+    xs = [ln.constant([float(k), 1.0]) for k in range(400)]
+    ys = [x + 1.0 for x in xs]
+    chosen = ys[::10][:asked]
+    graph = collect(chosen, seal=False)
+    assert isinstance(graph.code, list) and len(graph) == 2 * asked
+    ((_, indices, numbers),) = graph.tapes
+    assert {type(i) for i in [*indices, *numbers]} == {int}  # compiled code takes nothing else
+    found = [y.tolist() for y in ln.values(chosen)]
+    assert found == [[10.0 * k + 1.0, 2.0] for k in range(asked)]

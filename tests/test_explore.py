@@ -236,7 +236,7 @@ def test_stepping_lights_up_the_nodes_of_each_batch(tmp_path: Path) -> None:
     assert first["step"] == 0 and set(first["done"]) == everything and first["row"] is None
     for k, at in enumerate(rest):
         assert at["step"] == k + 1 and at["slider"] == str(k + 1)
-        assert at["title"] == f"Batch {k}, step {k + 1} of 9" and at["row"] == f"b{k}"
+        assert at["title"] == f"Batch {k} (step {k + 1} of 9)" and at["row"] == f"b{k}"
         assert {name: set(at[name]) for name in ("done", "now", "waiting")} == states(view, k)
     assert "4 nodes of matmul" in rest[1]["text"]
     assert again["step"] == 9  # there is nothing after the last
@@ -281,7 +281,7 @@ def test_an_address_that_does_not_fit_does_no_harm(tmp_path: Path) -> None:
     dark = "--blink-settings=preferredColorScheme=0"
     fragment = "step=99&select=1000&theme=pink&x=<b>"
     document = opened(tmp_path, ln.explore(recurrent()), fragment, "", dark)
-    assert document["step-title"].text == "Batch 8, step 9 of 9"
+    assert document["step-title"].text == "Batch 8 (step 9 of 9)"
     assert document.nodes("selected") == set()
     (root,) = [e for e in document.elements if e.tag == "html"]
     assert root.attributes["data-theme"] == "dark"  # as the system has it
@@ -432,7 +432,7 @@ def test_it_runs_in_the_frame_of_a_notebook(tmp_path: Path) -> None:
     """
     path = tmp_path / "notebook.html"
     path.write_text(f"<!doctype html><body>{frame}<script>{script}</script></body>", "utf-8")
-    assert browse(path)["said"].text == "Batch 0, step 1 of 9"
+    assert browse(path)["said"].text == "Batch 0 (step 1 of 9)"
 
 
 @in_browser
@@ -445,3 +445,16 @@ def test_a_fault_is_seen(tmp_path: Path) -> None:
     error = browse(path)["error"]
     assert "hidden" not in error.attributes and "fault" in error.text
     assert html.escape(error.text)
+
+
+def test_of_many_batches_the_first_are_shown_and_that_is_soon() -> None:
+    h = ln.constant([1.0, 2.0])
+    for _ in range(30_000):
+        h = ln.tanh(h)
+    began = time.process_time()
+    page = ln.explore(h).html
+    assert time.process_time() - began < 10  # quadratic in batches, it took minutes
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert len(data["batches"]) == 3000 and len(data["words"]) == 3002
+    assert data["title"] == "30,001 nodes in 30,001 batches"
+    assert "first 3,000 batches; 27,001 more follow" in data["words"][0][1]

@@ -1038,3 +1038,38 @@ def test_outcomes_are_compared_at_all(p: Weights) -> None:
         close(found.values, expected.values, 1e-10)
     with pytest.raises(AssertionError):
         close(found.gradients, expected.gradients, 1e-10)
+
+
+# What is made of weights, shared by evaluations that are alive
+
+
+@pytest.mark.parametrize("change", ["whole", "view", "update", "load"])
+def test_weights_made_ready_are_those_of_the_moment(change: str, tmp_path: Any) -> None:
+    model = ln.Model(seed=0)
+    W, V = [model.parameter((4, 4), name=name) for name in "WV"]
+
+    @ln.fuse
+    def step(x: Any, h: Any) -> Any:
+        return ln.tanh(W @ x + V @ h) * ln.sigmoid(W @ h)
+
+    xs = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
+    model.save(tmp_path / "model")
+    states = [ln.constant(x) for x in xs]
+    expected = xs
+    for k in range(4):
+        states = [step(x, h) for x, h in zip(xs, states)]
+        w, v = W.array, V.array
+        gate = 1 / (1 + np.exp(-expected @ w.T))
+        expected = np.tanh(xs @ w.T + expected @ v.T) * gate
+        np.testing.assert_allclose(ln.values(states), expected, rtol=1e-4, atol=1e-6)
+        if change == "whole":
+            W.array = W.array + 0.5
+        elif change == "view":
+            V.array[k] += 1.0
+        elif change == "update":
+            optimizer = ln.optim.SGD(model, lr=0.5)
+            ln.sum([step(x, x).sum() for x in xs]).backward()
+            optimizer.step()
+        else:
+            V.array[...] = k
+            model.load(tmp_path / "model")

@@ -126,13 +126,14 @@ def test_chains_and_routines_run_as_they_do_without() -> None:
     def small() -> Any:
         return (ln.tanh(net.W @ ln.constant(np.ones(6))) * 2.0).sum()
 
+    times = 2 * SEEN + 6  # what was met may be forgotten once on the way
     with ln.profile() as q:
-        for _ in range(SEEN + 4):
+        for _ in range(times):
             small().backward()
     for phase in ("forward", "backward"):
         routines = [k for k in q.kinds if k.phase == phase and "matmul" in k.op and " + " in k.op]
         assert routines, phase
-    assert q.batches == (SEEN + 4) * len(ln.plan(small()))
+    assert q.batches == times * len(ln.plan(small()))
 
 
 def test_nothing_is_kept_when_off() -> None:
@@ -218,13 +219,29 @@ def test_the_table_and_its_html() -> None:
     with ln.profile() as p:
         net.train([3, 2])
     text = p.table(limit=3)
-    assert text.splitlines()[0].endswith("in 1 evaluation, 1 backward and 1 update, on the CPU")
+    heading = r" ms in 1 evaluation, 1 backward and 1 update, on (the CPU|cuda:0)$"
+    assert re.search(heading, text.splitlines()[0])
     assert "others" in text and f"of {len(p.kinds)} that took longest" in text
     assert re.search(r"\.py:\d+", text) and str(p) == p.table()
     html = p._repr_html_()
     assert html.count("<table>") == html.count("</table>") == 2
     assert "<lambda" not in html and "matmul" in html
     assert "1 evaluation" in repr(p)
+    with pytest.raises(ln.SettingError, match="table: got limit='all'"):
+        p.table(limit="all")  # type: ignore[arg-type]
+
+
+def test_the_table_fits_a_terminal() -> None:
+    model = ln.Model(seed=0)
+    lstm = ln.nn.LSTM(model, 30, 20)
+    x = ln.constant(np.ones((4, 30), "float32"), batched=True)
+    with ln.profile() as p:
+        lstm(x)[1][0].sum().backward()
+    lines = p.table(limit=100).splitlines()
+    assert max(map(len, lines)) <= 100
+    cut = [line for line in lines if "LSTMCell.step" in line]
+    assert cut and all(re.search(r"\.\.\. +\S*profile\.py:\d+$", line) for line in cut)
+    assert "(80, 30), (80, 20)" in str(next(k.shapes for k in p.kinds if k.op == "LSTMCell.step"))
 
 
 def test_the_trace_can_be_read_back(tmp_path: Path) -> None:
@@ -243,7 +260,7 @@ def test_the_trace_can_be_read_back(tmp_path: Path) -> None:
     }
     assert sum(e["args"]["batches"] for e in units if e["cat"] == "forward") == p.batches
     for unit in units:
-        assert re.search(r"\.py:\d+", unit["args"]["source"])
+        assert re.search(r":\d+", unit["args"]["source"])
         assert unit["args"]["rows"] > 0 and unit["dur"] >= 0
         around = [
             e
@@ -256,7 +273,7 @@ def test_the_trace_can_be_read_back(tmp_path: Path) -> None:
     ordered = sorted(phases, key=lambda e: e["ts"])
     for one, next_ in itertools.pairwise(ordered):
         assert one["ts"] + one["dur"] <= next_["ts"] + 1e-3
-    with pytest.raises(OSError, match="missing"):
+    with pytest.raises(ln.FileError, match=r"^save_trace: .*missing.* cannot be written"):
         p.save_trace(tmp_path / "missing" / "trace.json")
 
 

@@ -30,6 +30,8 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routine, "SEEN", 1)
     monkeypatch.setattr(routine, "_printed", [])
     recall._known.clear()
+    recall._large.clear()
+    recall._sizes.clear()
     recall._glimpsed.clear()
 
 
@@ -84,6 +86,8 @@ def test_random_graphs_agree_with_node_by_node(
     program: list[Instruction], roots: list[int]
 ) -> None:
     recall._known.clear()
+    recall._large.clear()
+    recall._sizes.clear()
     machine = Machine("float64")
 
     def run(seed: int) -> Outcome:
@@ -502,9 +506,9 @@ def test_a_structure_computed_anew() -> None:
 
 
 def test_a_long_tape_is_recognised_by_itself() -> None:
-    xs = [ln.constant([float(k), 1.0]) for k in range(recall.LONGEST)]
+    xs = [ln.constant([float(k), 1.0]) for k in range(recall.SHORT)]
     y = ln.sum([(x * x).sum() for x in xs])
-    values = sum(k * k + 1.0 for k in range(recall.LONGEST))
+    values = sum(k * k + 1.0 for k in range(recall.SHORT))
     for k in range(ROUNDS):
         replace(xs[0], np.array([k, 1.0], np.float32))
         forget([y], last_serial())
@@ -631,3 +635,67 @@ def test_rows_that_repeat_under_products_that_are_printed(words: list[int]) -> N
         with ln.no_autobatch():
             same(found, run())
     assert len(routines()) == 1
+
+
+# Long tapes: rounds of many coroutines that go in step
+
+
+def rounds_of(width: int, rounds: int, order: list[int]) -> tuple[list[Any], list[Any]]:
+    """Values of a recurrent step of many rows, round after round, and what they should be.
+
+    Rows take the state of their neighbour in this order, so that the structure changes with it.
+    """
+    net = ln.Model(seed=3, dtype="float64")
+    W = net.parameter((3, 3))
+    rng = np.random.default_rng(1)
+    starts = rng.standard_normal((width, 3))
+    states: list[Any] = [ln.constant(row, dtype="float64") for row in starts]
+    expected = starts
+    found, right = [], []
+    with ln.no_grad():
+        for k in range(rounds):
+            states = [ln.tanh(W @ states[i] + 1.0) * float(k) for i in order]
+            expected = np.tanh(expected[order] @ W.array.T + 1.0) * k
+            found.append(np.array(ln.values(states)))
+            right.append(expected)
+    return found, right
+
+
+def test_long_tapes_are_recognised_where_their_size_returns() -> None:
+    width = recall.SHORT
+    for order in (list(range(width)), list(range(width))[::-1]):
+        found, right = rounds_of(width, 12, order)
+        np.testing.assert_allclose(found, right, rtol=1e-9)
+    assert not recall._known and len(recall._large) == 2
+    assert all(known.routine is not None for known in recall._large.values())
+
+
+def test_sizes_that_return_with_other_structures_are_given_up() -> None:
+    width = recall.SHORT
+    rng = np.random.default_rng(0)
+    for _ in range(2 + 2 * recall.TRIES):
+        found, right = rounds_of(width, 1, rng.permutation(width).tolist())
+        np.testing.assert_allclose(found, right, rtol=1e-9)
+        x = [ln.constant(row) for row in rng.standard_normal((width, 2)).astype(np.float32)]
+        ln.values([ln.tanh(x[int(i)]) for i in rng.permutation(width)])
+    assert not recall._large and set(recall._sizes.values()) == {0}
+
+
+def test_long_tapes_beyond_a_limit_are_not_looked_up() -> None:
+    for _ in range(4):
+        x = ln.constant(np.ones(2, np.float32))
+        for _ in range(recall.LONGEST + 1):
+            x = x + 1.0
+        assert x.value().tolist() == [recall.LONGEST + 2.0] * 2
+    assert not recall._sizes and not recall._large
+
+
+def test_sizes_and_long_structures_are_bounded() -> None:
+    for n in range(recall.SHORT, recall.SHORT + recall.SIZES + 8):
+        for _ in range(4):
+            x = ln.constant(np.ones(2, np.float32))
+            for _ in range(n):
+                x = x + 1.0
+            assert x.value().tolist() == [n + 1.0] * 2
+    assert len(recall._sizes) <= recall.SIZES
+    assert len(recall._large) <= recall.LARGE

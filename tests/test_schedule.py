@@ -379,8 +379,8 @@ def seen(graph: Graph) -> Any:
     """The graph, whatever the numbering of its kinds."""
     code, starts, args, rows = (a.tolist() for a in graph.arrays())
     return (
-        [graph.kinds[c] for c in code], starts, args, rows, graph.externals, graph.leaves,
-        graph.picks, graph.frozen, graph.roots,
+        [graph.kinds[c] for c in code], starts, args, rows, list(graph.externals),
+        graph.leaves, graph.picks, set(graph.frozen) - set(graph.leaves), graph.roots,
         [
             sorted(zip(np.asarray(indices).tolist(), np.asarray(numbers).tolist()))
             for _, indices, numbers in graph.tapes

@@ -161,7 +161,7 @@ def test_a_chain_of_100_000_nodes(autobatch: bool) -> None:
     start = h
     for _ in range(n):
         h = h + w
-    begin = time.perf_counter()
+    begin = time.process_time()
     if autobatch:
         assert h.value() == n
         h.backward()
@@ -171,10 +171,10 @@ def test_a_chain_of_100_000_nodes(autobatch: bool) -> None:
             h.backward()
     assert w.gradient() == n
     assert sys.getrecursionlimit() == limit
-    begin = time.perf_counter()
+    begin = time.process_time()
     del h, start
     assert tapes() == 0
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 1.0
 
 
 def test_10_000_linked_evaluations_are_freed_without_recursion() -> None:

@@ -75,3 +75,8 @@ def test_files(tmp_path: Path) -> None:
         plan.draw("plan.bmp")
     with pytest.raises(ln.ArgumentError, match="for a path"):
         plan.draw(7)
+
+
+def test_lines_are_without_folders() -> None:
+    svg = ln.plan(ln.exp(ln.constant([1.0]))).draw().svg
+    assert "test_timeline.py:" in svg and str(Path(__file__).parent) not in svg

@@ -353,3 +353,15 @@ def test_a_computed_node_below_a_planned_one_of_a_list() -> None:
     xs[1].value()
     y = _sum(lambda k: xs[k] * 2)
     assert [n.evaluated for n in view_of(y).nodes if n.op == "input"].count(True) >= 1
+
+
+def test_results_of_one_operation_fold_into_one() -> None:
+    xs = [ln.constant([float(k), 1.0, 2.0, 3.0]) for k in range(6)]
+    halves = [ln.split(x * 2, 2) for x in xs]
+    view = view_of(ln.sum([a * b for a, b in halves]))
+    split = [node for node in view.nodes if node.op == "split"]
+    assert len(split) == 12
+    assert view.in_batches == ln.plan(ln.sum([a * b for a, b in halves])).nodes
+    for by in ("batch", "kind"):
+        (box,) = [node for node in view.fold(100, by).nodes if node.op == "split"]
+        assert (box.count, box.payload, box.arguments) == (6, "2 results", (1,))

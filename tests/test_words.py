@@ -9,7 +9,8 @@ import pytest
 
 import lazynet as ln
 from lazynet.inspect.view import view_of
-from lazynet.inspect.words import plural, shapes_text, words
+from lazynet.inspect.words import shapes_text, words
+from lazynet.plan import plural
 
 
 def said_of(*expressions: ln.Expression) -> list[str]:
@@ -42,7 +43,7 @@ def test_shapes_are_short() -> None:
 def test_one_title_for_each_batch_and_one_before() -> None:
     loss = ln.sum([ln.tanh(x) for x in vectors(4)])
     assert [title for title, _ in words(view_of(loss))] == [
-        "Overview", "Batch 0, step 1 of 3", "Batch 1, step 2 of 3", "Batch 2, step 3 of 3",
+        "Overview", "Batch 0 (step 1 of 3)", "Batch 1 (step 2 of 3)", "Batch 2 (step 3 of 3)",
     ]  # fmt: skip
 
 

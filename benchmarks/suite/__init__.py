@@ -1,5 +1,7 @@
 """The tasks of the published DyNet benchmarks: lazynet, DyNet, PyTorch and the bare products.
 
+Besides, some that must see a value before they can go on (`following`).
+
     python -m benchmarks.suite --help
 
 `data` makes the minibatches, `tasks` holds one module per task (its equations, its weights, and one

@@ -33,6 +33,9 @@ def main() -> None:
     parser.add_argument("--systems", default="", help="parts of names, such as lazynet,batched")
     parser.add_argument("--trees", help="file of trees, one s-expression a line; default: drawn")
     parser.add_argument("--quick", action="store_true", help="hidden 50, one thread, 3 rounds")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="of the process: where a machine is shared"
+    )
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--no-plots", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results")

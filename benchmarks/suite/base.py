@@ -67,6 +67,7 @@ class Sizes:
         characters: Entries of the table of characters.
         tags: Classes of a tagger.
         labels: Classes of a tree node.
+        targets: Entries of the table of words that a decoder writes.
         layer: Hidden layer of the taggers and of the parser.
         character_embedding: Of a character that spells a word.
         trees: File with trees, one s-expression a line; None for random trees.
@@ -82,6 +83,7 @@ class Sizes:
     characters: int = 60
     tags: int = 9
     labels: int = 5
+    targets: int = 1_000
     layer: int = 32
     character_embedding: int = 20
     trees: str | None = None
@@ -178,6 +180,11 @@ class Lazynet(System):
     def forward(self, built: ln.Expression) -> float:
         self.loss = built
         return float(built.value())
+
+    def counts(self, batch: list[Any]) -> dict[str, float]:
+        """What a minibatch comes to, for the report."""
+        plan = ln.plan(self.build(batch))
+        return {"nodes": plan.nodes, "batches": len(plan), "lower bound": plan.lower_bound}
 
     def backward(self) -> None:
         self.loss.backward()
@@ -377,7 +384,8 @@ class Task:
             weights, DyNet's with the level of autobatching too.
         products: (sizes, minibatch) -> the matrix products of one update.
         exponentials: (sizes, minibatch) -> entries of a large softmax.
-        builder: Whether DyNet's model has an LSTM builder.
+        builder: Whether DyNet's model is measured with both of its LSTM builders.
+        trains: Whether there are gradients and an update.
         note: What a reader of the table should know.
     """
 
@@ -393,6 +401,7 @@ class Task:
     products: Any
     exponentials: Any = None
     builder: bool = False
+    trains: bool = True
     note: str = ""
 
 

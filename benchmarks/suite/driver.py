@@ -25,6 +25,7 @@ def settings(options: argparse.Namespace) -> list[dict[str, Any]]:
             "threads": int(threads),
             "rounds": options.rounds,
             "device": options.device,
+            "cpu time": options.cpu_time,
             "systems": [s.lower() for s in options.systems.split(",") if s],
             "trees": str(Path(options.trees).resolve()) if options.trees else None,
         }

@@ -59,7 +59,19 @@ def lines_of(columns: list[str], rows: list[list[str]]) -> list[str]:
 def heading(run: Run) -> str:
     threads = "1 thread" if run["threads"] == 1 else f"{run['threads']} threads"
     where = "" if run.get("device", "cpu") == "cpu" else f", {run['device']}"
+    where += ", CPU time" if run.get("clock") == "CPU" else ""
     return f"{TASKS[run['task']].title}, hidden {run['hidden']}, {threads}{where}"
+
+
+def named(run: Run) -> str:
+    """The task, and what was timed if that is not the time that passed."""
+    return f"{run['task']} (CPU time)" if run.get("clock") == "CPU" else str(run["task"])
+
+
+def what(run: Run) -> str:
+    """What is timed, of how many examples."""
+    kind = "update" if TASKS[run["task"]].trains else "decode"
+    return f"{kind} of {run['examples']}"
 
 
 def number(value: float) -> str:
@@ -78,8 +90,8 @@ def table(runs: list[Run]) -> str:
         for name, entry in run["systems"].items():
             rounds: Rounds = entry["rounds"]
             if not rounds:
-                what = entry.get("error", "not run").strip().splitlines()[-1]
-                rows.append([name, *["-"] * len(PHASES), f"failed: {what}", *["-"] * 5])
+                why = entry.get("error", "not run").strip().splitlines()[-1]
+                rows.append([name, *["-"] * len(PHASES), f"failed: {why}", *["-"] * 5])
                 continue
             medians = [statistics.median(r[p] for r in rounds.values()) for p in PHASES]
             all_, without = totals(run, name), totals(run, name, update=False)
@@ -103,13 +115,18 @@ def table(runs: list[Run]) -> str:
             + ["-"] * 3
             + [str(len(run["floor"]))]
         )
-        columns = ["ms per update of 64" if run["examples"] == 64 else "ms per update", *PHASES]
+        columns = [f"ms per {what(run)}", *PHASES]
         columns += ["all (least - most)", "without update", "examples/s"]
         columns += ["loss at update 1", "at update 2", "rounds"]
         parts += ["", f"### {heading(run)}", "", *lines_of(columns, rows), ""]
         for name in (OURS, BY_OP):
             plan = run["systems"].get(name, {}).get("plan")
-            if plan:
+            if plan and "evaluations" in plan:
+                parts.append(
+                    f"{name}: {plan['batches']} batches forward in {plan['evaluations']} "
+                    "evaluations."
+                )
+            elif plan:
                 parts.append(
                     f"{name}: {plan['nodes']} nodes in {plan['batches']} batches (lower bound "
                     f"{plan['lower bound']}, {plan['nodes'] / plan['batches']:.1f} nodes a batch)."
@@ -183,13 +200,13 @@ def summary(runs: list[Run]) -> str:
         speed = number(1e3 * run["examples"] / statistics.median(ours)) if ours else "-"
         rows.append(
             [
-                run["task"],
+                named(run),
                 str(run["hidden"]),
                 str(run["threads"]),
                 middle(OURS),
                 speed,
                 middle(BY_OP),
-                f"{middle(dynet)} ({dynet.split()[2]})" if dynet else "-",
+                f"{middle(dynet)} ({dynet.removeprefix('DyNet autobatch ')})" if dynet else "-",
                 middle(BATCHED),
                 number(statistics.median(run["floor"])),
                 pair(dynet, OURS),
@@ -208,8 +225,9 @@ def summary(runs: list[Run]) -> str:
             "",
             f"{latest['date']}, {latest['processor']}; {versions}.",
             "",
-            "Milliseconds per update of 64 examples, medians over interleaved rounds on fresh",
-            'minibatches. "x DyNet" is how many times as fast as its best autobatch setting, in',
+            "Milliseconds per update of 64 examples (per decode where nothing is learned): medians",
+            "over interleaved rounds on fresh minibatches, of CPU time where the task says so.",
+            '"x DyNet" is how many times as fast as its best autobatch setting, in',
             "parentheses without the update (PyTorch's Adam goes through the whole of an embedding",
             "table, DyNet's and lazynet's through the rows that were looked up). DyNet has one",
             'thread in all runs. "Over floor" is the time without the update over that of the bare',
@@ -236,7 +254,7 @@ def least_ratios(run: Run) -> list[str]:
 
     dynet = least([name for name in run["systems"] if name.startswith("DyNet")])
     return [
-        run["task"],
+        named(run),
         str(run["hidden"]),
         str(run["threads"]),
         over(dynet, least([OURS])),
@@ -275,7 +293,7 @@ def plots(runs: list[Run], folder: Path) -> None:
             axis = axes[hidden.index(run["hidden"])][threads.index(run["threads"])]
             axis.set_axis_on()
             panel(axis, run)
-        figure.suptitle(f"{TASKS[task].title}: ms per update of {chosen[0]['examples']}")
+        figure.suptitle(f"{TASKS[task].title}: ms per {what(chosen[0])}")
         handles, labels = next(a for a in axes.flat if a.axison).get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncol=len(PHASES), frameon=False)
         figure.tight_layout(rect=(0, 0.05, 1, 1))

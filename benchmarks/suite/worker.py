@@ -28,6 +28,7 @@ import lazynet.execute
 import lazynet.tape
 from benchmarks.suite.base import Lazynet, Sizes, System, Task
 from benchmarks.suite.floor import Floor
+from benchmarks.suite.following import DynetFollowing
 from benchmarks.suite.tasks import TASKS
 from benchmarks.waiting import wait
 
@@ -39,9 +40,14 @@ SLOW_ROUNDS = 3
 
 
 class Scheduling:
-    """Adds up the seconds that lazynet spends from roots to index arrays."""
+    """Adds up the seconds that lazynet spends from roots to index arrays.
 
-    def __init__(self) -> None:
+    Args:
+        clock: What all phases are timed with.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
         self.seconds = 0.0
         self._originals: dict[str, Any] = {}
 
@@ -57,9 +63,9 @@ class Scheduling:
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = self.clock()
             result = function(*args, **kwargs)
-            self.seconds += time.perf_counter() - start
+            self.seconds += self.clock() - start
             return result
 
         return timed
@@ -74,6 +80,10 @@ def systems_of(task: Task) -> dict[str, Callable[[Any], System]]:
     if importlib.util.find_spec("_dynet") and task.dynet:
         for level in LEVELS:
             systems[f"DyNet autobatch {level}"] = lambda w, level=level: task.dynet(w, level)
+            if issubclass(task.dynet, DynetFollowing):
+                name = f"DyNet autobatch {level} (lock-step)"
+                together = type("LockStep", (task.dynet,), {"lock_step": True})
+                systems[name] = lambda w, level=level, make=together: make(w, level)
         if task.builder:
             plain = type("Plain", (task.dynet,), {"builder": "VanillaLSTMBuilder"})
             systems["DyNet autobatch 1 (VanillaLSTM)"] = lambda w: plain(w, 1)
@@ -90,17 +100,18 @@ def turn(
 ) -> tuple[dict[str, float], float]:
     """One update: milliseconds of each phase, and the loss."""
     scheduling.seconds = 0.0
-    marks = [time.perf_counter()]
+    clock = scheduling.clock
+    marks = [clock()]
     built = system.build(batch)
-    marks.append(time.perf_counter())
+    marks.append(clock())
     loss = system.forward(built)
-    marks.append(time.perf_counter())
+    marks.append(clock())
     system.backward()
     wait(device)
-    marks.append(time.perf_counter())
+    marks.append(clock())
     system.update()
     wait(device)
-    marks.append(time.perf_counter())
+    marks.append(clock())
     del built
     build, forward, backward, update = np.diff(marks).tolist()
     schedule = scheduling.seconds
@@ -122,12 +133,17 @@ def prepare(threads: int, device: str) -> None:
             torch.set_default_device(device)
 
 
+def clock_of(config: dict[str, Any]) -> Callable[[], float]:
+    """Wall-clock time, or CPU time of this process: where others take the machine's cores."""
+    return time.process_time if config.get("cpu time") else time.perf_counter
+
+
 def run(config: dict[str, Any]) -> dict[str, Any]:
     """Measure one setting, as `driver.settings` describes it."""
     device = config.get("device", "cpu")
     prepare(config["threads"], device)
     try:
-        with Scheduling() as scheduling, ln.use_device(device):
+        with Scheduling(clock_of(config)) as scheduling, ln.use_device(device):
             return measure(config, scheduling)
     finally:
         gc.unfreeze()
@@ -172,9 +188,10 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
         for name in turns:
             if name == "floor":
                 count = task.exponentials(sizes, batch) if task.exponentials else 0
-                products = Floor(task.products(sizes, batch), count)
+                products = Floor(task.products(sizes, batch), count, task.trains)
                 products()
-                floor.append(1e3 * statistics.median(products() for _ in range(3)))
+                clock = scheduling.clock
+                floor.append(1e3 * statistics.median(products(clock) for _ in range(3)))
                 continue
             gc.collect()
             time.sleep(0.005)
@@ -182,22 +199,18 @@ def measure(config: dict[str, Any], scheduling: Scheduling) -> dict[str, Any]:
             results[name]["rounds"][number] = phases
     for name, system in systems.items():
         if isinstance(system, Lazynet):
-            plan = ln.plan(system.build(batches[0]))
-            results[name]["plan"] = {
-                "nodes": plan.nodes,
-                "batches": len(plan),
-                "lower bound": plan.lower_bound,
-            }
+            results[name]["plan"] = system.counts(batches[0])
     return {
         "task": task.name,
         "hidden": sizes.hidden,
         "threads": config["threads"],
         "device": device,
+        "clock": "CPU" if config.get("cpu time") else "wall",
         "examples": sizes.examples,
         "trees": "file" if sizes.trees else "generated",
         "systems": results,
         "floor": floor,
-        "floor MFLOP": Floor(task.products(sizes, batches[0])).flop / 1e6,
+        "floor MFLOP": Floor(task.products(sizes, batches[0]), trains=task.trains).flop / 1e6,
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
         "versions": versions(),

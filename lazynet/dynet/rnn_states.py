@@ -61,7 +61,7 @@ class Session:
         builder = self.builder
         self.setting = builder.setting(self.update)
         self.cells = builder.cells(self.setting)
-        self.steps = [cell.step for cell in self.cells]
+        self.steps: list[Any] = [cell.step for cell in self.cells]
         self.first: list[Cell] | None = None
         if builder.normed:
             setting = builder.setting(self.update)

@@ -107,9 +107,9 @@ class _Layer:
 
     def loss(self, x: Node, c: int | list[int], update: bool) -> Node:
         head = self.heads[update]
-        one = head.loss if not self.binary else head.second if c else head.first
-        result: Node = one(x) if self.binary else one(x, c)
-        return result
+        if self.binary:
+            return head.second(x) if c else head.first(x)
+        return head.loss(x, c)
 
     def logits(self, x: Node, update: bool) -> Node:
         """Scores, whose softmax is the distribution; 0 for a single outcome."""

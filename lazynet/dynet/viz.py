@@ -79,13 +79,17 @@ def _tapes() -> list[Tape]:
         if tape not in seen and tape.sealed >= 0:
             seen.add(tape)
             found.append(tape)
-            waiting += [source for source, _ in tape.imports]
+            waiting += list(tape.imports)
     # an open tape, whose number is 0, is the newest
     return sorted(found, key=lambda tape: tape.sealed or sys.maxsize)
 
 
 def _collect(tape: Tape) -> dict[int, Place]:
-    return {i: source for source, i in tape.imports.items()}
+    return {
+        here: (source, there)
+        for source, places in tape.imports.items()
+        for there, here in places.items()
+    }
 
 
 def nodes() -> list[_Node]:

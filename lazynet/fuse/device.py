@@ -213,7 +213,12 @@ class DeviceRows(OnDevice, FusedRows):
         }
 
     def workspace(
-        self, rows: int, largest: int, shared: Sequence[Array | None], outputs: list[Array]
+        self,
+        rows: int,
+        largest: int,
+        shared: Sequence[Array | None],
+        outputs: list[Array],
+        versions: Any = None,
     ) -> Work:
         code = self.code()
         values, kept = self.shared_values(shared)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -29,6 +29,12 @@ from lazynet.kinds import FLOAT64, FLOATS, TABLE_LIMIT
 from lazynet.modes import Modes
 from lazynet.tape import LOCAL, tape_for_input
 
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R", covariant=True)
+S = TypeVar("S")
+T = TypeVar("T")
+
 _INT = 0
 """In the key of a call, stands for a whole number that may be payload."""
 
@@ -36,6 +42,24 @@ _INT = 0
 def program_of(op: Any) -> Program:
     """What calls of this operation are recorded by."""
     return Program(op, op.kind(), op.trace.release(), op.trace.structure)
+
+
+class Fused(Protocol[P, R]):
+    """What type checkers know of a fused function: it is called like the function."""
+
+    name: str
+    function: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **keywords: P.kwargs) -> R:
+        """Record the node."""
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Fused[P, R]: ...
+
+    @overload
+    def __get__(
+        self: Fused[Concatenate[T, Q], S], instance: T, owner: Any = None
+    ) -> Fused[Q, S]: ...
 
 
 class FusedFunction(Caller):
@@ -248,7 +272,7 @@ def _rows(name: str, given: list[Any], payload: set[int]) -> int:
     return rows
 
 
-def fuse(function: Callable[..., Any]) -> Any:
+def fuse(function: Callable[P, R]) -> Fused[P, R]:
     """Make a function of expressions record ONE node instead of one for each operation.
 
     The function is run once for each kind of call - for other shapes, with or without a batch, in

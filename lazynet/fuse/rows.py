@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -34,12 +35,13 @@ from lazynet.fuse.program import Value
 from lazynet.fuse.runtime import pick_call
 from lazynet.kinds import Array
 from lazynet.randomness import KEY_STEP, ROW_STEP
-from lazynet.staged import Staged
+from lazynet.staged import FEW, Staged
 
 _MASK = (1 << 64) - 1
 
-_FEW = 4
-"""Rows below which weights are multiplied with as they lie."""
+
+class _Prepared(list[Any]):
+    """A list that can be referred to weakly."""
 
 
 @dataclass
@@ -116,13 +118,18 @@ class FusedRows(Fused):
         return payload
 
     def workspace(
-        self, rows: int, largest: int, shared: Sequence[Array | None], outputs: list[Array]
+        self,
+        rows: int,
+        largest: int,
+        shared: Sequence[Array | None],
+        outputs: list[Array],
+        versions: Any = None,
     ) -> Work:
         code = self.code()
         values, kept = self.shared_values(shared)
         names = code.names
         keep = self.allocated(rows, names.keep)
-        prepared = self.prepared(code, values, rows < _FEW)
+        prepared = self._prepared(code, values, rows < FEW, versions)
         size = row_bytes(names.keep, names.scratch, outputs)
         limit = block_bytes(prepared)
         height = scratch_height(largest, size, limit)
@@ -135,6 +142,19 @@ class FusedRows(Fused):
         return Work(
             rows, largest, values, prepared, outputs, keep, scratch, joined, kept, size, limit
         )
+
+    def _prepared(
+        self, code: Compiled, values: dict[int, Array], few: bool, versions: Any
+    ) -> list[Any]:
+        """What is made of the weights; that of an evaluation that is alive serves further ones."""
+        if few or versions is None:
+            return self.prepared(code, values, few)
+        before, reference = self.compiled.get("prepared", (None, None))
+        found: _Prepared | None = reference() if before == versions else None
+        if found is None:
+            found = _Prepared(self.prepared(code, values))
+            self.compiled["prepared"] = (versions, ref(found))
+        return found
 
     def joins(self) -> frozenset[int]:
         """Arguments of which the gradient of a weight reads all rows."""

@@ -97,7 +97,12 @@ class FusedScan(Fused):
         return [part[-1] for part in parts] if self.trace.keys else None
 
     def workspace(
-        self, rows: int, largest: int, shared: Sequence[Array | None], outputs: list[Array]
+        self,
+        rows: int,
+        largest: int,
+        shared: Sequence[Array | None],
+        outputs: list[Array],
+        versions: Any = None,
     ) -> ScanWork:
         code = self.code()
         values, kept = self.shared_values(shared)

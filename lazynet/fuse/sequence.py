@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -15,11 +15,45 @@ from lazynet.fuse.scan import FusedScan
 from lazynet.fuse.trace import Trace
 from lazynet.graph import Expression, Leaf, record
 from lazynet.inputs import as_expression, constant, rebatch, unbatch
+from lazynet.kinds import Array
 from lazynet.leaves import UNSHARE
 from lazynet.modes import MODES
 from lazynet.tape import LOCAL
 
+Y = TypeVar("Y")
+S = TypeVar("S")
+
 _ATTRIBUTE = "__lazynet_fused__"
+
+
+@overload
+def scan(
+    cell: Callable[..., tuple[Y, S]],
+    xs: Expression | Array,
+    init: Any,
+    reverse: bool = False,
+    constants: Sequence[Any] = (),
+) -> tuple[Y, S]: ...
+
+
+@overload
+def scan(
+    cell: Callable[..., tuple[Expression, S]],
+    xs: list[Any],
+    init: Any,
+    reverse: bool = False,
+    constants: Sequence[Any] = (),
+) -> tuple[list[Expression], S]: ...
+
+
+@overload
+def scan(
+    cell: Callable[..., tuple[Any, Any]],
+    xs: Any,
+    init: Any,
+    reverse: bool = False,
+    constants: Sequence[Any] = (),
+) -> tuple[Any, Any]: ...
 
 
 def scan(
@@ -54,6 +88,7 @@ def scan(
         ShapeError: If xs have different lengths, or the cell returns a state of another shape.
 
     >>> import lazynet as ln
+    >>> import numpy as np
     >>> model = ln.Model(seed=0)
     >>> W, U = model.parameter((2, 3)), model.parameter((2, 2))
     >>> def cell(x, h):
@@ -177,13 +212,13 @@ def _fused(cell: Any) -> FusedFunction:
     fused = getattr(function, _ATTRIBUTE, None)
     # functools.wraps copies attributes: this one may be that of the function that is wrapped
     if not isinstance(fused, FusedFunction) or fused.function is not function:
-        fused = fuse(function)
+        fused = cast(FusedFunction, fuse(function))
         try:
             setattr(function, _ATTRIBUTE, fused)
         except AttributeError:
-            alone: FusedFunction = fuse(cell)
-            return alone
-    return fused if owner is None else fused.__get__(owner)
+            return cast(FusedFunction, fuse(cell))
+    bound: FusedFunction = fused if owner is None else fused.__get__(owner)
+    return bound
 
 
 def _record(

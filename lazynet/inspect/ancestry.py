@@ -8,7 +8,7 @@ rows of arenas tell what the arguments were where it cannot.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from lazynet.kinds import Array, Kind
 from lazynet.layout import SAME, SHARED, Argument, Step
 from lazynet.leaves import Import, Input
 from lazynet.modes import MODES
-from lazynet.schedule import schedule
+from lazynet.schedule import Schedule, schedule
 from lazynet.tape import Tape
 
 Place = tuple[Evaluation, int]
@@ -88,18 +88,18 @@ class Run:
     Attributes:
         evaluation: The evaluation; None for what is planned.
         nodes, batches: Of the whole evaluation, found here or not.
-        bound: Computes the least possible number of batches.
+        plan: Its schedule, which knows the least possible number of batches.
     """
 
-    __slots__ = ("batches", "bound", "evaluation", "nodes")
+    __slots__ = ("batches", "evaluation", "nodes", "plan")
 
     def __init__(
-        self, evaluation: Evaluation | None, nodes: int, batches: int, bound: Callable[[], int]
+        self, evaluation: Evaluation | None, nodes: int, batches: int, plan: Schedule
     ) -> None:
         self.evaluation = evaluation
         self.nodes = nodes
         self.batches = batches
-        self.bound = bound
+        self.plan = plan
 
 
 class Ancestry:
@@ -346,7 +346,7 @@ class Ancestry:
         batches = [order[a:b] for a, b in itertools.pairwise(bounds)]
         groups = [[i] for i in plan.shared] + batches
         nodes = len(plan.shared) + len(order)
-        self.runs.append(Run(None, nodes, len(groups), plan.lower_bound))
+        self.runs.append(Run(None, nodes, len(groups), plan))
         count = np.where(rows == -1, 1, rows).tolist()
         for group in groups:
             total = sum([count[i] for i in group])
@@ -359,7 +359,7 @@ class Ancestry:
         run = len(self.runs)
         total = len(layout.shared) + sum([len(step.nodes) for step in layout.steps])
         batches = len(layout.shared) + len(layout.steps)
-        self.runs.append(Run(evaluation, total, batches, layout.lower_bound))
+        self.runs.append(Run(evaluation, total, batches, layout.plan))
         for number, kind, _ in layout.shared:
             if number in nodes:
                 self._add(Ran(kind, 1, 1, run), [nodes[number]])
@@ -443,5 +443,5 @@ def _tapes(expressions: Sequence[Expression]) -> list[Tape]:
         tape = waiting.pop()
         if tape not in found:
             found[tape] = None
-            waiting += [source for source, _ in tape.imports]
+            waiting += list(tape.imports)
     return list(found)

@@ -14,11 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from lazynet.fuse.fused import Fused
-from lazynet.inspect.finding import FEWEST, Finding, called, plural, some, worth
+from lazynet.inspect.finding import FEWEST, Finding, called, some, worth
 from lazynet.inspect.runs import BATCH_SECONDS, Run, is_given
 from lazynet.inspect.source import short, span
 from lazynet.kinds import FLOATS, Kind
 from lazynet.ops.linalg import Affine, Matmul
+from lazynet.plan import plural
 
 _TRIALS: Final = 8
 """Schedules made anew for one run, at most."""

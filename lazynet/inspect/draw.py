@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any
 
+from lazynet.asked import expressions_of
 from lazynet.inspect.labels import Line, Style, details_of, lines_of, style_for
 from lazynet.inspect.layered import place
 from lazynet.inspect.legend import Entry, Legend
@@ -22,7 +23,8 @@ from lazynet.inspect.scene import (
     slanted,
     text_width,
 )
-from lazynet.inspect.view import Node, View, expressions_of, view_of
+from lazynet.inspect.view import Node, View, view_of
+from lazynet.plan import plural
 
 MOST = 300
 """Nodes that are drawn one by one; more are folded."""
@@ -66,7 +68,7 @@ def draw(
     >>> loss = ln.square(w * 3 - 1)
     >>> loss.backward()
     >>> ln.draw(loss)
-    <Picture: 4 nodes, 3 batches (lower bound 3); ... pixels; ...>
+    <Picture: 3 nodes in 3 batches (lower bound 3); ... pixels; ...>
     """
     roots = expressions_of(expression, "draw")
     if path is not None:
@@ -177,7 +179,13 @@ class _Drawing:
             return top
         group = self.scene.group()
         group.parts.append(
-            Text(MARGIN, top, "Parameters that many nodes use (named in these):", 11, "dim")
+            Text(
+                MARGIN,
+                top,
+                "Parameters that many boxes use (named in these, without arrows):",
+                11,
+                "dim",
+            )
         )
         x, y, tallest = MARGIN, top + 10, 0.0
         for number in self.named:
@@ -251,18 +259,18 @@ class _Drawing:
         if any(not n.evaluated for n in view.nodes):
             legend.forms.append(Entry("planned", "not computed yet"))
         if loops or any(back):
-            legend.forms.append(Entry("back", "goes on from an earlier node of the kind"))
+            legend.forms.append(Entry("back", "back to a box above, for a later step"))
         numbered = {n.batch_number for n in view.nodes if self._numbered(n)}
         together = [b for b in view.batches if b.number in numbered and b.size > 1]
         alone = sum(1 for b in view.batches if b.number in numbered and b.size == 1)
         for batch in together:
             shown = len([i for i in batch.nodes if self._numbered(view.nodes[i])])
-            text = f"{batch.op}: {batch.size} nodes"
+            text = f"{batch.op}: {plural(batch.size, 'node')}"
             if shown < batch.size and not view.folded:
-                text += f", {shown} of them here"
+                text += f", {shown:,} of them here"
             legend.batches.append(Entry(self.colours[batch.number][0], text, str(batch.number)))
         if alone:
-            text = "a batch of one node" if alone == 1 else f"{alone} batches of one node each"
+            text = "a batch of one node" if alone == 1 else f"{alone:,} batches of one node each"
             legend.batches.append(Entry("alone", text, ""))
         legend.bound = "(lower" in self.scene.title
         legend.repeats = len(together) > len(PALETTE)
@@ -281,23 +289,24 @@ def _colours(view: View) -> dict[int, tuple[str, str]]:
 def _named(view: View) -> dict[int, None]:
     """Parameters that so many nodes use that arrows would hide the rest."""
     users: dict[int, int] = {}
-    if len(view.nodes) > 12 and not view.folded:
+    if len(view.nodes) > 12:
         for node in view.nodes:
             for a in set(node.arguments):
-                if view.nodes[a].role == "parameter":
+                if view.nodes[a].name:
                     users[a] = users.get(a, 0) + 1
     return {a: None for a in sorted(users) if users[a] > 3 and a not in view.roots}
 
 
 def _title(view: View) -> str:
     batches = sum(run.batches for run in view.runs)
-    nodes = f"{view.total:,} node{'' if view.total == 1 else 's'}"
     if not batches:
-        return nodes
+        parameters = all(node.role == "parameter" for node in view.nodes)
+        return f"{plural(view.total, 'parameter' if parameters else 'node')}, nothing to compute"
     shown = len(view.batches)
-    text = f"{nodes}, {shown:,} batch{'' if shown == 1 else 'es'}"
+    text = f"{plural(view.in_batches, 'node')} in {plural(shown, 'batch')}"
     if shown < batches:
-        return f"{text} of {batches:,}"
+        ran = "its evaluation" if len(view.runs) == 1 else "its evaluations"
+        return f"{text} ({batches:,} in all of {ran})"
     return f"{text} (lower bound {view.lower_bound:,})"
 
 
@@ -308,6 +317,8 @@ def _notes(view: View) -> list[str]:
         notes.append("Partly computed: dashed boxes, and the batches of these, are still to come.")
     elif planned:
         notes.append("Not computed yet: no values, and the batches are those that are planned.")
+    if not all(run.autobatch for run in view.runs):
+        notes.append("Batching is off (ln.no_autobatch): each node is a batch of its own.")
     if view.folded:
         what = {
             "batch": "all nodes of one kind in one batch",

@@ -7,18 +7,21 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from lazynet.errors import ArgumentError
+from lazynet.asked import expressions_of
 from lazynet.graph import Expression, Leaf
-from lazynet.inspect.finding import Finding, plural
+from lazynet.inspect.finding import Finding
 from lazynet.inspect.reasons import findings_of
 from lazynet.inspect.report import align, as_html, wrapped
-from lazynet.inspect.runs import History, only_constants
+from lazynet.inspect.runs import BATCH_SECONDS, History, only_constants
 from lazynet.inspect.source import short
+from lazynet.plan import plural
 
 _SHOWN: Final = 5
 """Findings that a report shows; the others are data."""
 _KINDS: Final = 8
 """Lines of its table."""
+_LEFT: Final = ("op", "line")
+"""Its columns that are text."""
 
 
 class KindReport(NamedTuple):
@@ -142,7 +145,7 @@ class Explanation:
             lines += [*wrapped(f.text, "   "), *wrapped("-> " + f.remedy, "   ", "      ")]
         if len(self.findings) > _SHOWN:
             lines += ["", f"{len(self.findings) - _SHOWN} more in .findings"]
-        return [*lines, "", align(*_table(self.kinds)), *wrapped(self._footnote())]
+        return [*lines, "", align(*_table(self.kinds), _LEFT), *wrapped(self._footnote())]
 
     def _footnote(self) -> str:
         """What the lines of the table are."""
@@ -205,6 +208,13 @@ def _kinds(history: History) -> list[KindReport]:
             entry[2] += int(run.kind_nodes[c])
             entry[3] += int(run.kind_rows[c])
             entry[4] += float(run.kind_seconds[c])
+        for kind in run.shared:
+            key = (kind.op.name, kind.line)
+            entry = found.setdefault(key, [tuple(t.shape for t in kind.args), 0, 0, 0, 0.0])
+            seen.setdefault(key, set()).add(kind.id)
+            for place in (1, 2, 3):
+                entry[place] += 1
+            entry[4] += BATCH_SECONDS
     reports = [
         KindReport(op, line, len(seen[op, line]), *entry) for (op, line), entry in found.items()
     ]
@@ -243,31 +253,6 @@ def _table(kinds: list[KindReport]) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
-def _roots(expressions: Any) -> list[Expression]:
-    """The expressions, those of `lazynet.dynet` as the engine knows them."""
-    if isinstance(expressions, Expression) or isinstance(
-        getattr(expressions, "node", None), Expression
-    ):
-        expressions = [expressions]
-    try:
-        given = list(expressions)
-    except TypeError:
-        raise _no_expression(expressions) from None
-    roots: list[Expression] = []
-    for x in given:
-        root = x if isinstance(x, Expression) else getattr(x, "node", None)
-        if not isinstance(root, Expression):
-            raise _no_expression(x)
-        if root.tape.trace is not None:
-            raise root.tape.trace.refuse_value(root)
-        roots.append(root)
-    return roots
-
-
-def _no_expression(x: Any) -> ArgumentError:
-    return ArgumentError(f"explain: got {x!r}; it takes an expression, or a list of them")
-
-
 def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     """How expressions are computed, and why not in fewer batches, with the remedies.
 
@@ -297,13 +282,13 @@ def explain(expressions: Expression | Iterable[Expression]) -> Explanation:
     >>> print(report.findings[0].remedy)
     Collect the terms in a list: ln.sum(terms) is one node.
     """
-    roots = _roots(expressions)
+    roots = expressions_of(expressions, "explain", empty=True)
     history = History(roots)
     note = ""
     if not roots:
         note = "Nothing to explain: no expressions were given."
     elif all(isinstance(x, Leaf) for x in roots):
-        names = ", ".join(x.name for x in roots if isinstance(x, Leaf))
+        names = ", ".join(x.name.removeprefix("/") for x in roots if isinstance(x, Leaf))
         note = f"Nothing to explain: parameters ({names}) are read, not computed."
     elif only_constants(history.runs):
         note = (

@@ -111,8 +111,10 @@ const shapes = nodes.map((node, n) => {
     style: `--colour: ${node.role === "parameter" ? "var(--parameter)" : `var(--c${node.colour})`}`,
     transform: `translate(${x} ${y})`,
   });
-  const rounding = { parameter: 0, input: height / 2 }[node.role] ?? 5;
+  // The forms of ln.draw: parameters round, inputs slanted.
+  const rounding = { parameter: height / 2, input: 1 }[node.role] ?? 5;
   const box = { x: -width / 2, y: -height / 2, width, height, rx: rounding };
+  if (node.role === "input") box.transform = "skewX(-12)";
   const count = node.count > 1 ? ` ×${node.count.toLocaleString("en")}` : "";
   const room = Math.floor((width - 8 - 6 * `v${n}`.length) / 6.6) - count.length;
   const title = draw("text", { y: -3 });

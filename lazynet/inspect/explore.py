@@ -15,12 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lazynet.asked import expressions_of
 from lazynet.cells import readable
-from lazynet.errors import ArgumentError, FileError, SettingError
+from lazynet.errors import FileError, SettingError
 from lazynet.inspect.bands import place_in_bands
 from lazynet.inspect.layered import place
-from lazynet.inspect.view import Node, View, expressions_of, view_of
-from lazynet.inspect.words import plural, shape_text, shapes_text, words
+from lazynet.inspect.output import path_of, write
+from lazynet.inspect.view import Node, View, view_of
+from lazynet.inspect.words import shape_text, shapes_text, words
+from lazynet.plan import plural
 
 Box = tuple[float, float, float, float]
 """Middle of a node, and its width and height."""
@@ -33,6 +36,9 @@ _DEEP = 1000
 """unless these would make a tower: then this is the most."""
 _FEW = 3
 """Most uses of a parameter that has arrows to all of them."""
+
+_BATCHES = 3000
+"""Most batches on a page: a browser takes seconds for each further thousand."""
 
 _COLOURS = 9
 """Operations with a colour of their own; the others have one together."""
@@ -93,24 +99,13 @@ class Page:
             FileError: If the suffix is another, or the file cannot be written.
         """
         target = _target(path, "save")
-        try:
-            target.write_text(self.html, encoding="utf-8")
-        except OSError as error:
-            raise FileError(
-                f"save: {str(target)!r} cannot be written ({error.strerror or error}); give a "
-                "file in a folder that exists and is yours to write to"
-            ) from error
+        write(target, self.html.encode(), "save")
         return target
 
 
 def _target(path: Any, name: str) -> Path:
     """A path to write a page to."""
-    if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
-        raise ArgumentError(
-            f"{name}: got {path!r} for a path; it takes a string or pathlib.Path, such as "
-            "'graph.html'"
-        )
-    target = Path(path)
+    target = path_of(path, name, "graph.html")
     if target.suffix.lower() not in (".html", ".htm"):
         raise FileError(
             f"{name}: got {str(target)!r}; a page is written as HTML; give a name such as "
@@ -129,8 +124,7 @@ def render(whole: View, view: View) -> str:
     Returns:
         The page as HTML.
     """
-    computed = sum(batch.size for batch in view.batches)
-    title = f"{plural(computed, 'node')} in {plural(len(view.batches), 'batch')}"
+    title = f"{plural(view.in_batches, 'node')} in {plural(len(view.batches), 'batch')}"
     parts = {
         "title": html.escape(f"lazynet: {title}"),
         "style": _resource("explore.css"),
@@ -166,11 +160,22 @@ def _data(whole: View, view: View, title: str) -> dict[str, Any]:
         "bounds": _bounds(boxes),
         "legend": legend,
         "roots": view.roots,
-        "words": [*words(whole), _BACKWARD],
+        "words": [*_words(whole), _BACKWARD],
         "nodes": [_node(node, box, colours) for node, box in zip(view.to_dict()["nodes"], boxes)],
         "routes": [[a, b, *points] for (a, b), points in routes.items()],
         "batches": _batches(view, colours),
     }
+
+
+def _words(whole: View) -> list[tuple[str, str]]:
+    """What is said of the graph and of the batches on the page."""
+    said = words(whole)
+    left = len(whole.batches) - _BATCHES
+    if left > 0:
+        title, text = said[0]
+        note = f"The page has the first {plural(_BATCHES, 'batch')}; {left:,} more follow."
+        said[0] = (title, f"{text} {note}")
+    return said[: 1 + _BATCHES]
 
 
 def _bounds(boxes: Sequence[Box]) -> list[float]:
@@ -213,7 +218,7 @@ def _node(node: dict[str, Any], box: Box, colours: dict[str, int]) -> dict[str, 
 def _batches(view: View, colours: dict[str, int]) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     before = None
-    for batch in view.batches:
+    for batch in view.batches[:_BATCHES]:
         data: dict[str, Any] = {
             "label": batch.op,
             "shapes": shapes_text(view.kinds[batch.kind].shapes or (view.kinds[batch.kind].shape,)),
@@ -323,6 +328,7 @@ def explore(
         path: An .html file to write; None to write none, as in a notebook, which shows the page by
             itself.
         limit: Most nodes to show one by one. Beyond it, the nodes of one kind and batch are one.
+            Of more than 3,000 batches, the first 3,000 are shown.
         height: Of the frame in a notebook, in pixels.
 
     Returns:

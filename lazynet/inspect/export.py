@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lazynet.asked import expressions_of
 from lazynet.errors import MissingPackageError
 from lazynet.inspect.labels import details_of, shape_of, title_of
-from lazynet.inspect.view import expressions_of, view_of
+from lazynet.inspect.view import view_of
 
 _SHAPES = {"input": "parallelogram", "parameter": "ellipse", "op": "box"}
 _EVERYTHING = 10**9

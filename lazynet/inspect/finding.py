@@ -42,12 +42,6 @@ def worth(run: Run, batches: int) -> bool:
     return batches >= FEWEST and batches * BATCH_SECONDS >= SHARE * run.seconds
 
 
-def plural(n: int, word: str) -> str:
-    """``1 batch``, ``2 batches``, ``1,000 nodes``."""
-    ending = "" if n == 1 else "es" if word.endswith("ch") else "s"
-    return f"{n:,} {word}{ending}"
-
-
 def called(kind: Kind) -> str:
     """The operation as text: its name and the shapes it works on."""
     shapes = [str(t.shape) for t in kind.args] or [str(kind.type.shape)]

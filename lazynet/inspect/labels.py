@@ -9,6 +9,7 @@ import numpy as np
 from lazynet.inspect.scene import shortened, text_width
 from lazynet.inspect.view import SEVERAL, Node, View
 from lazynet.kinds import Array
+from lazynet.plan import plural
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
@@ -157,16 +158,11 @@ def _number(x: object) -> str:
     return f"{np.asarray(x).item():.3g}".replace("-", MINUS)
 
 
-def many(count: int, one: str, several: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {one if count == 1 else several}"
-
-
 def details_of(node: Node, view: View) -> str:
     """Everything about a node, as lines of text."""
     lines = [f"v{node.number}: {title_of(node)}" if node.count == 1 else title_of(node)]
     if node.count > 1:
-        lines.append(f"{node.count} nodes in {node.batches} batches")
+        lines.append(f"{plural(node.count, 'node')} in {plural(node.batches, 'batch')}")
     if node.formula:
         lines.append(node.formula)
     lines.append(f"{shape_of(node)}, {node.dtype}")
@@ -178,7 +174,7 @@ def details_of(node: Node, view: View) -> str:
             lines.append(f"{name} {text}")
     if node.batch_number >= 0 and node.batches == 1:
         batch = view.batches[node.batch_number]
-        members = f"{many(batch.size, 'node', 'nodes')}, {many(batch.rows, 'row', 'rows')}"
+        members = f"{plural(batch.size, 'node')}, {plural(batch.rows, 'row')}"
         lines.append(f"batch {batch.number}: {members}, {batch.state}")
     if node.line and node.line != "unknown line":
         lines.append(node.place if node.line_is_exact else f"{node.place} (first of its kind)")

@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lazynet.errors import ArgumentError, FileError
+from lazynet.errors import FileError
+from lazynet.inspect.output import path_of, write
 from lazynet.inspect.scene import Scene
 
 SUFFIXES = (".svg", ".png", ".html")
@@ -54,13 +55,7 @@ class Picture:
             content = self.svg.encode()
         else:
             content = self._page().encode()
-        try:
-            target.write_bytes(content)
-        except OSError as error:
-            raise FileError(
-                f"save: {str(target)!r} cannot be written ({error.strerror or error}); give a "
-                "file in a folder that exists and is yours to write to"
-            ) from error
+        write(target, content, "save")
         return target
 
     def _page(self) -> str:
@@ -90,12 +85,7 @@ def target_of(path: Any, name: str) -> Path:
         ArgumentError: If it is no path.
         FileError: If its suffix is none of a picture's.
     """
-    if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
-        raise ArgumentError(
-            f"{name}: got {path!r} for a path; it takes a string or pathlib.Path, such as "
-            "'graph.svg'"
-        )
-    target = Path(path)
+    target = path_of(path, name, "graph.svg")
     if target.suffix.lower() not in SUFFIXES:
         raise FileError(
             f"{name}: got {str(target)!r}; the suffix says what to write, and it is one of "

@@ -12,9 +12,13 @@ from typing import Any, NamedTuple
 
 from lazynet.cells import readable
 from lazynet.errors import SettingError
+from lazynet.inspect.output import path_of, write
+from lazynet.inspect.report import align, framed, html_table, wrapped
+from lazynet.inspect.words import shapes_text
 from lazynet.inspect.work import flops_of
 from lazynet.kinds import Kind
 from lazynet.modes import MODES, in_force
+from lazynet.plan import plural
 from lazynet.recorder import (
     BACKWARD,
     FORWARD,
@@ -192,8 +196,8 @@ class Profile:
         if self._recorder is None:
             return "<Profile: nothing has run yet>"
         return (
-            f"<Profile: {1e3 * self.seconds:.1f} ms, {_count(self.evaluations, 'evaluation')}, "
-            f"{_count(self.backwards, 'backward')}; print it, or see .phases and .kinds>"
+            f"<Profile: {1e3 * self.seconds:.1f} ms, {plural(self.evaluations, 'evaluation')}, "
+            f"{plural(self.backwards, 'backward')}; print it, or see .phases and .kinds>"
         )
 
     def __str__(self) -> str:
@@ -204,19 +208,33 @@ class Profile:
 
         Args:
             limit: Most operations; the others are added up in one line.
+
+        Returns:
+            Lines of at most 100 characters; `Profile.kinds` has names and shapes in full.
+
+        Raises:
+            SettingError: If the limit is no number of operations.
         """
-        sections = [self._heading(), _text(*self._phase_rows())]
+        if not isinstance(limit, int) or limit < 0:
+            raise SettingError(
+                f"table: got limit={limit!r}; it is a number of operations, such as 20"
+            )
+        sections = [self._heading(), align(*self._phase_rows(), _LEFT)]
         if self.kinds:
-            sections += [self._caption(limit), _text(*self._kind_rows(limit))]
-        return "\n\n".join([*sections, "\n".join(self._notes())]).rstrip()
+            rows = self._kind_rows(limit)
+            sections += [self._caption(limit), align(*rows, _LEFT, ("operation", "line"))]
+        notes = [line for note in self._notes() for line in wrapped(note)]
+        return "\n\n".join([*sections, "\n".join(notes)]).rstrip()
 
     def _repr_html_(self) -> str:
         """What Jupyter shows."""
-        parts = [f"<p>{escape(self._heading())}</p>", _html(*self._phase_rows())]
+        parts = [f"<p><b>{escape(self._heading())}</b></p>"]
+        parts.append(html_table(*self._phase_rows(), _LEFT))
         if self.kinds:
-            parts += [f"<p>{escape(self._caption(20))}</p>", _html(*self._kind_rows(20))]
-        parts += [f"<p>{escape(note)}</p>" for note in self._notes()]
-        return f"<div>{''.join(parts)}</div>"
+            parts.append(f"<p>{escape(self._caption(20))}</p>")
+            parts.append(html_table(*self._kind_rows(20), _LEFT))
+        parts += [f"<p class='quiet'>{escape(note)}</p>" for note in self._notes()]
+        return framed(parts)
 
     def _heading(self) -> str:
         device = self._figures.device
@@ -224,8 +242,8 @@ class Profile:
         where = where if self.evaluations else ""
         ended = f"; the block ended with {self._error}" if self._error else ""
         return (
-            f"{_ms(self.seconds)} ms in {_count(self.evaluations, 'evaluation')}, "
-            f"{_count(self.backwards, 'backward')} and {_count(self.updates, 'update')}{where}"
+            f"{_ms(self.seconds)} ms in {plural(self.evaluations, 'evaluation')}, "
+            f"{plural(self.backwards, 'backward')} and {plural(self.updates, 'update')}{where}"
             f"{ended}"
         )
 
@@ -234,7 +252,7 @@ class Profile:
         rows = [
             [p.name, _ms(p.seconds), _share(p.seconds, whole), _mb(p.bytes), p.what]
             for p in self.phases
-            if p.seconds >= 5e-7 and (p.name != "waiting" or p.seconds > 0.001 * whole)
+            if p.seconds >= 5e-7 and (p.name != "waiting" or p.seconds > 0.01 * whole)
         ]
         return ["phase", "ms", "share", "MB", "what it is"], rows
 
@@ -242,23 +260,21 @@ class Profile:
         kinds = self.kinds
         shown = min(limit, len(kinds))
         each = f"The {shown} of {len(kinds)} that took longest" if shown < len(kinds) else "All"
-        return f"By operation ({_count(self.batches, 'batch', 'batches')} forward). {each}:"
+        return f"By operation ({plural(self.batches, 'batch')} forward). {each}:"
 
     def _kind_rows(self, limit: int) -> tuple[list[str], list[list[str]]]:
-        head = ["ms", "share", "phase", "batches", "rows/batch", "MB", "gathered", "GFLOP/s"]
+        head = ["ms", "phase", "batches", "rows/batch", "MB", "gathered", "GFLOP/s"]
         kinds = self.kinds
-        whole = max(self.seconds, 1e-12)
         rows = [
             [
                 _ms(k.seconds),
-                _share(k.seconds, whole),
                 k.phase,
                 f"{k.batches:,}",
                 f"{k.rows / max(1, k.batches):,.1f}",
                 _mb(k.bytes),
                 _mb(k.copied),
                 _speed(k),
-                f"{k.op} {_shapes(k.shapes)}".rstrip(),
+                f"{k.op} {shapes_text(k.shapes)}" if k.shapes else k.op,
                 os.path.basename(readable(k.line)),
             ]
             for k in kinds[:limit]
@@ -266,9 +282,11 @@ class Profile:
         rest = kinds[limit:]
         if rest:
             seconds = sum(k.seconds for k in rest)
-            row = [_ms(seconds), _share(seconds, whole), "", f"{sum(k.batches for k in rest):,}"]
+            row = [_ms(seconds), "", f"{sum(k.batches for k in rest):,}"]
             rows.append([*row, "", "", "", "", f"{len(rest)} others", ""])
-        return [*head, "operation", "first recorded at"], rows
+        columns = [*head, "operation", "line"]
+        used = [c for c in range(len(columns)) if any(row[c] for row in rows)]
+        return [columns[c] for c in used], [[row[c] for c in used] for row in rows]
 
     def _notes(self) -> list[str]:
         recorder = self._figures
@@ -282,7 +300,7 @@ class Profile:
             f"({_size(self.gathered_bytes)} copied), {self.sliced:,} read where they lie "
             f"({_size(self.sliced_bytes)} not copied).",
             "MB: what batches read and wrote, from the sizes of their arguments and results. "
-            "GFLOP/s: of matrix products alone.",
+            "GFLOP/s: of matrix products alone. Line: where the first node of a kind was recorded.",
         ]
         if any(k.units < k.batches for k in self.kinds):
             notes.append("Several operations joined by + ran as one function.")
@@ -304,8 +322,10 @@ class Profile:
             path: Of a JSON file.
 
         Raises:
-            OSError: If the file cannot be written.
+            ArgumentError: If it is no path.
+            FileError: If the file cannot be written.
         """
+        target = path_of(path, "save_trace", "trace.json")
         recorder = self._figures
         events: list[dict[str, Any]] = [
             _metadata("process_name", "lazynet"),
@@ -316,7 +336,7 @@ class Profile:
             if entry.kinds:
                 arguments: dict[str, Any] = {
                     "source": "; ".join(dict.fromkeys(readable(kind.line) for kind in entry.kinds)),
-                    "shapes": _shapes(_shapes_of(entry.kinds)),
+                    "shapes": ", ".join(map(str, _shapes_of(entry.kinds))),
                     "batches": len(entry.kinds),
                     "rows": entry.rows,
                     "MB": entry.bytes / 1e6,
@@ -339,8 +359,7 @@ class Profile:
         trace: dict[str, Any] = {"traceEvents": events, "displayTimeUnit": "ms"}
         if recorder.dropped:
             trace["otherData"] = {"slices left out at the end": recorder.dropped}
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(trace, file)
+        write(target, json.dumps(trace).encode(), "save_trace")
 
 
 _SUMMED = ("seconds", "batches", "units", "rows", "bytes", "copied", "flops")
@@ -405,17 +424,8 @@ def _shapes_of(kinds: tuple[Kind, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple([t.shape for t in kinds[0].args]) or (kinds[0].type.shape,)
 
 
-def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
-    text = ", ".join(map(str, shapes))
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
 def _metadata(name: str, value: str) -> dict[str, Any]:
     return {"name": name, "ph": "M", "pid": 1, "tid": 1, "args": {"name": value}}
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _ms(seconds: float) -> str:
@@ -423,7 +433,7 @@ def _ms(seconds: float) -> str:
 
 
 def _share(seconds: float, whole: float) -> str:
-    return f"{100 * seconds / whole:.1f} %"
+    return f"{100 * seconds / whole:.1f}%"
 
 
 def _speed(k: KindTime) -> str:
@@ -441,30 +451,8 @@ def _size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
 
 
-_LEFT = ("phase", "what it is", "operation", "first recorded at")
-
-
-def _text(head: list[str], rows: list[list[str]]) -> str:
-    widths = [max(len(row[c]) for row in [head, *rows]) for c in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if name in _LEFT else cell.rjust(width)
-            for cell, width, name in zip(row, widths, head)
-        ).rstrip()
-        for row in [head, *rows]
-    )
-
-
-def _html(head: list[str], rows: list[list[str]]) -> str:
-    def line(cells: list[str], tag: str) -> str:
-        entries = []
-        for cell, name in zip(cells, head):
-            side = "left" if name in _LEFT else "right"
-            entries.append(f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>')
-        return f"<tr>{''.join(entries)}</tr>"
-
-    body = "".join([line(row, "td") for row in rows])
-    return f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
+_LEFT = ("phase", "what it is", "operation", "line")
+"""Columns that are text."""
 
 
 __all__ = ["KindTime", "Phase", "Profile", "profile"]

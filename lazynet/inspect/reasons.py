@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from lazynet.inspect.differences import differences
-from lazynet.inspect.finding import SHARE, Finding, plural
+from lazynet.inspect.finding import SHARE, Finding
 from lazynet.inspect.runs import BATCH_SECONDS, EVALUATION_SECONDS, History, Run
 from lazynet.inspect.source import short
 from lazynet.inspect.structure import constants, cycles, functions, order
+from lazynet.plan import plural
 from lazynet.together.record import LAST
 
 _LOOKED_INTO = 3

@@ -83,7 +83,7 @@ class Run:
         for cycle in cycles:
             self.levels[cycle.nodes] = cycle.level
         self.lower_bound = others + sum(c.bound for c in cycles) + len(self.shared)
-        self.names = {leaf.type.shared: leaf.name for leaf in leaves.values()}
+        self.names = {x.type.shared: x.name.removeprefix("/") for x in leaves.values()}
         for kind in self.shared:
             inner = ", ".join(self.names.get(t.shared, "...") for t in kind.args)
             self.names[kind.type.shared] = f"{kind.op.name}({inner})"

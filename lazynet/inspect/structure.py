@@ -10,11 +10,12 @@ from lazynet.agenda import Part
 from lazynet.components import ranked
 from lazynet.fuse.fused import Fused
 from lazynet.inspect.differences import by_shape
-from lazynet.inspect.finding import FEWEST, Finding, plural, some, worth
+from lazynet.inspect.finding import FEWEST, Finding, some, worth
 from lazynet.inspect.runs import BATCH_SECONDS, Run, is_given
 from lazynet.inspect.source import function_at, short, span
 from lazynet.kinds import Array
 from lazynet.ops.linalg import Affine, Einsum, Matmul
+from lazynet.plan import plural
 from lazynet.schedule import Cycle
 
 _STEP_SECONDS: Final = 3e-6

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from lazynet.cells import readable
-from lazynet.inspect.labels import many
 from lazynet.inspect.picture import Picture, target_of
 from lazynet.inspect.scene import (
     PALETTE,
@@ -17,8 +17,7 @@ from lazynet.inspect.scene import (
     shortened,
     text_width,
 )
-from lazynet.kinds import HOOKS
-from lazynet.plan import Batch, Plan
+from lazynet.plan import Batch, Plan, plural
 
 LANES = 24
 """Operations that have a line of their own."""
@@ -89,6 +88,8 @@ class _Timeline:
         return self.lanes.index(op) if op in self.lanes else len(self.lanes) - 1
 
     def _notes(self) -> list[str]:
+        if not self.batches:
+            return []
         notes = [
             "From left to right: the batches in the order they run. Height of a bar: its rows "
             "(against the largest, by square roots)."
@@ -106,7 +107,7 @@ class _Timeline:
             entry[1] += b.rows
             entry[2] = max(entry[2], b.rows)
         return {
-            name: f"{many(count, 'batch', 'batches')}, {many(rows, 'row', 'rows')}"
+            name: f"{plural(count, 'batch')}, {plural(rows, 'row')}"
             + (f", at most {most:,} at once" if count > 1 else "")
             for name, (count, rows, most) in found.items()
         }
@@ -121,8 +122,7 @@ class _Timeline:
             heading.parts.append(Text(_MARGIN, y, note, 11, "dim"))
         y += 16
         if not self.batches:
-            heading.parts.append(Text(_MARGIN, y + 14, "Nothing is left to compute.", 12))
-            scene.width, scene.height = self.width + _MARGIN, y + 34
+            scene.width, scene.height = self.width + _MARGIN, y
             return
         largest = max(b.rows for b in self.batches)
         totals = self._totals()
@@ -167,9 +167,9 @@ class _Timeline:
         lines = []
         for i in bar.batches[:8]:
             b = self.batches[i]
-            nodes, rows = many(b.nodes, "node", "nodes"), many(b.rows, "row", "rows")
+            nodes, rows = plural(b.nodes, "node"), plural(b.rows, "row")
             shapes = shortened(", ".join(map(str, b.shapes)), 10, 400)
-            place = readable(b.line)
+            place = re.split(r"[/\\]", readable(b.line))[-1]
             lines += [f"batch {i}: {b.op} {shapes}", f"{nodes}, {rows}, depth {b.depth}, {place}"]
         if len(bar.batches) > 8:
             lines.append(f"and {len(bar.batches) - 8} more batches")
@@ -216,6 +216,3 @@ class _Timeline:
             self.right + 12 + text_width(f"up to {deepest}: batches on the longest path", 11),
         )
         return base
-
-
-HOOKS.draw_plan = draw_plan

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from lazynet.asked import expressions_of
 from lazynet.backend import device_of, on_device, to_host
 from lazynet.cells import readable
 from lazynet.differentiate import published_gradient
-from lazynet.errors import ArgumentError
 from lazynet.execute import LOCK
-from lazynet.graph import Expression
 from lazynet.inspect.ancestry import Ancestry, Found, Ran, Run
 from lazynet.inspect.formulas import formula, payload_text
 from lazynet.kinds import Array, Kind, Shape
 from lazynet.leaves import Input
-from lazynet.tape import LOCAL
 
 SMALL = 64
 """Most elements of a value or gradient that a view holds."""
@@ -160,12 +157,14 @@ class RunView:
         state: "computed" or "planned".
         nodes, batches: Of the whole evaluation, shown in the view or not.
         lower_bound: No schedule of it has fewer batches.
+        autobatch: Whether nodes could share a batch.
     """
 
     state: str
     nodes: int
     batches: int
     lower_bound: int
+    autobatch: bool
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,8 @@ class View:
         kinds: What nodes refer to by number.
         roots: Numbers of the nodes asked for, in the order given.
         runs: The evaluations, and last what is planned.
-        total: Number of nodes before any folding.
+        total: Number of nodes before any folding, parameters and further results included.
+        in_batches: How many of these are computed in batches.
         folded: What one node stands for: "" (a node), "batch" (the nodes of a kind and batch),
             "kind" or "op".
     """
@@ -189,6 +189,7 @@ class View:
     roots: tuple[int, ...]
     runs: tuple[RunView, ...]
     total: int
+    in_batches: int
     folded: str = ""
 
     @property
@@ -222,7 +223,7 @@ class View:
                 return self
             levels = ("batch", "kind", "op")
             for by in levels[levels.index(self.folded) + 1 if self.folded else 0 :]:
-                if len({_group(node, by) for node in self.nodes}) <= limit:
+                if len({_group(node, by, self.nodes) for node in self.nodes}) <= limit:
                     break
         return _folded(self, by)
 
@@ -237,6 +238,7 @@ class View:
             "evaluations": self.evaluations,
             "lower_bound": self.lower_bound,
             "total": self.total,
+            "in_batches": self.in_batches,
             "truncated": self.truncated,
             "folded": self.folded,
         }
@@ -268,56 +270,6 @@ def view_of(
     roots = expressions_of(expressions, "view_of")
     with LOCK:
         return _View(Ancestry(roots), limit).view(values, gradients)
-
-
-def expressions_of(given: Any, name: str) -> list[Expression]:
-    """The expressions given to a function of this name, as a list.
-
-    Raises:
-        ArgumentError: If something is no expression, or there is none.
-        FuseError: Inside a fused function.
-    """
-    whole = _own(given)
-    if isinstance(whole, Expression):
-        found = [whole]
-    elif isinstance(given, Iterable) and not isinstance(given, (str, bytes, np.ndarray, dict)):
-        found = [_own(x) for x in given]
-    else:
-        found = [whole]
-    for x in found:
-        if not isinstance(x, Expression):
-            raise ArgumentError(
-                f"{name}: got {_brief(x)}; it takes an expression or a list of them; make one of "
-                "numbers by ln.constant"
-            )
-        if x.tape.trace is not None:
-            raise x.tape.trace.refuse_value(x)
-        if LOCAL.tape.trace is not None:
-            raise LOCAL.tape.trace.refuse_value(x)
-    if not found:
-        raise ArgumentError(f"{name}: got an empty list; give it at least one expression")
-    return found
-
-
-def _own(x: Any) -> Any:
-    """The engine's expression, of one of `lazynet.dynet`."""
-    for name, attribute in (("expression", "node"), ("parameters", "leaf")):
-        module = sys.modules.get(f"lazynet.dynet.{name}")  # it is not imported for this
-        own = () if module is None else _wrappers(module, name)
-        if isinstance(x, own):
-            return getattr(x, attribute)
-    return x
-
-
-def _wrappers(module: Any, name: str) -> tuple[type, ...]:
-    if name == "expression":
-        return (module.Expression,)
-    return (module.Parameters, module.LookupParameters)
-
-
-def _brief(x: Any) -> str:
-    text = repr(x)
-    return f"{type(x).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
 
 
 # From what was found to a view
@@ -358,6 +310,7 @@ class _View:
             tuple([root.at for root in found.roots]),
             tuple([_run(run) for run in found.runs]),
             len(nodes),
+            sum([node.batch_number >= 0 for node in nodes]),
         )
         if not self.light:
             return view
@@ -482,7 +435,7 @@ class _View:
 
 def _run(run: Run) -> RunView:
     state = "planned" if run.evaluation is None else "computed"
-    return RunView(state, run.nodes, run.batches, run.bound())
+    return RunView(state, run.nodes, run.batches, run.plan.lower_bound(), run.plan.autobatch)
 
 
 def _role(node: Found, kind: Kind) -> str:
@@ -527,13 +480,18 @@ def _gradient(node: Found) -> Array | None:
 # Folding
 
 
-def _group(node: Node, by: str) -> Any:
+def _group(node: Node, by: str, nodes: Sequence[Node]) -> Any:
     if by == "op":
         return (node.role, node.op)
+    node = nodes[node.first]  # all results of one operation are one
     if by == "kind":
         return (node.kind, node.output)
     # what is in no batch is folded by what it is
     return (node.kind, node.output, node.batch_number)
+
+
+def _is_further_result(node: Node) -> bool:
+    return node.first != node.number
 
 
 def _folded(view: View, by: str) -> View:
@@ -541,7 +499,7 @@ def _folded(view: View, by: str) -> View:
     members: list[list[Node]] = []
     group_of = [0] * len(view.nodes)
     for node in view.nodes:
-        key = _group(node, by)
+        key = _group(node, by, view.nodes)
         number = groups.setdefault(key, len(groups))
         if number == len(members):
             members.append([])
@@ -552,10 +510,15 @@ def _folded(view: View, by: str) -> View:
     nodes = []
     for k, g in enumerate(order):
         group = members[g]
+        results = 1 + max([node.output for node in group])
+        group = [node for node in group if not _is_further_result(node)]
         first = group[0]
         arguments = dict.fromkeys([place[group_of[a]] for node in group for a in node.arguments])
         numbers = {node.batch_number for node in group}
         alone = len(group) == 1
+        payload = first.payload if alone else ""
+        if results > 1 and by != "op":
+            payload = f"{results} results"
         shared = by == "op" and len({node.shape for node in group}) > 1
         nodes.append(
             replace(
@@ -566,7 +529,7 @@ def _folded(view: View, by: str) -> View:
                 arguments=tuple(arguments),
                 shape=() if shared else first.shape,
                 batch=first.batch if len({node.batch for node in group}) == 1 else None,
-                payload=SEVERAL if shared else first.payload if alone else "",
+                payload=SEVERAL if shared else payload,
                 first=place[group_of[first.first]],
                 value=first.value if alone else None,
                 gradient=first.gradient if alone else None,
@@ -592,7 +555,8 @@ def _folded(view: View, by: str) -> View:
             )
         )
     roots = tuple(dict.fromkeys([place[group_of[i]] for i in view.roots]))
-    return View(tuple(nodes), tuple(batches), view.kinds, roots, view.runs, view.total, by)
+    whole = (view.runs, view.total, view.in_batches)
+    return View(tuple(nodes), tuple(batches), view.kinds, roots, *whole, by)
 
 
 # As plain data

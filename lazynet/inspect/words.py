@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 
 from lazynet.cells import readable
 from lazynet.inspect.view import BatchView, Node, View
 from lazynet.kinds import Shape
+from lazynet.plan import plural
 
 _FOLDERS = r"[/\\]"
 _AT_MOST = 6
@@ -16,12 +17,6 @@ _AT_MOST = 6
 _NEXT = "Press Play, or → for the next batch."
 _MANY = 8
 """So many batches of one operation with hardly a node each are worth a word."""
-
-
-def plural(count: int, word: str) -> str:
-    """A number with its noun: "1 node", "1,345 nodes", "2 batches"."""
-    ending = "" if count == 1 else "es" if word.endswith("ch") else "s"
-    return f"{count:,} {word}{ending}"
 
 
 def shape_text(shape: Shape) -> str:
@@ -57,17 +52,27 @@ def words(view: View) -> list[tuple[str, str]]:
     for kind in of_kind:
         of_op.setdefault(view.kinds[kind].op, []).append(kind)
     needs = [0] * len(view.batches) if view.folded else _needs(view)
-    off = set() if view.folded else _off(view, of_kind, needs)
-    said = [("Overview", _overview(view, of_kind, of_op, bool(off)))]
+    off = {k for k, run in enumerate(view.runs) if not run.autobatch}
+    differences = _differences(view, of_op)
+    said = [("Overview", _overview(view, of_kind, of_op, differences, bool(off)))]
+    places = [0] * len(view.batches)
+    later = [0] * len(view.batches)
+    for same in of_kind.values():
+        left = 0
+        for at in range(len(same) - 1, -1, -1):
+            places[same[at]], later[same[at]] = at, left
+            left += view.batches[same[at]].size
     for batch in view.batches:
         sentences = [_what(view, batch)]
         if batch.evaluation in off:
             sentences.append("Batching is off here (`ln.no_autobatch`).")
         else:
-            sentences += _neighbours(view, batch, of_kind[batch.kind], needs[batch.number])
-            sentences += _relatives(view, batch.kind, of_op[view.kinds[batch.kind].op])
+            k, kind = batch.number, batch.kind
+            sentences += _neighbours(of_kind[kind], places[k], later[k], needs[k])
+            op = view.kinds[kind].op
+            sentences += _relatives(op, len(of_op[op]) - 1, differences[kind])
         sentences.append(_recorded(view, batch))
-        title = f"Batch {batch.number}, step {batch.number + 1} of {len(view.batches)}"
+        title = f"Batch {batch.number:,} (step {batch.number + 1:,} of {len(view.batches):,})"
         said.append((title, " ".join(sentences)))
     return said
 
@@ -88,30 +93,12 @@ def _needs(view: View) -> list[int]:
     return needs
 
 
-def _off(view: View, of_kind: dict[int, list[int]], needs: list[int]) -> set[int]:
-    """Evaluations without batching.
-
-    Their schedule says that fewer batches are impossible, although a kind has two batches of one
-    node of which the later does not rest on the earlier. With batching it would not say that: its
-    bound counts nodes of a kind that rest on one another.
-    """
-    found = set()
-    for same in of_kind.values():
-        for a, b in pairwise(same):
-            first, second = view.batches[a], view.batches[b]
-            run = view.runs[second.evaluation]
-            if (
-                first.evaluation == second.evaluation
-                and first.size == second.size == 1
-                and not needs[b] >> a & 1
-                and run.lower_bound == run.batches
-            ):
-                found.add(second.evaluation)
-    return found
-
-
 def _overview(
-    view: View, of_kind: dict[int, list[int]], of_op: dict[str, list[int]], off: bool
+    view: View,
+    of_kind: dict[int, list[int]],
+    of_op: dict[str, list[int]],
+    differences: dict[int, str],
+    off: bool,
 ) -> str:
     total, batches = sum(batch.size for batch in view.batches), len(view.batches)
     if not batches:
@@ -122,6 +109,9 @@ def _overview(
         "nodes to a batch on average. Nodes with the same operation, the same argument shapes and "
         "the same shared parameters become one call on one array."
     ]
+    if view.in_batches < total:
+        verb = "is" if view.in_batches == 1 else "are"
+        sentences.append(f"{view.in_batches:,} of these nodes {verb} in this graph.")
     bound, ran = view.lower_bound, sum(run.batches for run in view.runs)
     if off:
         sentences.append("Here batching is off (`ln.no_autobatch`): each node runs by itself.")
@@ -140,7 +130,7 @@ def _overview(
         why = (
             "of one kind, each after the other"
             if len(kinds) == 1
-            else f"of {len(kinds):,} kinds, which differ in {_difference(view, kinds[0], kinds)}"
+            else f"of {len(kinds):,} kinds, which differ in {differences[kinds[0]]}"
         )
         sentences.append(
             f"Batching gains little for {op}: {members:,} nodes in {number:,} batches, {why}."
@@ -193,10 +183,16 @@ def _shared(view: View, nodes: list[Node]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def _neighbours(view: View, batch: BatchView, same: list[int], needs: int) -> list[str]:
-    """Why other batches of this kind are not part of this one."""
+def _neighbours(same: list[int], at: int, later: int, needs: int) -> list[str]:
+    """Why other batches of this kind are not part of this one.
+
+    Args:
+        same: All batches of this kind.
+        at: Which of them this one is.
+        later: Nodes of those after it.
+        needs: What it rests on, as bits.
+    """
     sentences = []
-    at = same.index(batch.number)
     if at:
         before = same[at - 1]
         late = (needs >> (before + 1)).bit_length() + before  # the last batch needed; or `before`
@@ -210,33 +206,36 @@ def _neighbours(view: View, batch: BatchView, same: list[int], needs: int) -> li
                 f"Batch {before} is of the same kind, but when it ran, batch {late}, which "
                 "is needed here, had not run."
             )
-    if after := same[at + 1 :]:
-        count = sum(view.batches[k].size for k in after)
-        some = ", ".join(str(k) for k in after[:_AT_MOST])
-        if (left := len(after) - _AT_MOST) > 0:
-            some += f" and {left:,} more"
-        word = "batch" if len(after) == 1 else "batches"
-        sentences.append(f"{plural(count, 'more node')} of this kind in {word} {some}.")
+    if (after := len(same) - at - 1) > 0:
+        some = ", ".join(str(k) for k in same[at + 1 : at + 1 + _AT_MOST])
+        if after > _AT_MOST:
+            some += f" and {after - _AT_MOST:,} more"
+        word = "batch" if after == 1 else "batches"
+        sentences.append(f"{plural(later, 'more node')} of this kind in {word} {some}.")
     return sentences
 
 
-def _relatives(view: View, kind: int, same_op: list[int]) -> list[str]:
-    """What tells this kind from the other kinds of its operation."""
-    if len(same_op) == 1:
+def _relatives(op: str, others: int, what: str) -> list[str]:
+    """What tells a kind from the other kinds of its operation."""
+    if not others:
         return []
-    others = len(same_op) - 1
     number = "1 other kind" if others == 1 else f"{others:,} other kinds"
     verb = "differs" if others == 1 else "differ"
-    op, what = view.kinds[kind].op, _difference(view, kind, same_op)
     return [f"{number} of {op} {verb} from this one in {what}: no batch mixes kinds."]
 
 
-def _difference(view: View, kind: int, same_op: list[int]) -> str:
-    own = view.kinds[kind]
-    others = [view.kinds[k] for k in same_op if k != kind]
-    alike = [k.shapes == own.shapes and k.shape == own.shape for k in others]
-    if not any(alike):
-        return "shapes"
-    if not all(alike):
-        return "shapes, parameters or settings"
-    return "parameters" if any(own.shared) else "settings"
+def _differences(view: View, of_op: dict[str, list[int]]) -> dict[int, str]:
+    """What tells each kind from the other kinds of its operation."""
+    found = {}
+    for same_op in of_op.values():
+        kinds = [view.kinds[k] for k in same_op]
+        forms = Counter([(kind.shapes, kind.shape) for kind in kinds])
+        for number, kind in zip(same_op, kinds):
+            alike = forms[kind.shapes, kind.shape] - 1
+            if not alike:
+                found[number] = "shapes"
+            elif alike < len(kinds) - 1:
+                found[number] = "shapes, parameters or settings"
+            else:
+                found[number] = "parameters" if any(kind.shared) else "settings"
+    return found

@@ -41,6 +41,14 @@ class Attention:
     Where several queries read one sequence, as in a decoder,
     ``attend = attention.over(keys, values)`` computes what depends on the sequence once; then
     ``context, weights = attend(query)``.
+
+    >>> import lazynet as ln
+    >>> attention: ln.nn.Attention = ln.nn.DotAttention()
+    >>> keys = ln.constant([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], batched=True)
+    >>> attend = attention.over(keys)
+    >>> context, weights = attend(ln.constant([0.0, 9.0]))
+    >>> context.shape, weights.batch, weights.value().round(2).tolist()
+    ((2,), 3, [0.0, 0.5, 0.5])
     """
 
     dtype: Any = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 
 from lazynet.errors import SettingError, ShapeError
 from lazynet.graph import Expression
 from lazynet.inputs import constant, rebatch, unbatch
+from lazynet.kinds import Array
 from lazynet.nn.base import no_rows, part_of, sequence_of, size_of
 from lazynet.ops import affine, conv1d
 from lazynet.parameters import Model
@@ -65,6 +67,12 @@ class Conv1d:
         shape = (self.width, self.n_in, self.n_out)
         self.W = self.model.parameter(shape, init=init, name="W")
         self.b = self.model.parameter(self.n_out, init="zeros", name="b") if bias else None
+
+    @overload
+    def __call__(self, xs: Expression | Array) -> Expression: ...
+
+    @overload
+    def __call__(self, xs: Sequence[Any]) -> list[Expression]: ...
 
     def __call__(self, xs: Any) -> Any:
         if isinstance(xs, Expression) and xs.ndim == 2:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from lazynet.errors import ArgumentError, SettingError, ShapeError
 from lazynet.fuse import scan
 from lazynet.graph import Expression
 from lazynet.inputs import unbatch, zeros_once
+from lazynet.kinds import Array
 from lazynet.nn.base import (
     Activation,
     activation_of,
@@ -55,6 +56,17 @@ class Recurrent:
         dropout: Probability of dropping.
         cells: The cell of each layer, with its parameters.
         model: The sub-model that owns them.
+
+    >>> import lazynet as ln
+    >>> import numpy as np
+    >>> model = ln.Model(seed=0)
+    >>> encoders: list[ln.nn.Recurrent] = [ln.nn.GRU(model, 3, 4), ln.nn.LSTM(model, 3, 4)]
+    >>> for encoder in encoders:
+    ...     ys, state = encoder(np.ones((5, 3)))
+    ...     y, state = encoder.step(np.ones(3), state)
+    ...     print(ys.batch, ys.shape, y.shape)
+    5 (4,) (4,)
+    5 (4,) (4,)
     """
 
     cells: Sequence[Cell]
@@ -80,6 +92,16 @@ class Recurrent:
             make(self.model if len(sizes) == 1 else self.model.submodel(f"layer_{k}"), n, n_hidden)
             for k, n in enumerate(sizes)
         ]
+
+    @overload
+    def __call__(
+        self, xs: Expression | Array, state: Any = None, reverse: bool = False
+    ) -> tuple[Expression, Any]: ...
+
+    @overload
+    def __call__(
+        self, xs: Sequence[Any], state: Any = None, reverse: bool = False
+    ) -> tuple[list[Expression], Any]: ...
 
     def __call__(self, xs: Any, state: Any = None, reverse: bool = False) -> tuple[Any, Any]:
         """Run a sequence.
@@ -403,6 +425,16 @@ class Bidirectional:
         self.backward = backward
         self.n_in = forward.n_in
         self.n_hidden = forward.n_hidden + backward.n_hidden
+
+    @overload
+    def __call__(
+        self, xs: Expression | Array, state: Any = None
+    ) -> tuple[Expression, tuple[Any, Any]]: ...
+
+    @overload
+    def __call__(
+        self, xs: Sequence[Any], state: Any = None
+    ) -> tuple[list[Expression], tuple[Any, Any]]: ...
 
     def __call__(self, xs: Any, state: Any = None) -> tuple[Any, tuple[Any, Any]]:
         """Run a sequence in both directions.

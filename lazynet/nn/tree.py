@@ -145,9 +145,8 @@ class ChildSumTreeLSTM(_TreeLSTM):
             kept = self._kept(hs, cs, self.b_forget)
         else:
             kept = self._kept(hs, cs, affine(self.b_forget, self.W_forget, x))
-        given = [sum_batch(hs), sum_batch(kept)]
-        combined: TreeState = self._combined(*given) if x is None else self._combined(*given, x)
-        return combined
+        h, c = sum_batch(hs), sum_batch(kept)
+        return self._combined(h, c) if x is None else self._combined(h, c, x)
 
     @fuse
     def _kept(self, h: Expression, c: Expression, products: Expression) -> Expression:

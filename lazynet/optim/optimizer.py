@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,15 @@ from lazynet.parameters import Model, Parameter
 from lazynet.recorder import RECORD, WAITING, Recorder, recorder
 
 _MASTER = "master"
+
+
+class Settings(TypedDict, total=False):
+    """What every rule hands on to `Optimizer`, which says what it means."""
+
+    clip: float | None
+    weight_decay: float
+    schedule: Schedule | None
+    sparse: Literal["exact", "lazy"]
 
 
 class Optimizer(ABC):
@@ -62,6 +71,20 @@ class Optimizer(ABC):
     Raises:
         SettingError: If a setting is out of its range.
         ArgumentError: If the model is none.
+
+    >>> import lazynet as ln
+    >>> import numpy as np
+    >>> class SignDescent(ln.optim.Optimizer):
+    ...     '''x -= lr sign(g)'''
+    ...     def update(self, x, gradient, state, lr, count):
+    ...         x -= lr * np.sign(gradient)
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = SignDescent(model, lr=0.5, clip=1.0)
+    >>> (w * w).sum().backward()
+    >>> opt.step()
+    >>> w.value().tolist(), round(opt.gradient_norm, 3)
+    ([2.5, -1.5], 7.211)
     """
 
     slots: tuple[str, ...] = ()
@@ -77,7 +100,7 @@ class Optimizer(ABC):
         clip: float | None = None,
         weight_decay: float = 0.0,
         schedule: Schedule | None = None,
-        sparse: str = "exact",
+        sparse: Literal["exact", "lazy"] = "exact",
     ) -> None:
         if not isinstance(model, Model):
             raise ArgumentError(

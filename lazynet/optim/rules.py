@@ -7,14 +7,33 @@ Every line is one pass over arrays that lie in a core's cache, without temporari
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+import sys
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import numpy as np
 
 from lazynet.kinds import Array
 from lazynet.optim.flat import scratch
-from lazynet.optim.optimizer import Optimizer
+from lazynet.optim.optimizer import Optimizer, Settings
+from lazynet.optim.schedules import Schedule
 from lazynet.parameters import Model
+
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from typing import Unpack
+    else:
+        from typing_extensions import Unpack
+
+
+class AdamWSettings(TypedDict, total=False):
+    """What AdamW hands on to Adam."""
+
+    beta1: float
+    beta2: float
+    eps: float
+    clip: float | None
+    schedule: Schedule | None
+    sparse: Literal["exact", "lazy"]
 
 
 class SGD(Optimizer):
@@ -33,6 +52,16 @@ class SGD(Optimizer):
 
     Source: Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum
     in deep learning", ICML 2013, equations 1-4.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.SGD(model, lr=0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [1.38, -0.92]
     """
 
     def __init__(
@@ -41,7 +70,7 @@ class SGD(Optimizer):
         lr: float = 0.1,
         momentum: float = 0.0,
         nesterov: bool = False,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(model, lr, **settings)
         self._check_fractions(momentum=momentum)
@@ -92,11 +121,23 @@ class Adagrad(Optimizer):
 
     Source: Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and
     stochastic optimization", JMLR 2011, figure 1, diagonal matrices.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.Adagrad(model, lr=0.1)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.83, -1.831]
     """
 
     slots = ("squares",)
 
-    def __init__(self, model: Model, lr: float = 0.01, eps: float = 1e-10, **settings: Any) -> None:
+    def __init__(
+        self, model: Model, lr: float = 0.01, eps: float = 1e-10, **settings: Unpack[Settings]
+    ) -> None:
         super().__init__(model, lr, **settings)
         self._check_positive(eps=eps)
         self.eps = eps
@@ -127,6 +168,16 @@ class Adadelta(Optimizer):
         settings: `clip`, `weight_decay`, `schedule`, `sparse` of `Optimizer`.
 
     Source: Zeiler, "ADADELTA: an adaptive learning rate method", 2012, algorithm 1.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.Adadelta(model, eps=1e-3)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.719, -1.721]
     """
 
     slots = ("squares", "squared_steps")
@@ -137,7 +188,7 @@ class Adadelta(Optimizer):
         lr: float = 1.0,
         rho: float = 0.95,
         eps: float = 1e-6,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(model, lr, **settings)
         self._check_fractions(rho=rho)
@@ -175,6 +226,16 @@ class RMSProp(Optimizer):
 
     Source: Tieleman and Hinton, "Lecture 6.5 - RMSProp", COURSERA: Neural Networks for Machine
     Learning, 2012.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.RMSProp(model, lr=0.1)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.467, -1.474]
     """
 
     slots = ("squares",)
@@ -185,7 +246,7 @@ class RMSProp(Optimizer):
         lr: float = 1e-3,
         rho: float = 0.9,
         eps: float = 1e-8,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(model, lr, **settings)
         self._check_fractions(rho=rho)
@@ -223,6 +284,16 @@ class Adam(Optimizer):
         settings: `clip`, `weight_decay`, `schedule`, `sparse` of `Optimizer`.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.Adam(model, lr=0.1)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.8, -1.8]
     """
 
     slots: tuple[str, ...] = ("first_moment", "second_moment")
@@ -235,7 +306,7 @@ class Adam(Optimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         super().__init__(model, lr, **settings)
         self._check_fractions(beta1=beta1, beta2=beta2)
@@ -291,12 +362,26 @@ class AdamW(Adam):
         settings: `beta1`, `beta2`, `eps` of `Adam`; `clip`, `schedule`, `sparse` of `Optimizer`.
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.AdamW(model, lr=0.1, weight_decay=0.5)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.513, -1.61]
     """
 
     decoupled = True
 
     def __init__(
-        self, model: Model, lr: float = 1e-3, weight_decay: float = 0.01, **settings: Any
+        self,
+        model: Model,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        **settings: Unpack[AdamWSettings],
     ) -> None:
         super().__init__(model, lr, weight_decay=weight_decay, **settings)
 
@@ -313,6 +398,16 @@ class AMSGrad(Adam):
             of `Optimizer`.
 
     Source: Reddi, Kale and Kumar, "On the convergence of Adam and beyond", ICLR 2018, algorithm 2.
+
+    >>> import lazynet as ln
+    >>> model = ln.Model(seed=0)
+    >>> w = model.parameter(2, init=[3.0, -2.0])
+    >>> opt = ln.optim.AMSGrad(model, lr=0.1, clip=1.0)
+    >>> for _ in range(2):
+    ...     (w * w).sum().backward()
+    ...     opt.step()
+    >>> [round(v, 3) for v in w.value().tolist()]
+    [2.8, -1.8]
     """
 
     slots = ("first_moment", "second_moment", "largest_second_moment")

@@ -13,6 +13,20 @@ from dataclasses import dataclass
 from lazynet.errors import SettingError
 
 Schedule = Callable[[int], float]
+"""What an optimiser's `schedule` is: steps taken so far to a factor on the learning rate.
+
+>>> import lazynet as ln
+>>> def inverse_root(step: int) -> float:
+...     return (1 + step) ** -0.5
+>>> model = ln.Model(seed=0)
+>>> w = model.parameter((), init=1.0)
+>>> opt = ln.optim.SGD(model, lr=0.5, schedule=inverse_root)
+>>> for _ in range(4):
+...     (w * 1).backward()
+...     opt.step()
+>>> round(w.item(), 3)  # 1 - 0.5 (1 + 1/sqrt(2) + 1/sqrt(3) + 1/2)
+-0.392
+"""
 
 
 def _at_least(owner: object, name: str, value: float, least: float) -> None:
@@ -28,7 +42,8 @@ def _at_least(owner: object, name: str, value: float, least: float) -> None:
 class StepDecay:
     """Multiply the rate by `factor` after every `every` steps.
 
-    >>> [StepDecay(every=2, factor=0.5)(step) for step in range(6)]
+    >>> import lazynet as ln
+    >>> [ln.optim.StepDecay(every=2, factor=0.5)(step) for step in range(6)]
     [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
 
@@ -50,7 +65,8 @@ class Cosine:
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR
     2017, equation 5, one period.
 
-    >>> [round(Cosine(steps=4)(step), 3) for step in range(6)]
+    >>> import lazynet as ln
+    >>> [round(ln.optim.Cosine(steps=4)(step), 3) for step in range(6)]
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
     """
 
@@ -78,7 +94,9 @@ class Cyclical:
     Source: Smith, "Cyclical learning rates for training neural networks", WACV 2017 (triangular;
     exp_range where gamma is below 1).
 
-    >>> [Cyclical(half_cycle=2, low=0.5)(step) for step in range(6)]
+    >>> import lazynet as ln
+    >>> schedule = ln.optim.Cyclical(half_cycle=2, low=0.5)
+    >>> [schedule(step) for step in range(6)]
     [0.5, 0.75, 1.0, 0.75, 0.5, 0.75]
     """
 
@@ -104,7 +122,9 @@ class Warmup:
 
     Source: Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2.
 
-    >>> [Warmup(steps=2, then=StepDecay(every=1, factor=0.5))(step) for step in range(5)]
+    >>> import lazynet as ln
+    >>> schedule = ln.optim.Warmup(steps=2, then=ln.optim.StepDecay(every=1, factor=0.5))
+    >>> [schedule(step) for step in range(5)]
     [0.5, 1.0, 1.0, 0.5, 0.25]
     """
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Generator, Iterable
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 from lazynet.graph import Expression
 from lazynet.together.example import Example, Intake
@@ -12,9 +12,34 @@ from lazynet.together.record import LAST
 from lazynet.together.request import Several
 from lazynet.together.rounds import answer_all
 
+T = TypeVar("T")
+
+
+@overload
+async def run_together_async(
+    coroutines: Iterable[Awaitable[T]],
+    limit: int | None = None,
+    on_error: Literal["raise"] = "raise",
+) -> list[T]: ...
+
+
+@overload
+async def run_together_async(
+    coroutines: Iterable[Awaitable[T]],
+    limit: int | None = None,
+    *,
+    on_error: Literal["return"],
+) -> list[T | Exception]: ...
+
+
+@overload
+async def run_together_async(
+    coroutines: Iterable[Awaitable[Any]], limit: int | None = None, *, on_error: str
+) -> list[Any]: ...
+
 
 async def run_together_async(
-    coroutines: Iterable[Coroutine[Any, Any, Any]],
+    coroutines: Iterable[Awaitable[Any]],
     limit: int | None = None,
     on_error: str = "raise",
 ) -> list[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from typing import Any, Literal, TypeVar, overload
 
 from lazynet.graph import Expression
 from lazynet.together.example import Example, Intake
@@ -11,9 +11,34 @@ from lazynet.together.record import LAST
 from lazynet.together.request import Several
 from lazynet.together.rounds import answer_all
 
+T = TypeVar("T")
+
+
+@overload
+def run_together(
+    coroutines: Iterable[Awaitable[T]],
+    limit: int | None = None,
+    on_error: Literal["raise"] = "raise",
+) -> list[T]: ...
+
+
+@overload
+def run_together(
+    coroutines: Iterable[Awaitable[T]],
+    limit: int | None = None,
+    *,
+    on_error: Literal["return"],
+) -> list[T | Exception]: ...
+
+
+@overload
+def run_together(
+    coroutines: Iterable[Awaitable[Any]], limit: int | None = None, *, on_error: str
+) -> list[Any]: ...
+
 
 def run_together(
-    coroutines: Iterable[Coroutine[Any, Any, Any]],
+    coroutines: Iterable[Awaitable[Any]],
     limit: int | None = None,
     on_error: str = "raise",
 ) -> list[Any]:
