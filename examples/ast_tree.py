@@ -1,6 +1,6 @@
 """Name functions by their form: a Tree-LSTM over the syntax trees of Python's standard library.
 
-    python examples/ast_tree.py             # three folds, about five minutes
+    python examples/ast_tree.py             # three folds, about six minutes
     python examples/ast_tree.py --smoke     # made-up functions, seconds
 
 What does a function do, going by its syntax tree alone - no names, no strings, no comments? The
