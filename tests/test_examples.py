@@ -21,8 +21,10 @@ SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("benchmarks", "examples")
     for path in (ROOT / folder).glob("*.py")
-    if "__main__" in path.read_text("utf-8")
+    if "__main__" in path.read_text("utf-8") and path.name != "profiling.py"
 )
+MODULES = ["-m benchmarks.profiling", "-m benchmarks.suite"]
+"""What runs as a part of the package `benchmarks`."""
 
 
 def run(*arguments: str, device: str = "") -> str:
@@ -111,7 +113,7 @@ def test_digits(device: str) -> None:
     assert float(re.findall(r"test accuracy: ([\d.]+)%", output)[0]) > 50
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "-m benchmarks.suite"])
+@pytest.mark.parametrize("script", [*SCRIPTS, *MODULES])
 def test_scripts_take_a_device(script: str) -> None:
     assert "--device" in run(*script.split(), "--help")
 

@@ -62,9 +62,9 @@ def _grouped(run: Run, codes: list[int], key: Callable[[Kind], Any]) -> Groups:
 
 
 def _ranked(run: Run, groups: Groups) -> Groups:
-    """Those that can save most first."""
-    batches = run.kind_batches
-    return sorted(groups, key=lambda g: -int(batches[g].sum() - batches[g].max()))
+    """Those that can save most first; of equal ones, those recorded first."""
+    batches, first = run.kind_batches, run.kind_first
+    return sorted(groups, key=lambda g: (-int(batches[g].sum() - batches[g].max()), first[g].min()))
 
 
 def _operation(kind: Kind) -> Any:

@@ -94,6 +94,8 @@ class Run:
         self._constant = constant
         size = len(kinds)
         self.kind_nodes: Array = np.bincount(self.part.code, minlength=size)
+        self.kind_first: Array = np.full(size, len(nodes), np.int64)  # in the order of recording
+        np.minimum.at(self.kind_first, self.part.code, np.arange(len(nodes)))
         self.kind_rows: Array = np.bincount(self.part.code, self.rows, size).astype(np.int64)
         pairs = np.unique(self.batch * size + self.part.code)
         self.kind_batches: Array = np.bincount(pairs % max(size, 1), minlength=size)
