@@ -177,8 +177,7 @@ class Parser:
         self.encoder = ln.nn.Bidirectional(
             ln.nn.LSTM(model, 128, hidden), ln.nn.LSTM(model, 128, hidden)
         )
-        self.root = model.parameter(2 * hidden, name="root")
-        self.none = model.parameter(2 * hidden, name="none")
+        self.special = model.lookup(2, 2 * hidden, name="special")  # ROOT, and where no word is
         self.scorer = ln.nn.MLP(model, [8 * hidden, hidden, len(vocabulary.moves)])
 
     def embedding(self, word: str) -> ln.Expression:
@@ -188,10 +187,14 @@ class Parser:
         return ln.concatenate([self.words[self.vocabulary.words.get(word.lower(), 0)], last, first])
 
     def encode(self, sentence: Sentence) -> list[ln.Expression]:
-        """ROOT and every word, read in both directions."""
+        """ROOT, every word, read in both directions, and at the end what stands for no word.
+
+        All are rows, so that it does not matter to a batch which of them are scored; a parameter
+        handed to `scores` would be shared by its whole batch, and so make another one.
+        """
         xs = ln.rebatch([self.embedding(word) for word in sentence.words])
         ys, _ = self.encoder(ln.dropout(xs, 0.3))
-        return [self.root, *ln.unbatch(ys)]
+        return [self.special[0], *ln.unbatch(ys), self.special[1]]
 
     @ln.fuse
     def scores(
@@ -214,9 +217,8 @@ class Parser:
     def scores_of(self, state: State, vectors: Sequence[ln.Expression]) -> ln.Expression:
         """A score for every move in a state."""
         top = [vectors[k] for k in state.stack[-3:]]
-        third, second, first = [self.none] * (3 - len(top)) + top
-        front = vectors[state.front] if state.front <= state.n_words else self.none
-        return self.scores(third, second, first, front)
+        third, second, first = [vectors[-1]] * (3 - len(top)) + top
+        return self.scores(third, second, first, vectors[state.front])
 
     async def parse(self, sentence: Sentence) -> State:
         """Parse one sentence, always by the best move."""

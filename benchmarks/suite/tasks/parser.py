@@ -89,7 +89,7 @@ class _Parameters(Lazynet):
         super().__init__()
         self.n = w.n
         self.words = self.table(w.words)
-        self.e = self.parameter(w.e)
+        self.end = self.table(w.e[None])  # a row, so that it is scored with the words
         self.P_S, self.P_B, self.p = map(self.parameter, (w.P_S, w.P_B, w.p))
         self.Q, self.q = map(self.parameter, (w.Q, w.q))
         self.C_head, self.C_dependent = map(self.parameter, (w.C_head, w.C_dependent))
@@ -105,7 +105,7 @@ class Idiomatic(_Parameters):
         words, moves = sentence
         xs = self.words[words]
         ys, _ = self.buffer(xs, reverse=True)
-        waiting, fronts = ln.unbatch(xs), [*ln.unbatch(ys), self.e]
+        waiting, fronts = ln.unbatch(xs), [*ln.unbatch(ys), self.end[0]]
         state = self.stack.initial_state()
         items: list[Any] = []
         states = [state]
@@ -144,7 +144,7 @@ class OpByOp(_Parameters):
     def example(self, sentence: Sentence) -> Any:
         words, moves = sentence
         waiting = [self.words[word] for word in words]
-        fronts = [*self.buffer.run(waiting[::-1])[::-1], self.e]
+        fronts = [*self.buffer.run(waiting[::-1])[::-1], self.end[0]]
         items: list[Any] = []
         states = [self.stack.start()]
         losses = []

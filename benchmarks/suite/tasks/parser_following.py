@@ -132,7 +132,7 @@ class Idiomatic(LazynetFollowing, parser.Idiomatic):
     async def follow(self, sentence: Sentence) -> Any:
         xs = self.words[sentence.words]
         ys, _ = self.buffer(xs, reverse=True)
-        waiting, fronts = ln.unbatch(xs), [*ln.unbatch(ys), self.e]
+        waiting, fronts = ln.unbatch(xs), [*ln.unbatch(ys), self.end[0]]
         items: list[Any] = []
         states = [self.stack.initial_state()]
         seen, right = [], []
@@ -162,7 +162,7 @@ class Idiomatic(LazynetFollowing, parser.Idiomatic):
 class OpByOp(LazynetFollowing, parser.OpByOp):
     async def follow(self, sentence: Sentence) -> Any:
         waiting = [self.words[word] for word in sentence.words]
-        fronts = [*self.buffer.run(waiting[::-1])[::-1], self.e]
+        fronts = [*self.buffer.run(waiting[::-1])[::-1], self.end[0]]
         items: list[Any] = []
         states = [self.stack.start()]
         losses = []
