@@ -150,8 +150,8 @@ class Evaluation:
             self.arenas = [
                 uninitialised(rows, width, dtype, device) for dtype, width, rows in layout.arenas
             ]
-        except OutOfMemoryError:
-            raise
+        except OutOfMemoryError as error:  # a GPU's, which says what is free there
+            raise OutOfMemoryError(f"{error}{_most(layout, graph)}") from error
         except (MemoryError, ValueError) as error:
             raise _too_large(layout, graph) from error
         self.calls: list[Call | None] = []
@@ -353,26 +353,36 @@ def widened(array: Array) -> Array:
     return array.astype(FLOAT32) if array.dtype in HALVES else array
 
 
+def _largest(layout: Layout) -> tuple[int, int]:
+    """Which arena is the largest, and its bytes."""
+    sizes = [rows * width * np.dtype(dtype).itemsize for dtype, width, rows in layout.arenas]
+    return sizes.index(max(sizes)), max(sizes)
+
+
+def _most(layout: Layout, graph: Graph) -> str:
+    """What fills the largest arena: its batch with most rows; nothing where none computes it."""
+    largest, _ = _largest(layout)
+    steps = [(step.rows, k) for k, step in enumerate(layout.steps) if step.outputs[0][0] == largest]
+    if not steps:
+        return ""
+    step = layout.steps[max(steps)[1]]
+    node = int(step.nodes[0] if step.counts is None else step.nodes[step.counts.argmax()])
+    line = f"first recorded at {step.kind.line}"
+    for tape, indices, numbers in graph.tapes:
+        for i, number in zip(indices, numbers) if tape.lines else ():
+            if number == node and int(i) in tape.lines:
+                line = f"recorded at {tape.lines[int(i)]}"
+    return f" (the most in one batch are {step.rows}, of {step.kind}, {line})"
+
+
 def _too_large(layout: Layout, graph: Graph) -> OutOfMemoryError:
     """The error for arenas that do not fit into memory: it shows the largest, and what fills it."""
-    sizes = [rows * width * np.dtype(dtype).itemsize for dtype, width, rows in layout.arenas]
-    size = max(sizes)
-    largest = sizes.index(size)
+    largest, size = _largest(layout)
     dtype, width, rows = layout.arenas[largest]
-    steps = [(step.rows, k) for k, step in enumerate(layout.steps) if step.outputs[0][0] == largest]
-    most = ""
-    if steps:
-        step = layout.steps[max(steps)[1]]
-        node = int(step.nodes[0] if step.counts is None else step.nodes[step.counts.argmax()])
-        line = f"first recorded at {step.kind.line}"
-        for tape, indices, numbers in graph.tapes:
-            for i, number in zip(indices, numbers) if tape.lines else ():
-                if number == node and int(i) in tape.lines:
-                    line = f"recorded at {tape.lines[int(i)]}"
-        most = f" (the most in one batch are {step.rows}, of {step.kind}, {line})"
     return OutOfMemoryError(
         f"evaluation: {rows} rows of {width} {np.dtype(dtype)} need {size / 1e9:.1f} GB, more "
-        f"than there is{most}; evaluate fewer examples at a time, or use smaller expressions"
+        f"than there is{_most(layout, graph)}; evaluate fewer examples at a time, or use smaller "
+        "expressions"
     )
 
 

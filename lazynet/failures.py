@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lazynet.backend import device_is_full, remedy
+from lazynet.backend import device_is_full, module_of, remedy
 from lazynet.cells import readable
 from lazynet.collect import Graph
 from lazynet.culprit import carried_by, replay_of, rows_of_argument
@@ -38,7 +38,7 @@ def failed_batch(
     inner = ""
     node = -1 if len(set(lines)) > 1 else 0
     alone = None
-    if graph is not None and not isinstance(error, MemoryError) and evaluation.mirror is None:
+    if graph is not None and not isinstance(error, MemoryError):
         if step.op.staged:
             alone = _replayed(evaluation, step, graph)
         elif node < 0:
@@ -150,7 +150,8 @@ def _first_to_fail(error: Exception, evaluation: Evaluation, step: Step, graph: 
             own = None if payload is None else payload[start:end]
             segments = None if step.segments is None else np.array([0, len(args[0])])
             rows = end - start
-            outs = [np.empty((rows, *t.shape), t.dtype) for t in step.kind.outputs]
+            empty = module_of(args[0]).empty
+            outs = [empty((rows, *t.shape), t.dtype) for t in step.kind.outputs]
             out: Any = outs[0] if len(outs) == 1 else tuple(outs)
             call = Call(rows, own, step.shared, (), out, segments)
             try:

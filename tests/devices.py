@@ -25,7 +25,6 @@ _VIEWS = "views of a parameter's values are of host memory; a GPU's are copies t
 _INDEX = "a GPU takes rows of NaN where a computed index is out of range: to raise, it had to wait"
 _SINGULAR = "a GPU finds no finite number for a singular matrix: to raise, it had to wait"
 _THREADS = "an optimiser's threads are the host's"
-_ALONE = "on a GPU the nodes of a batch that failed are not run one by one: all lines are named"
 
 HOST_ONLY = {
     "tests/test_layout.py": "reads sources, computes nothing",
@@ -44,9 +43,6 @@ HOST_ONLY = {
     "tests/test_blocks.py::test_an_error_in_a_block_names_the_function": _INDEX,
     "tests/test_chains.py::test_the_short_way_is_taken": "the short way is the CPU's",
     "tests/test_chains.py::test_an_interrupt_leaves_nodes_unevaluated": "interrupts the CPU's loop",
-    "tests/test_debug.py::test_forward_names_the_node_of_a_batch_that_failed": _ALONE,
-    "tests/test_debug.py::test_inside_a_scan_with_the_step": _ALONE,
-    "tests/test_debug.py::test_out_of_memory_names_the_largest": "a GPU's error names sizes alone",
     "tests/test_device.py::test_values_on_the_cpu_are_numpy_arrays_either_way": "is about the CPU",
     "tests/test_differentiate.py::"
     "test_a_parameter_changed_before_backward_is_an_error_that_names_it[change_view]": _VIEWS,
